@@ -1,0 +1,52 @@
+// Backpropagation and the grad mode.
+#include "ops/autograd.h"
+
+#include <pybind11/stl.h>
+
+#include "bindings/py_tensor.h"
+#include "kernels/launch.h"
+#include "tape/node.h"
+
+namespace wengert::bindings {
+namespace {
+
+// Other Python threads run while kernels do; kernels too short for that keep the lock.
+void* release_lock() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
+void take_lock(void* state) {
+  if (state) PyEval_RestoreThread(static_cast<PyThreadState*>(state));
+}
+
+}  // namespace
+
+void register_autograd(py::module_& m) {
+  set_long_kernel_hooks({&release_lock, &take_lock});
+  m.def(
+      "backward",
+      [](const std::vector<Tensor>& tensors, const std::vector<Tensor>& grads, bool retain_graph,
+         bool create_graph, const std::vector<Tensor>& inputs) {
+        const py::gil_scoped_release unlocked;
+        BackwardOptions options;
+        options.retain_graph = retain_graph;
+        options.create_graph = create_graph;
+        backward(tensors, grads, inputs, options);
+      },
+      py::arg("tensors"), py::arg("grads"), py::arg("retain_graph"), py::arg("create_graph"),
+      py::arg("inputs"), "Pulls gradients back into the leaves, or into `inputs` alone.");
+  m.def(
+      "grad",
+      [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
+         const std::vector<Tensor>& grads, bool retain_graph, bool create_graph, bool allow_unused,
+         bool materialize) {
+        const py::gil_scoped_release unlocked;
+        return grad(outputs, grads, inputs,
+                    {retain_graph, create_graph, allow_unused, materialize});
+      },
+      py::arg("outputs"), py::arg("inputs"), py::arg("grads"), py::arg("retain_graph"),
+      py::arg("create_graph"), py::arg("allow_unused"), py::arg("materialize"),
+      "The gradients of outputs by inputs.");
+  m.def("is_grad_enabled", &grad_enabled, "Whether operations are recorded on this thread.");
+  m.def("set_grad_mode", &set_grad_enabled, py::arg("on"),
+        "Switches recording on this thread; returns what it was.");
+}
+
+}  // namespace wengert::bindings

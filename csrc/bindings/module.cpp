@@ -1,0 +1,13 @@
+// The module wengert._core. It only calls what registers each part.
+#include "bindings/py_tensor.h"
+
+PYBIND11_MODULE(_core, m) {
+  using namespace wengert::bindings;
+  m.doc() = "The compiled core of wengert.";
+  register_scalars(m);
+  register_tensor(m);
+  register_functions(m);
+  register_autograd(m);
+  register_optim(m);
+  register_config(m);
+}

@@ -1,0 +1,132 @@
+// The Python Tensor: one small raw CPython type around the C++ Tensor, known to pybind11 through a
+// type_caster. Also the small objects that go with it: dtype, device, Size.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "core/tensor.h"
+#include "ops/op_table.h"
+#include "tape/node.h"
+
+namespace wengert::bindings {
+
+namespace py = pybind11;
+
+struct PyTensor {
+  PyObject_HEAD
+  PyObject* dict;
+  PyObject* weakrefs;
+  Tensor tensor;
+};
+
+extern PyTypeObject* tensor_type;
+
+inline bool is_tensor(PyObject* o) {
+  return Py_TYPE(o) == tensor_type || PyType_IsSubtype(Py_TYPE(o), tensor_type);
+}
+inline const Tensor& tensor_of(PyObject* o) { return reinterpret_cast<PyTensor*>(o)->tensor; }
+// A new reference: the object that a tensor already has, else a fresh one.
+PyObject* wrap(const Tensor& t);
+PyObject* wrap_as(PyTypeObject* type, const Tensor& t);
+
+// --- dtype, device, Size -----------------------------------------------------------------------
+
+struct PyDType {
+  PyObject_HEAD
+  DType dtype;
+};
+struct PyDevice {
+  PyObject_HEAD
+  Device device;
+};
+extern PyTypeObject* dtype_type;
+extern PyTypeObject* device_type;
+PyObject* wrap(DType d);  // new reference
+PyObject* wrap(Device d);
+PyObject* wrap_size(const Dims& d);
+bool dtype_from(PyObject* o, DType& out);  // also of Python's bool, int, float
+Device device_from(PyObject* o);           // throws; also of text
+
+// --- values ------------------------------------------------------------------------------------
+
+// A Python or NumPy number, or nothing.
+bool number_from(PyObject* o, Number& out);
+// A tensor from nested sequences, numbers and tensors, as wg.tensor makes it.
+Tensor tensor_from_data(PyObject* data, OptDType dtype);
+PyObject* item_of(const Tensor& t);  // of a one-element tensor
+PyObject* list_of(const Tensor& t);
+// A tensor that shares memory with a NumPy array or another library's tensor.
+Tensor tensor_from_array(PyObject* o);
+bool dims_from(PyObject* o, Dims& out);  // a sequence of ints; false (no error set) if it is none
+
+PyObject* get_item(const Tensor& t, PyObject* index);
+void set_item(const Tensor& t, PyObject* index, PyObject* value);
+
+// --- errors ------------------------------------------------------------------------------------
+
+void set_python_error();  // from the C++ exception in flight
+
+// Runs body, turning C++ exceptions into Python's.
+template <class Body>
+PyObject* guarded(Body&& body) {
+  try {
+    return body();
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+template <class Body>
+int guarded_int(Body&& body) {
+  try {
+    body();
+    return 0;
+  } catch (...) {
+    set_python_error();
+    return -1;
+  }
+}
+// Throws what Python has set.
+[[noreturn]] inline void rethrow_python() { throw py::error_already_set(); }
+
+// --- calls of the op table ---------------------------------------------------------------------
+
+// All rows of one name: overloads, tried in order.
+struct Overloads {
+  PyObject_HEAD
+  std::vector<const Op*>* ops;
+};
+// self (or null) and args to the first overload that takes them; new reference or null.
+PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObject* self,
+                  PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+// The methods of Tensor that the table makes, ended by an empty one.
+PyMethodDef* table_methods();
+void register_functions(py::module_& m);
+
+// The parts of the module.
+void register_scalars(py::module_& m);
+void register_tensor(py::module_& m);
+void register_autograd(py::module_& m);
+void register_optim(py::module_& m);
+void register_config(py::module_& m);
+
+}  // namespace wengert::bindings
+
+namespace pybind11::detail {
+template <>
+struct type_caster<wengert::Tensor> {
+  PYBIND11_TYPE_CASTER(wengert::Tensor, const_name("Tensor"));
+  bool load(handle src, bool) {
+    if (src.is_none()) {
+      value = {};
+      return true;
+    }
+    if (!wengert::bindings::is_tensor(src.ptr())) return false;
+    value = wengert::bindings::tensor_of(src.ptr());
+    return true;
+  }
+  static handle cast(const wengert::Tensor& t, return_value_policy, handle) {
+    return t.defined() ? wengert::bindings::wrap(t) : none().release().ptr();
+  }
+};
+}  // namespace pybind11::detail

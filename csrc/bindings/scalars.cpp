@@ -1,0 +1,371 @@
+// dtype, device and Size; numbers and nested data to tensors and back; errors.
+#include <pybind11/pybind11.h>
+
+#include <new>
+
+#include "bindings/py_tensor.h"
+#include "core/error.h"
+
+namespace wengert::bindings {
+
+PyTypeObject* dtype_type = nullptr;
+PyTypeObject* device_type = nullptr;
+
+namespace {
+
+PyObject* dtypes[kNumDTypes];
+PyObject* devices[kNumDevices];
+PyTypeObject* size_type = nullptr;
+
+PyObject* dtype_repr(PyObject* o) {
+  return PyUnicode_FromFormat("wengert.%s", name_of(reinterpret_cast<PyDType*>(o)->dtype));
+}
+PyObject* dtype_reduce(PyObject* o, PyObject*) {
+  return PyUnicode_FromString(name_of(reinterpret_cast<PyDType*>(o)->dtype));
+}
+PyObject* dtype_floating(PyObject* o, void*) {
+  return PyBool_FromLong(is_floating(reinterpret_cast<PyDType*>(o)->dtype));
+}
+PyObject* dtype_itemsize(PyObject* o, void*) {
+  return PyLong_FromSize_t(item_size(reinterpret_cast<PyDType*>(o)->dtype));
+}
+PyGetSetDef dtype_getset[] = {
+    {"is_floating_point", dtype_floating, nullptr, "Whether it is a floating point type.", nullptr},
+    {"itemsize", dtype_itemsize, nullptr, "Bytes an element.", nullptr},
+    {}};
+PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr}, {}};
+
+const char* device_name(PyObject* o) { return name_of(reinterpret_cast<PyDevice*>(o)->device); }
+PyObject* device_repr(PyObject* o) {
+  return PyUnicode_FromFormat("device(type='%s')", device_name(o));
+}
+PyObject* device_str(PyObject* o) { return PyUnicode_FromString(device_name(o)); }
+PyObject* device_kind(PyObject* o, void*) { return device_str(o); }
+PyObject* device_index(PyObject*, void*) { Py_RETURN_NONE; }
+PyGetSetDef device_getset[] = {{"type", device_kind, nullptr, "'cpu' or 'cuda'.", nullptr},
+                               {"index", device_index, nullptr, "None: the only one.", nullptr},
+                               {}};
+PyObject* device_compare(PyObject* a, PyObject* b, int op) {
+  if (Py_TYPE(b) != device_type || (op != Py_EQ && op != Py_NE)) Py_RETURN_NOTIMPLEMENTED;
+  return PyBool_FromLong((device_name(a) == device_name(b)) == (op == Py_EQ));
+}
+Py_hash_t device_hash(PyObject* o) {
+  return static_cast<Py_hash_t>(reinterpret_cast<PyDevice*>(o)->device) + 1;
+}
+PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"type", nullptr};
+  PyObject* o = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:device", const_cast<char**>(names), &o)) {
+    return nullptr;
+  }
+  return guarded([&] { return wrap(device_from(o)); });
+}
+PyObject* device_reduce(PyObject* o, PyObject*) {
+  return Py_BuildValue("O(s)", device_type, device_name(o));
+}
+PyMethodDef device_methods[] = {{"__reduce__", device_reduce, METH_NOARGS, nullptr}, {}};
+
+PyObject* size_numel(PyObject* o, PyObject*) {
+  int64_t n = 1;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o); ++i) {
+    n *= PyLong_AsLongLong(PyTuple_GET_ITEM(o, i));
+  }
+  return PyErr_Occurred() ? nullptr : PyLong_FromLongLong(n);
+}
+PyObject* size_repr(PyObject* o) {
+  const py::object list = py::reinterpret_steal<py::object>(PySequence_List(o));
+  return list ? PyUnicode_FromFormat("wengert.Size(%R)", list.ptr()) : nullptr;
+}
+PyMethodDef size_methods[] = {
+    {"numel", size_numel, METH_NOARGS, "The number of elements of a tensor of this size."}, {}};
+
+PyTypeObject* make_type(const char* name, int basic_size, unsigned flags, PyType_Slot* slots,
+                        PyObject* base = nullptr) {
+  PyType_Spec spec{name, basic_size, 0, flags, slots};
+  PyObject* type = PyType_FromSpecWithBases(&spec, base);
+  if (!type) rethrow_python();
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+}  // namespace
+
+PyObject* wrap(DType d) { return Py_NewRef(dtypes[static_cast<int>(d)]); }
+PyObject* wrap(Device d) { return Py_NewRef(devices[static_cast<int>(d)]); }
+
+PyObject* wrap_size(const Dims& d) {
+  PyObject* t = size_type->tp_alloc(size_type, d.size());
+  if (!t) rethrow_python();
+  for (int i = 0; i < d.size(); ++i) PyTuple_SET_ITEM(t, i, PyLong_FromLongLong(d[i]));
+  return t;
+}
+
+bool dtype_from(PyObject* o, DType& out) {
+  if (Py_TYPE(o) == dtype_type) {
+    out = reinterpret_cast<PyDType*>(o)->dtype;
+  } else if (o == reinterpret_cast<PyObject*>(&PyBool_Type)) {
+    out = DType::Bool;
+  } else if (o == reinterpret_cast<PyObject*>(&PyLong_Type)) {
+    out = DType::Int64;
+  } else if (o == reinterpret_cast<PyObject*>(&PyFloat_Type)) {
+    out = DType::Float64;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+Device device_from(PyObject* o) {
+  if (Py_TYPE(o) == device_type) return reinterpret_cast<PyDevice*>(o)->device;
+  const char* name = PyUnicode_Check(o) ? PyUnicode_AsUTF8(o) : nullptr;
+  if (!name) {
+    PyErr_Clear();
+    fail(ErrorKind::Type, "device: expected a device or its name, got ", Py_TYPE(o)->tp_name);
+  }
+  const std::string text = name;
+  if (text == "cpu" || text == "cpu:0") return Device::CPU;
+  if (text.rfind("cuda", 0) == 0) {
+    fail("device: '", text, "' is not available: wengert was built without CUDA");
+  }
+  fail("device: unknown device '", text, "'; expected 'cpu' or 'cuda'");
+}
+
+bool number_from(PyObject* o, Number& out) {
+  if (PyFloat_Check(o)) {
+    out = {false, 0, PyFloat_AS_DOUBLE(o)};
+    return true;
+  }
+  if (PyLong_Check(o)) {
+    int overflow = 0;
+    const int64_t i = PyLong_AsLongLongAndOverflow(o, &overflow);
+    if (overflow) fail("overflow: a Python int does not fit in int64");
+    out = {true, i, static_cast<double>(i)};
+    return true;
+  }
+  // NumPy's scalars, without importing NumPy.
+  const char* type = Py_TYPE(o)->tp_name;
+  if (std::string_view(type).rfind("numpy.", 0) != 0 || std::string_view(type) == "numpy.ndarray") {
+    return false;
+  }
+  const py::object v = py::reinterpret_steal<py::object>(PyObject_CallMethod(o, "item", nullptr));
+  if (!v) rethrow_python();
+  return (PyFloat_Check(v.ptr()) || PyLong_Check(v.ptr())) && number_from(v.ptr(), out);
+}
+
+bool dims_from(PyObject* o, Dims& out) {
+  if (!PyTuple_Check(o) && !PyList_Check(o)) return false;
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* each = PySequence_Fast_GET_ITEM(o, i);
+    if (PyLong_CheckExact(each)) {
+      out.push_back(PyLong_AsLongLong(each));
+      continue;
+    }
+    if (PyFloat_Check(each) || !PyIndex_Check(each)) return false;
+    const py::object v = py::reinterpret_steal<py::object>(PyNumber_Index(each));
+    if (!v) rethrow_python();
+    out.push_back(PyLong_AsLongLong(v.ptr()));
+  }
+  return true;
+}
+
+// --- nested data -------------------------------------------------------------------------------
+
+namespace {
+
+// What a leaf of nested data asks for: bool < int64 < float.
+void scan(PyObject* o, int depth, Dims& sizes, int& rank, DType& dtype) {
+  if (PyList_Check(o) || PyTuple_Check(o)) {
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    if (rank < 0 || depth < rank) {
+      if (depth == sizes.size()) sizes.push_back(n);
+    }
+    if (depth >= sizes.size() || sizes[depth] != n) {
+      fail(ErrorKind::Value, "tensor: expected sequence of length ",
+           depth < sizes.size() ? sizes[depth] : 0, " at dim ", depth, " (got ", n, ")");
+    }
+    for (Py_ssize_t i = 0; i < n; ++i) {
+      scan(PySequence_Fast_GET_ITEM(o, i), depth + 1, sizes, rank, dtype);
+    }
+    return;
+  }
+  if (rank < 0) rank = depth;
+  if (depth != sizes.size() || depth != rank) {
+    fail(ErrorKind::Value, "tensor: expected a sequence at dim ", depth, ", got ",
+         Py_TYPE(o)->tp_name, " (ragged nested sequences)");
+  }
+  DType here;
+  if (PyBool_Check(o)) {
+    here = DType::Bool;
+  } else if (is_tensor(o) && tensor_of(o).numel() == 1) {
+    here = tensor_of(o).dtype();
+    if (here == DType::Float32 && default_dtype() == DType::Float64) here = DType::Float64;
+  } else {
+    Number n;
+    if (!number_from(o, n)) {
+      fail(ErrorKind::Type, "tensor: could not infer dtype of ", Py_TYPE(o)->tp_name,
+           "; expected numbers, nested sequences of them, arrays or tensors");
+    }
+    here = n.integral ? DType::Int64 : default_dtype();
+  }
+  const auto order = [](DType d) { return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0; };
+  if (order(here) > order(dtype) || (order(here) == order(dtype) && here > dtype)) dtype = here;
+}
+
+template <class T>
+void read(PyObject* o, T*& to) {
+  if (PyList_Check(o) || PyTuple_Check(o)) {
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(o, i), to);
+    return;
+  }
+  Number n;
+  if (is_tensor(o)) {
+    const Tensor& t = tensor_of(o);
+    n = {!is_floating(t.dtype()), t.to_int64(), t.to_double()};
+  } else if (!number_from(o, n)) {
+    fail(ErrorKind::Type, "tensor: the data changed while it was read");
+  }
+  if constexpr (std::is_same_v<T, Bool8>) {
+    *to++ = Bool8(n.integral ? n.i != 0 : n.d != 0);
+  } else {
+    *to++ = n.integral ? static_cast<T>(n.i) : static_cast<T>(n.d);
+  }
+}
+
+}  // namespace
+
+Tensor tensor_from_data(PyObject* data, OptDType dtype) {
+  if (is_tensor(data)) {
+    const GradMode off(false);
+    return ops::to(tensor_of(data), dtype.value_or(tensor_of(data).dtype()), true);
+  }
+  const bool sequence = PyList_Check(data) || PyTuple_Check(data);
+  Number plain;
+  if (!sequence && !number_from(data, plain)) {
+    const Tensor shared = tensor_from_array(data);
+    return ops::to(shared, dtype.value_or(shared.dtype()), true);
+  }
+  // A list of arrays is stacked by NumPy, which they come from.
+  if (sequence && PySequence_Fast_GET_SIZE(data) > 0) {
+    PyObject* first = PySequence_Fast_GET_ITEM(data, 0);
+    if (!is_tensor(first) && PyObject_HasAttrString(first, "__array_interface__") &&
+        std::string_view(Py_TYPE(first)->tp_name) == "numpy.ndarray") {
+      const py::object stacked = py::module_::import("numpy").attr("array")(py::handle(data));
+      const Tensor shared = tensor_from_array(stacked.ptr());
+      return ops::to(shared, dtype.value_or(shared.dtype()), true);
+    }
+  }
+  Dims sizes;
+  int rank = -1;
+  DType found = DType::Bool;
+  bool any = true;
+  scan(data, 0, sizes, rank, found);
+  if (rank < 0) any = false;  // no element anywhere: empty lists
+  const Tensor out = Tensor::empty(sizes, dtype.value_or(any ? found : default_dtype()));
+  visit(out.dtype(), [&]<class T>() {
+    T* to = out.data<T>();
+    read(data, to);
+  });
+  return out;
+}
+
+PyObject* item_of(const Tensor& t) {
+  if (t.numel() != 1) {
+    fail("item: a Tensor with ", t.numel(), " elements cannot be converted to Scalar; shape ",
+         t.sizes());
+  }
+  switch (t.dtype()) {
+    case DType::Bool:
+      return PyBool_FromLong(t.to_int64() != 0);
+    case DType::Int64:
+      return PyLong_FromLongLong(t.to_int64());
+    default:
+      return PyFloat_FromDouble(t.to_double());
+  }
+}
+
+namespace {
+PyObject* list_at(const Tensor& t, int dim, const char* at) {
+  if (dim == t.dim()) {
+    Tensor one = t.view({}, {});
+    one->data = const_cast<char*>(at);
+    return item_of(one);
+  }
+  PyObject* list = PyList_New(t.size(dim));
+  if (!list) rethrow_python();
+  const int64_t step = t.stride(dim) * static_cast<int64_t>(item_size(t.dtype()));
+  for (int64_t i = 0; i < t.size(dim); ++i) {
+    PyList_SET_ITEM(list, i, list_at(t, dim + 1, at + i * step));
+  }
+  return list;
+}
+}  // namespace
+
+PyObject* list_of(const Tensor& t) { return list_at(t, 0, t.data()); }
+
+Tensor tensor_from_array(PyObject* o) {
+  const py::object shared = py::module_::import("wengert._interop").attr("from_array")(py::handle(o));
+  return tensor_of(shared.ptr());
+}
+
+// --- errors ------------------------------------------------------------------------------------
+
+void set_python_error() {
+  try {
+    throw;
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const Error& e) {
+    PyObject* kinds[] = {PyExc_RuntimeError, PyExc_TypeError, PyExc_ValueError, PyExc_IndexError,
+                         PyExc_NotImplementedError};
+    PyErr_SetString(kinds[static_cast<int>(e.kind())], e.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  }
+}
+
+void register_scalars(py::module_& m) {
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const Error&) {
+      set_python_error();
+    }
+  });
+  PyType_Slot dtype_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&dtype_repr)},
+                               {Py_tp_getset, dtype_getset},
+                               {Py_tp_methods, dtype_methods},
+                               {}};
+  dtype_type = make_type("wengert.dtype", sizeof(PyDType),
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, dtype_slots);
+  PyType_Slot device_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&device_repr)},
+                                {Py_tp_str, reinterpret_cast<void*>(&device_str)},
+                                {Py_tp_getset, device_getset},
+                                {Py_tp_methods, device_methods},
+                                {Py_tp_new, reinterpret_cast<void*>(&device_new)},
+                                {Py_tp_richcompare, reinterpret_cast<void*>(&device_compare)},
+                                {Py_tp_hash, reinterpret_cast<void*>(&device_hash)},
+                                {}};
+  device_type = make_type("wengert.device", sizeof(PyDevice), Py_TPFLAGS_DEFAULT, device_slots);
+  PyType_Slot size_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&size_repr)},
+                              {Py_tp_methods, size_methods},
+                              {}};
+  size_type = make_type("wengert.Size", 0, Py_TPFLAGS_DEFAULT, size_slots,
+                        reinterpret_cast<PyObject*>(&PyTuple_Type));
+  for (int i = 0; i < kNumDTypes; ++i) {
+    dtypes[i] = dtype_type->tp_alloc(dtype_type, 0);
+    reinterpret_cast<PyDType*>(dtypes[i])->dtype = static_cast<DType>(i);
+    m.add_object(name_of(static_cast<DType>(i)), py::handle(dtypes[i]));
+  }
+  for (int i = 0; i < kNumDevices; ++i) {
+    devices[i] = device_type->tp_alloc(device_type, 0);
+    reinterpret_cast<PyDevice*>(devices[i])->device = static_cast<Device>(i);
+  }
+  m.add_object("dtype", py::handle(reinterpret_cast<PyObject*>(dtype_type)));
+  m.add_object("device", py::handle(reinterpret_cast<PyObject*>(device_type)));
+  m.add_object("Size", py::handle(reinterpret_cast<PyObject*>(size_type)));
+}
+
+}  // namespace wengert::bindings

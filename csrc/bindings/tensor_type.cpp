@@ -1,0 +1,488 @@
+// The Tensor type: allocation with a free list, number slots, properties, and the few methods that
+// are not rows of the op table.
+#include <Python.h>
+#include <structmember.h>
+
+#include <new>
+
+#include "bindings/capi.h"
+#include "bindings/py_tensor.h"
+#include "core/error.h"
+#include "ops/autograd.h"
+#include "tape/node.h"
+
+namespace wengert::bindings {
+
+PyTypeObject* tensor_type = nullptr;
+
+namespace {
+
+// --- life --------------------------------------------------------------------------------------
+
+constexpr int kFreeListSize = 256;
+PyTensor* free_list[kFreeListSize];
+int free_count = 0;
+
+PyTensor* allocate_object(PyTypeObject* type) {
+  PyTensor* p;
+  if (type == tensor_type && free_count > 0) {
+    p = free_list[--free_count];
+    PyObject_Init(reinterpret_cast<PyObject*>(p), type);
+  } else {
+    p = reinterpret_cast<PyTensor*>(type->tp_alloc(type, 0));
+    if (!p) rethrow_python();
+  }
+  p->dict = nullptr;
+  p->weakrefs = nullptr;
+  new (&p->tensor) Tensor;
+  return p;
+}
+
+void tensor_dealloc(PyObject* o) {
+  auto* p = reinterpret_cast<PyTensor*>(o);
+  PyTypeObject* type = Py_TYPE(o);
+  if (p->weakrefs) PyObject_ClearWeakRefs(o);
+  Py_CLEAR(p->dict);
+  if (p->tensor.defined() && p->tensor->object == o) p->tensor->object = nullptr;
+  p->tensor.~Tensor();
+  if (type == tensor_type && free_count < kFreeListSize) {
+    free_list[free_count++] = p;
+  } else {
+    type->tp_free(o);
+  }
+  Py_DECREF(type);
+}
+
+}  // namespace
+
+PyObject* wrap(const Tensor& t) {
+  if (t->object) return Py_NewRef(static_cast<PyObject*>(t->object));
+  return wrap_as(tensor_type, t);
+}
+
+PyObject* wrap_as(PyTypeObject* type, const Tensor& t) {
+  PyTensor* p = allocate_object(type);
+  p->tensor = t;
+  t->object = p;
+  return reinterpret_cast<PyObject*>(p);
+}
+
+namespace {
+
+// Tensor(), Tensor(2, 3), Tensor([..]), Tensor(tensor): PyTorch's old constructor, always of the
+// default dtype.
+PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
+  return guarded([&]() -> PyObject* {
+    const Py_ssize_t n = PyTuple_GET_SIZE(args);
+    PyObject* first = n == 1 ? PyTuple_GET_ITEM(args, 0) : nullptr;
+    if (first && is_tensor(first)) return wrap_as(type, ops::detach(tensor_of(first)));
+    if (first && !PyLong_Check(first)) return wrap_as(type, tensor_from_data(first, default_dtype()));
+    Dims sizes;
+    if (n == 0) sizes.push_back(0);
+    if (n > 0 && !dims_from(args, sizes)) {
+      fail(ErrorKind::Type, "Tensor: expected sizes as ints, a sequence or an array");
+    }
+    return wrap_as(type, Tensor::empty(sizes, default_dtype()));
+  });
+}
+
+// --- number slots ------------------------------------------------------------------------------
+
+enum Binary { kAdd, kSub, kMul, kDiv, kMatmul, kPow, kEq, kNe, kLt, kLe, kGt, kGe, kNumBinary };
+constexpr const char* kBinaryNames[kNumBinary] = {"add", "sub", "mul", "div", "matmul", "pow",
+                                                  "eq",  "ne",  "lt",  "le",  "gt",     "ge"};
+const Op* binary_ops[kNumBinary];
+const Op* neg_op;
+const Op* abs_op;
+
+// The other operand of a tensor; undefined if it is nothing that can stand in arithmetic.
+Tensor operand(PyObject* o, const Tensor& peer) {
+  if (PyBool_Check(o)) {
+    Tensor t = Tensor::scalar(int64_t{o == Py_True}, DType::Bool);
+    t->weak = true;
+    return t;
+  }
+  Number n;
+  if (number_from(o, n)) return number_like(n, &peer);
+  if (std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray") return tensor_from_array(o);
+  return {};
+}
+
+PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
+  return guarded([&]() -> PyObject* {
+    if (is_tensor(a) && is_tensor(b)) return wrap(op.binary(tensor_of(a), tensor_of(b)));
+    if (is_tensor(a)) {
+      const Tensor other = operand(b, tensor_of(a));
+      if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+      return wrap(op.binary(tensor_of(a), other));
+    }
+    const Tensor other = operand(a, tensor_of(b));
+    if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+    return wrap(op.binary(other, tensor_of(b)));
+  });
+}
+template <Binary K>
+PyObject* binary_slot(PyObject* a, PyObject* b) {
+  return binary(*binary_ops[K], a, b);
+}
+PyObject* power_slot(PyObject* a, PyObject* b, PyObject*) { return binary(*binary_ops[kPow], a, b); }
+
+template <Binary K>
+PyObject* inplace_slot(PyObject* a, PyObject* b) {
+  return guarded([&]() -> PyObject* {
+    const Tensor& self = tensor_of(a);
+    const Tensor other = is_tensor(b) ? tensor_of(b) : operand(b, self);
+    if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+    return wrap(binary_ops[K]->binary_inplace(self, other));
+  });
+}
+
+PyObject* negative_slot(PyObject* a) {
+  return guarded([&] { return wrap(neg_op->unary(tensor_of(a))); });
+}
+PyObject* absolute_slot(PyObject* a) {
+  return guarded([&] { return wrap(abs_op->unary(tensor_of(a))); });
+}
+PyObject* positive_slot(PyObject* a) { return Py_NewRef(a); }
+
+PyObject* compare_slot(PyObject* a, PyObject* b, int op) {
+  constexpr Binary of[] = {kLt, kLe, kEq, kNe, kGt, kGe};  // in the order of Py_LT ... Py_GE
+  return binary(*binary_ops[of[op]], a, b);
+}
+
+int bool_slot(PyObject* o) {
+  int result = -1;
+  const int failed = guarded_int([&] {
+    const Tensor& t = tensor_of(o);
+    if (t.numel() != 1) {
+      fail("bool: Boolean value of Tensor with ", t.numel() == 0 ? "no values" : "more than one value",
+           " is ambiguous; shape ", t.sizes());
+    }
+    result = t.to_double() != 0;
+  });
+  return failed ? -1 : result;
+}
+PyObject* int_slot(PyObject* o) {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = tensor_of(o);
+    if (is_floating(t.dtype())) {
+      const py::object v = py::reinterpret_steal<py::object>(item_of(t));
+      return PyLong_FromDouble(PyFloat_AsDouble(v.ptr()));
+    }
+    const py::object v = py::reinterpret_steal<py::object>(item_of(t));
+    return PyNumber_Long(v.ptr());
+  });
+}
+PyObject* index_slot(PyObject* o) {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = tensor_of(o);
+    if (is_floating(t.dtype()) || t.numel() != 1) {
+      fail(ErrorKind::Type, "index: only integer tensors of a single element can be converted to an "
+                            "index, got ",
+           name_of(t.dtype()), " of shape ", t.sizes());
+    }
+    return PyLong_FromLongLong(t.to_int64());
+  });
+}
+PyObject* float_slot(PyObject* o) {
+  return guarded([&] {
+    const py::object v = py::reinterpret_steal<py::object>(item_of(tensor_of(o)));
+    return PyNumber_Float(v.ptr());
+  });
+}
+
+// --- sequence ----------------------------------------------------------------------------------
+
+Py_ssize_t length_slot(PyObject* o) {
+  const Tensor& t = tensor_of(o);
+  if (t.dim() > 0) return static_cast<Py_ssize_t>(t.size(0));
+  PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
+  return -1;
+}
+PyObject* subscript_slot(PyObject* o, PyObject* index) {
+  return guarded([&] { return get_item(tensor_of(o), index); });
+}
+int assign_slot(PyObject* o, PyObject* index, PyObject* value) {
+  return guarded_int([&] {
+    if (!value) fail(ErrorKind::Type, "index: elements of a tensor cannot be deleted");
+    set_item(tensor_of(o), index, value);
+  });
+}
+PyObject* iter_slot(PyObject* o) {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = tensor_of(o);
+    if (t.dim() == 0) fail(ErrorKind::Type, "iteration over a 0-d tensor");
+    const py::object list = py::reinterpret_steal<py::object>(PyList_New(t.size(0)));
+    for (int64_t i = 0; i < t.size(0); ++i) {
+      const py::object at = py::reinterpret_steal<py::object>(PyLong_FromLongLong(i));
+      PyList_SET_ITEM(list.ptr(), i, get_item(t, at.ptr()));
+    }
+    return PyObject_GetIter(list.ptr());
+  });
+}
+
+// --- properties --------------------------------------------------------------------------------
+
+template <class F>
+PyObject* get(PyObject* o, F&& f) {
+  return guarded([&] { return f(tensor_of(o)); });
+}
+PyObject* none_or(const Tensor& t) { return t.defined() ? wrap(t) : Py_NewRef(Py_None); }
+
+PyObject* get_shape(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) { return wrap_size(t.sizes()); });
+}
+PyObject* get_dtype(PyObject* o, void*) { return wrap(tensor_of(o).dtype()); }
+PyObject* get_device(PyObject* o, void*) { return wrap(tensor_of(o).device()); }
+PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(tensor_of(o).dim()); }
+PyObject* get_is_leaf(PyObject* o, void*) { return PyBool_FromLong(is_leaf(tensor_of(o))); }
+PyObject* get_requires_grad(PyObject* o, void*) {
+  return PyBool_FromLong(requires_grad(tensor_of(o)));
+}
+PyObject* get_itemsize(PyObject* o, void*) {
+  return PyLong_FromSize_t(item_size(tensor_of(o).dtype()));
+}
+PyObject* get_nbytes(PyObject* o, void*) {
+  const Tensor& t = tensor_of(o);
+  return PyLong_FromSize_t(item_size(t.dtype()) * static_cast<size_t>(t.numel()));
+}
+PyObject* get_grad(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) { return none_or(grad_of(t)); });
+}
+PyObject* get_version(PyObject* o, void*) { return PyLong_FromUnsignedLong(tensor_of(o).version()); }
+PyObject* get_base(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) { return t->base ? wrap(Tensor(t->base)) : Py_NewRef(Py_None); });
+}
+PyObject* get_t(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) {
+    Dims order;
+    for (int d = t.dim() - 1; d >= 0; --d) order.push_back(d);
+    return wrap(ops::permute(t, order));
+  });
+}
+PyObject* get_mt(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) {
+    if (t.dim() < 2) fail("mT: only supported on matrices or batches of matrices, got ", t.dim(), "-D");
+    return wrap(ops::transpose(t, -1, -2));
+  });
+}
+PyObject* get_data(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) { return wrap(ops::detach(t)); });
+}
+// The recorded operation's name; None for a leaf.
+PyObject* get_grad_fn_name(PyObject* o, void*) {
+  const Tensor& t = tensor_of(o);
+  const Node* n = node_of(t);
+  return n && !n->leaf ? PyUnicode_FromString(n->name()) : Py_NewRef(Py_None);
+}
+
+int set_requires_grad_flag(PyObject* o, PyObject* v, void*) {
+  return guarded_int([&] {
+    if (!v || !PyBool_Check(v)) fail(ErrorKind::Type, "requires_grad must be a bool");
+    set_requires_grad(tensor_of(o), v == Py_True);
+  });
+}
+int set_grad_value(PyObject* o, PyObject* v, void*) {
+  return guarded_int([&] {
+    const Tensor& t = tensor_of(o);
+    if (!v || v == Py_None) {
+      set_grad(t, {});
+      return;
+    }
+    if (!is_tensor(v)) {
+      fail(ErrorKind::Type, "grad: assigned grad expected to be a Tensor or None but got ",
+           Py_TYPE(v)->tp_name);
+    }
+    const Tensor& g = tensor_of(v);
+    if (!(g.sizes() == t.sizes()) || g.dtype() != t.dtype()) {
+      fail("grad: assigned grad has data of a different size or dtype: ", g.sizes(), " ",
+           name_of(g.dtype()), " for ", t.sizes(), " ", name_of(t.dtype()));
+    }
+    if (g.impl() == t.impl()) fail("grad: can't assign a tensor as its own grad");
+    set_grad(t, g);
+  });
+}
+// t.data = u: t looks at u's memory from now on.
+int set_data(PyObject* o, PyObject* v, void*) {
+  return guarded_int([&] {
+    if (!v || !is_tensor(v)) fail(ErrorKind::Type, "data: expected a Tensor");
+    const Tensor& t = tensor_of(o);
+    const Tensor& u = tensor_of(v);
+    const Node* n = node_of(t);
+    if (n && n->active && !is_floating(u.dtype())) {
+      fail("data: a tensor that requires grad cannot take data of dtype ", name_of(u.dtype()));
+    }
+    t->storage = u->storage;
+    t->data = u->data;
+    t->dtype = u->dtype;
+    t->device = u->device;
+    t->numel = u->numel;
+    t->contiguous = u->contiguous;
+    t->sizes = u->sizes;
+    t->strides = u->strides;
+    t->base = nullptr;
+    if (n && n->leaf) *node_of(t)->outputs() = {u.sizes(), u.dtype(), u.device()};
+  });
+}
+
+PyGetSetDef getset[] = {
+    {"shape", get_shape, nullptr, "The size of each dimension.", nullptr},
+    {"dtype", get_dtype, nullptr, "The element type.", nullptr},
+    {"device", get_device, nullptr, "Where the memory is.", nullptr},
+    {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether no recorded operation made this tensor.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad_flag,
+     "Whether operations on this tensor are recorded.", nullptr},
+    {"grad", get_grad, set_grad_value, "The gradient accumulated by backward, or None.", nullptr},
+    {"data", get_data, set_data, "The same memory without history.", nullptr},
+    {"T", get_t, nullptr, "The dimensions in reverse order, sharing memory.", nullptr},
+    {"mT", get_mt, nullptr, "The last two dimensions exchanged, sharing memory.", nullptr},
+    {"itemsize", get_itemsize, nullptr, "Bytes an element.", nullptr},
+    {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
+    {"_version", get_version, nullptr, "How often the memory was changed in place.", nullptr},
+    {"_base", get_base, nullptr, "What this is a view of, or None.", nullptr},
+    {"_grad_fn_name", get_grad_fn_name, nullptr, nullptr, nullptr},
+    {}};
+
+// --- methods -----------------------------------------------------------------------------------
+
+PyObject* m_item(PyObject* o, PyObject*) {
+  return get(o, [](const Tensor& t) { return item_of(t); });
+}
+PyObject* m_tolist(PyObject* o, PyObject*) {
+  return get(o, [](const Tensor& t) { return list_of(t); });
+}
+PyObject* m_dim(PyObject* o, PyObject*) { return get_ndim(o, nullptr); }
+PyObject* m_numel(PyObject* o, PyObject*) { return PyLong_FromLongLong(tensor_of(o).numel()); }
+PyObject* m_is_contiguous(PyObject* o, PyObject*) {
+  return PyBool_FromLong(tensor_of(o).contiguous());
+}
+PyObject* m_data_ptr(PyObject* o, PyObject*) { return PyLong_FromVoidPtr(tensor_of(o).data()); }
+PyObject* m_storage_offset(PyObject* o, PyObject*) {
+  return PyLong_FromLongLong(tensor_of(o).offset());
+}
+PyObject* size_or_stride(PyObject* o, PyObject* args, const char* op, bool stride) {
+  return get(o, [&](const Tensor& t) -> PyObject* {
+    const Dims& all = stride ? t.strides() : t.sizes();
+    PyObject* dim = nullptr;
+    if (!PyArg_ParseTuple(args, "|O", &dim)) rethrow_python();
+    if (!dim || dim == Py_None) {
+      const py::object size = py::reinterpret_steal<py::object>(wrap_size(all));
+      return stride ? PySequence_Tuple(PySequence_List(size.ptr())) : size.inc_ref().ptr();
+    }
+    const Py_ssize_t d = PyNumber_AsSsize_t(dim, PyExc_IndexError);
+    if (d == -1 && PyErr_Occurred()) rethrow_python();
+    if (t.dim() == 0) fail(ErrorKind::Index, op, ": dimension specified as ", d, " but tensor has no dimensions");
+    return PyLong_FromLongLong(all[wrap_dim(op, d, t.dim())]);
+  });
+}
+PyObject* m_size(PyObject* o, PyObject* args) { return size_or_stride(o, args, "size", false); }
+PyObject* m_stride(PyObject* o, PyObject* args) { return size_or_stride(o, args, "stride", true); }
+PyObject* m_requires_grad_(PyObject* o, PyObject* args) {
+  int on = 1;
+  if (!PyArg_ParseTuple(args, "|p", &on)) return nullptr;
+  return guarded([&] {
+    set_requires_grad(tensor_of(o), on != 0);
+    return Py_NewRef(o);
+  });
+}
+PyObject* m_detach_(PyObject* o, PyObject*) {
+  return guarded([&] {
+    tensor_of(o)->node = nullptr;
+    tensor_of(o)->slot = 0;
+    return Py_NewRef(o);
+  });
+}
+// _make_subclass(cls, data, requires_grad): the same memory as an instance of a subclass.
+PyObject* m_make_subclass(PyObject*, PyObject* args) {
+  PyObject *cls, *data;
+  int on = 0;
+  if (!PyArg_ParseTuple(args, "OO|p", &cls, &data, &on)) return nullptr;
+  return guarded([&]() -> PyObject* {
+    if (!PyType_Check(cls) || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), tensor_type) ||
+        !is_tensor(data)) {
+      fail(ErrorKind::Type, "_make_subclass: expected a subclass of Tensor and a Tensor");
+    }
+    const Tensor t = ops::detach(tensor_of(data));
+    if (on) set_requires_grad(t, true);
+    return wrap_as(reinterpret_cast<PyTypeObject*>(cls), t);
+  });
+}
+
+PyMethodDef own_methods[] = {
+    {"item", m_item, METH_NOARGS, "The element of a one-element tensor as a Python number."},
+    {"tolist", m_tolist, METH_NOARGS, "The elements as nested lists of Python numbers."},
+    {"dim", m_dim, METH_NOARGS, "The number of dimensions."},
+    {"ndimension", m_dim, METH_NOARGS, "The number of dimensions."},
+    {"numel", m_numel, METH_NOARGS, "The number of elements."},
+    {"nelement", m_numel, METH_NOARGS, "The number of elements."},
+    {"is_contiguous", m_is_contiguous, METH_NOARGS, "Whether elements are dense in row-major order."},
+    {"data_ptr", m_data_ptr, METH_NOARGS, "The address of the first element."},
+    {"storage_offset", m_storage_offset, METH_NOARGS, "Elements before the first in the memory shared."},
+    {"size", m_size, METH_VARARGS, "The size of one dimension, or of all."},
+    {"stride", m_stride, METH_VARARGS, "The step of one dimension in elements, or of all."},
+    {"requires_grad_", m_requires_grad_, METH_VARARGS, "Sets requires_grad; returns the tensor."},
+    {"detach_", m_detach_, METH_NOARGS, "Forgets the history; returns the tensor."},
+    {"_make_subclass", m_make_subclass, METH_VARARGS | METH_STATIC, nullptr},
+    {}};
+
+PyMemberDef members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(PyTensor, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(PyTensor, weakrefs), READONLY, nullptr},
+    {}};
+
+const CApi capi{
+    [](PyObject* o) -> const Tensor* { return is_tensor(o) ? &tensor_of(o) : nullptr; },
+    [](const Tensor& t) { return wrap(t); },
+};
+
+}  // namespace
+
+void register_tensor(py::module_& m) {
+  for (int k = 0; k < kNumBinary; ++k) binary_ops[k] = find_op(kBinaryNames[k]);
+  neg_op = find_op("neg");
+  abs_op = find_op("abs");
+  // The table's methods and our own, in one list.
+  static std::vector<PyMethodDef> all;
+  for (PyMethodDef* d = table_methods(); d->ml_name; ++d) all.push_back(*d);
+  for (PyMethodDef* d = own_methods; d->ml_name; ++d) all.push_back(*d);
+  all.push_back({});
+  const auto slot = [](int id, auto* fn) { return PyType_Slot{id, reinterpret_cast<void*>(fn)}; };
+  PyType_Slot slots[] = {slot(Py_tp_dealloc, &tensor_dealloc),
+                         slot(Py_tp_new, &tensor_new),
+                         slot(Py_tp_richcompare, &compare_slot),
+                         slot(Py_tp_hash, &_Py_HashPointer),
+                         slot(Py_tp_iter, &iter_slot),
+                         {Py_tp_members, members},
+                         {Py_tp_getset, getset},
+                         {Py_tp_methods, all.data()},
+                         slot(Py_nb_add, &binary_slot<kAdd>),
+                         slot(Py_nb_subtract, &binary_slot<kSub>),
+                         slot(Py_nb_multiply, &binary_slot<kMul>),
+                         slot(Py_nb_true_divide, &binary_slot<kDiv>),
+                         slot(Py_nb_matrix_multiply, &binary_slot<kMatmul>),
+                         slot(Py_nb_power, &power_slot),
+                         slot(Py_nb_inplace_add, &inplace_slot<kAdd>),
+                         slot(Py_nb_inplace_subtract, &inplace_slot<kSub>),
+                         slot(Py_nb_inplace_multiply, &inplace_slot<kMul>),
+                         slot(Py_nb_inplace_true_divide, &inplace_slot<kDiv>),
+                         slot(Py_nb_negative, &negative_slot),
+                         slot(Py_nb_positive, &positive_slot),
+                         slot(Py_nb_absolute, &absolute_slot),
+                         slot(Py_nb_bool, &bool_slot),
+                         slot(Py_nb_int, &int_slot),
+                         slot(Py_nb_index, &index_slot),
+                         slot(Py_nb_float, &float_slot),
+                         slot(Py_mp_length, &length_slot),
+                         slot(Py_mp_subscript, &subscript_slot),
+                         slot(Py_mp_ass_subscript, &assign_slot),
+                         {0, nullptr}};
+  PyType_Spec spec{"wengert.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                   slots};
+  tensor_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  if (!tensor_type) rethrow_python();
+  m.add_object("Tensor", py::handle(reinterpret_cast<PyObject*>(tensor_type)));
+  m.attr("_c_api") = py::capsule(&capi, kCApiName);
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,96 @@
+#include "core/tensor.h"
+
+#include <new>
+
+namespace wengert {
+
+Ref<Storage> Storage::make(size_t bytes, Device device) {
+  void* block = allocate(sizeof(Storage) + (kAlignment - sizeof(Storage)) + bytes);
+  auto* s = new (block) Storage;
+  s->device = device;
+  s->data = static_cast<char*>(block) + kAlignment;
+  s->bytes = bytes;
+  return Ref<Storage>::adopt(s);
+}
+
+Ref<Storage> Storage::borrow(void* data, size_t bytes, void (*release)(void*), void* context) {
+  auto* s = new (allocate(kAlignment)) Storage;
+  s->data = data;
+  s->bytes = bytes;
+  s->release = release;
+  s->context = context;
+  return Ref<Storage>::adopt(s);
+}
+
+void Storage::destroy(Storage* s) {
+  const size_t block = kAlignment + (s->release ? 0 : s->bytes);
+  if (s->release) s->release(s->context);
+  s->~Storage();
+  deallocate(s, block);
+}
+
+Tensor Tensor::empty(const Dims& sizes, DType dtype, Device device) {
+  int64_t n = 1;
+  for (int64_t s : sizes) {
+    if (s < 0) fail("empty: a size is negative in ", sizes);
+    if (__builtin_mul_overflow(n, s, &n)) fail("empty: ", sizes, " has too many elements");
+  }
+  size_t bytes;
+  if (__builtin_mul_overflow(static_cast<size_t>(n), item_size(dtype), &bytes)) {
+    fail("empty: ", sizes, " has too many bytes");
+  }
+  auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
+  impl->storage = Storage::make(bytes, device);
+  impl->dtype = dtype;
+  impl->device = device;
+  impl->data = static_cast<char*>(impl->storage->data);
+  impl->numel = n;
+  impl->sizes = sizes;
+  impl->strides = contiguous_strides(sizes);
+  return Tensor(std::move(impl));
+}
+
+namespace {
+template <class V>
+Tensor make_scalar(V v, DType dtype) {
+  Tensor t = Tensor::empty({}, dtype);
+  visit(dtype, [&]<class T>() {
+    if constexpr (std::is_same_v<T, Bool8>) {
+      *t.data<T>() = Bool8(v != 0);
+    } else {
+      *t.data<T>() = static_cast<T>(v);
+    }
+  });
+  return t;
+}
+template <class V>
+V read_scalar(const Tensor& t) {
+  return visit(t.dtype(), [&]<class T>() -> V {
+    if constexpr (std::is_same_v<T, Bool8>) {
+      return static_cast<V>(t.data<T>()->value);
+    } else {
+      return static_cast<V>(*t.data<T>());
+    }
+  });
+}
+}  // namespace
+
+Tensor Tensor::scalar(double v, DType dtype) { return make_scalar(v, dtype); }
+Tensor Tensor::scalar(int64_t v, DType dtype) { return make_scalar(v, dtype); }
+double Tensor::to_double() const { return read_scalar<double>(*this); }
+int64_t Tensor::to_int64() const { return read_scalar<int64_t>(*this); }
+
+Tensor Tensor::view(const Dims& sizes, const Dims& strides, int64_t offset) const {
+  auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
+  impl->storage = impl_->storage;
+  impl->dtype = impl_->dtype;
+  impl->device = impl_->device;
+  impl->numel = product(sizes);
+  impl->data = impl_->data + offset * static_cast<int64_t>(item_size(impl_->dtype));
+  impl->sizes = sizes;
+  impl->strides = strides;
+  impl->contiguous = is_contiguous(sizes, strides);
+  return Tensor(std::move(impl));
+}
+
+}  // namespace wengert

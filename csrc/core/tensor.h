@@ -1,0 +1,107 @@
+// Storage (bytes) and Tensor (a strided view of them). A tensor carries two opaque things for the
+// layers above: what the tape attached to it, and the language binding's object for it.
+#pragma once
+
+#include "core/allocator.h"
+#include "core/dtype.h"
+#include "core/ref.h"
+#include "core/shape.h"
+
+namespace wengert {
+
+enum class Device : uint8_t { CPU, CUDA };
+inline constexpr int kNumDevices = 2;
+constexpr const char* name_of(Device d) { return d == Device::CPU ? "cpu" : "cuda"; }
+
+// Memory that tensors view. Our own memory stands right behind the header, in one block.
+struct Storage : Counted {
+  Device device = Device::CPU;
+  std::atomic<uint32_t> version{0};  // bumped by every in-place change
+  void* data = nullptr;
+  size_t bytes = 0;
+  void (*release)(void* context) = nullptr;  // set for memory that is someone else's
+  void* context = nullptr;
+
+  static Ref<Storage> make(size_t bytes, Device device);
+  static Ref<Storage> borrow(void* data, size_t bytes, void (*release)(void*), void* context);
+  static void destroy(Storage* s);
+};
+static_assert(sizeof(Storage) <= kAlignment);
+
+// What a higher layer hangs on a tensor; it says itself how it is destroyed.
+struct Attachment : Counted {
+  using Destroy = void (*)(Attachment*);
+  explicit Attachment(Destroy d) : destroy_fn(d) {}
+  Destroy destroy_fn;
+  static void destroy(Attachment* a) { a->destroy_fn(a); }
+};
+
+struct TensorImpl : Counted {
+  DType dtype = DType::Float32;
+  Device device = Device::CPU;
+  bool contiguous = true;
+  bool weak = false;  // made from a Python number: yields to other operands' dtype
+  uint32_t slot = 0;  // which output of the attached node this is
+  char* data = nullptr;
+  int64_t numel = 0;
+  Ref<Storage> storage;
+  Ref<Attachment> node;   // the tape's
+  Ref<TensorImpl> base;   // what this is a view of, if it is one
+  void* object = nullptr;  // the binding's, not owned
+  Dims sizes, strides;
+
+  static void* operator new(size_t n) { return allocate(n); }
+  static void operator delete(void* p) { deallocate(p, sizeof(TensorImpl)); }
+  static void destroy(TensorImpl* t) { delete t; }
+};
+
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
+
+  // Uninitialised, contiguous.
+  static Tensor empty(const Dims& sizes, DType dtype, Device device = Device::CPU);
+  // A 0-dim tensor that holds v.
+  static Tensor scalar(double v, DType dtype);
+  static Tensor scalar(int64_t v, DType dtype);
+
+  // Another view of the same storage, moved by `offset` elements; not known to the tape.
+  Tensor view(const Dims& sizes, const Dims& strides, int64_t offset = 0) const;
+
+  bool defined() const { return static_cast<bool>(impl_); }
+  TensorImpl* operator->() const { return impl_.get(); }
+  TensorImpl* impl() const { return impl_.get(); }
+  const Ref<TensorImpl>& ref() const { return impl_; }
+  bool unique() const { return impl_->unique(); }
+  void reset() { impl_ = nullptr; }
+
+  int dim() const { return impl_->sizes.size(); }
+  const Dims& sizes() const { return impl_->sizes; }
+  const Dims& strides() const { return impl_->strides; }
+  int64_t size(int i) const { return impl_->sizes[i]; }
+  int64_t stride(int i) const { return impl_->strides[i]; }
+  int64_t numel() const { return impl_->numel; }
+  DType dtype() const { return impl_->dtype; }
+  Device device() const { return impl_->device; }
+  bool contiguous() const { return impl_->contiguous; }
+  template <class T = char>
+  T* data() const {
+    return reinterpret_cast<T*>(impl_->data);
+  }
+  int64_t offset() const {
+    return (impl_->data - static_cast<char*>(impl_->storage->data)) /
+           static_cast<int64_t>(item_size(impl_->dtype));
+  }
+  void bump_version() const { impl_->storage->version.fetch_add(1, std::memory_order_relaxed); }
+  uint32_t version() const { return impl_->storage->version.load(std::memory_order_relaxed); }
+
+  // The element of a one-element tensor.
+  double to_double() const;
+  int64_t to_int64() const;
+
+ private:
+  Ref<TensorImpl> impl_;
+};
+
+}  // namespace wengert

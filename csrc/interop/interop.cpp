@@ -1,0 +1,114 @@
+// The module wengert._interop: tensors from and to NumPy and, by DLPack, every other library,
+// without copying. nanobind's ndarray does the protocol; memory is kept alive from both sides.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include "bindings/capi.h"
+#include "core/error.h"
+
+namespace nb = nanobind;
+
+namespace wengert {
+namespace {
+
+const bindings::CApi& api() {
+  static const auto* found = static_cast<const bindings::CApi*>(
+      PyCapsule_GetPointer(nb::module_::import_("wengert._core").attr("_c_api").ptr(),
+                           bindings::kCApiName));
+  if (!found) nb::raise_python_error();
+  return *found;
+}
+
+nb::dlpack::dtype dlpack_dtype(DType d) {
+  using nb::dlpack::dtype_code;
+  const auto code = d == DType::Bool    ? dtype_code::Bool
+                    : d == DType::Int64 ? dtype_code::Int
+                                        : dtype_code::Float;
+  return {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * item_size(d)), 1};
+}
+
+DType dtype_of(nb::dlpack::dtype d) {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    if (dlpack_dtype(static_cast<DType>(i)) == d) return static_cast<DType>(i);
+  }
+  const char* kinds[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
+  const std::string kind = d.code < std::size(kinds) ? kinds[d.code] : "unknown";
+  throw nb::type_error(text("from_numpy: can't convert an array of type ", kind, int{d.bits},
+                            "; the supported types are: bool, int64, float32, float64")
+                           .c_str());
+}
+
+const Tensor& tensor_of(nb::handle h) {
+  const Tensor* t = api().unwrap(h.ptr());
+  if (!t) throw nb::type_error("expected a wengert.Tensor");
+  return *t;
+}
+
+// A tensor on the array's memory, which stays alive until the last view of it is gone.
+nb::object from_array(nb::ndarray<nb::ro> array) {
+  if (array.device_type() != nb::device::cpu::value) {
+    throw nb::value_error("from_dlpack: the array is not in CPU memory");
+  }
+  if (array.ndim() > kMaxDims) throw nb::value_error("from_numpy: more than 8 dimensions");
+  const DType dtype = dtype_of(array.dtype());
+  Dims sizes, strides;
+  int64_t last = 0;
+  for (size_t d = 0; d < array.ndim(); ++d) {
+    sizes.push_back(static_cast<int64_t>(array.shape(d)));
+    strides.push_back(array.stride(d));
+    if (strides.back() < 0 && sizes.back() > 1) {
+      throw nb::value_error(
+          "from_numpy: at least one stride in the given numpy array is negative, and tensors with "
+          "negative strides are not supported; copy it first (array.copy())");
+    }
+    last += std::max<int64_t>(sizes.back() - 1, 0) * strides.back();
+  }
+  auto* keep = new nb::ndarray<nb::ro>(array);
+  auto storage = Storage::borrow(
+      const_cast<void*>(array.data()), static_cast<size_t>(last + 1) * item_size(dtype),
+      [](void* p) {
+        const nb::gil_scoped_acquire locked;
+        delete static_cast<nb::ndarray<nb::ro>*>(p);
+      },
+      keep);
+  auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
+  impl->data = static_cast<char*>(storage->data);
+  impl->storage = std::move(storage);
+  impl->dtype = dtype;
+  impl->sizes = sizes;
+  impl->strides = strides;
+  impl->numel = product(sizes);
+  impl->contiguous = is_contiguous(sizes, strides);
+  return nb::steal(api().wrap(Tensor(std::move(impl))));
+}
+
+// The tensor's memory as another library's array, which keeps the storage alive.
+template <class Framework>
+nb::object to_array(nb::handle h) {
+  const Tensor& t = tensor_of(h);
+  auto* keep = new Tensor(t.view(t.sizes(), t.strides()));
+  const nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
+  size_t shape[kMaxDims];
+  int64_t strides[kMaxDims];
+  for (int d = 0; d < t.dim(); ++d) {
+    shape[d] = static_cast<size_t>(t.size(d));
+    strides[d] = t.stride(d);
+  }
+  const nb::ndarray<Framework> array(t.data(), static_cast<size_t>(t.dim()), shape, owner, strides,
+                                     dlpack_dtype(t.dtype()));
+  return nb::cast(array, nb::rv_policy::reference);
+}
+
+}  // namespace
+}  // namespace wengert
+
+NB_MODULE(_interop, m) {
+  using namespace wengert;
+  nb::set_leak_warnings(false);
+  m.def("from_array", &from_array, nb::arg("array"),
+        "A tensor that shares memory with a NumPy array or a DLPack provider.");
+  m.def("to_numpy", &to_array<nb::numpy>, nb::arg("tensor"),
+        "A NumPy array that shares memory with a tensor.");
+  m.def("to_dlpack", &to_array<nb::array_api>, nb::arg("tensor"),
+        "An object that offers the tensor's memory by DLPack.");
+}

@@ -1,0 +1,91 @@
+// What one instruction set offers (CpuIsa, filled by its isa_*.cpp), which one is in use, and the
+// CPU's table of slots. The slots are drivers, compiled once, that cut work into pieces; the inner
+// loops they call are the ISA's.
+#pragma once
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/kernels.h"
+#include "kernels/launch.h"
+
+namespace wengert::cpu {
+
+inline constexpr int kNumReductions = 5;  // Sum, AMax, AMin, ArgMax, ArgMin
+constexpr int reduction_index(KernelId k) { return k - id(Kernel::Sum); }
+
+using ReduceRow = void (*)(const void* x, int64_t n, void* out);
+using ReduceColumns = void (*)(const void* x, int64_t rows, int64_t row_stride, int64_t n,
+                               void* out);
+using CombinePair = void (*)(void* accumulator, const void* value);
+
+struct SoftmaxLoops {
+  void (*forward)(const void* x, void* y, int64_t rows, int64_t cols, bool log);
+  void (*backward)(const void* g, const void* y, void* gx, int64_t rows, int64_t cols, bool log);
+};
+
+struct CrossEntropyRows {
+  const void* x;
+  const int64_t* target;
+  int64_t cols, ignore_index;
+};
+struct CrossEntropyLoops {
+  // losses and log-sum-exps of rows [begin, end); a target of ignore_index gives 0
+  void (*forward)(const CrossEntropyRows& r, int64_t begin, int64_t end, void* loss, void* lse);
+  // gx = scale[row * scale_stride] * factor * (softmax(x) - onehot)
+  void (*backward)(const CrossEntropyRows& r, int64_t begin, int64_t end, const void* lse,
+                   const void* scale, int64_t scale_stride, double factor, void* gx);
+};
+
+struct RandomStream {
+  uint64_t seed, counter;
+};
+// Fill elements [begin, end) of an array; begin is a multiple of kRandomBlock.
+inline constexpr int64_t kRandomBlock = 64;
+using RandomLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double a, double b,
+                            void* out);
+
+using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& item, int64_t begin,
+                               int64_t end);
+
+struct CpuIsa {
+  const char* name;
+  bool (*usable)();
+  MapFn map[kNumMapKernels][kNumDTypes];
+  MapFn cast[kNumDTypes][kNumDTypes];  // source, destination
+  struct {
+    ReduceRow row;
+    ReduceColumns columns;
+  } reduce[kNumReductions][kNumDTypes];
+  GemmIsa gemm[kNumDTypes];
+  SoftmaxLoops softmax[kNumDTypes];
+  CrossEntropyLoops cross_entropy[kNumDTypes];
+  RandomLoop uniform[kNumDTypes], normal[kNumDTypes];
+  OptimizerLoop optimizer[4][kNumDTypes];
+  void* (*vmath)(const char* function, DType);
+};
+
+// The best ISA of this machine, or the one that WENGERT_ISA names.
+const CpuIsa& isa();
+// By name, whether in use or not; null when the machine or the build lacks it.
+const CpuIsa* find_isa(const char* name);
+
+const KernelTable& table();
+
+// Drivers that more than one slot or file uses.
+void drive(const Launch& l, MapFn inner, const double* params);
+void run_map(const Launch& l);
+void run_copy(const Launch& l);
+void run_fill(const Launch& l);
+void run_arange(const Launch& l);
+void run_index_select(const Launch& l);
+void run_index_add(const Launch& l);
+void run_reduce(const Launch& l);
+void run_gemm(const Launch& l);
+void run_softmax(const Launch& l);
+void run_softmax_grad(const Launch& l);
+void run_cross_entropy(const Launch& l);
+void run_cross_entropy_grad(const Launch& l);
+void run_random(const Launch& l);
+void run_randint(const Launch& l);
+void run_optimizer(const Launch& l);
+
+}  // namespace wengert::cpu

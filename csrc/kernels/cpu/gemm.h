@@ -1,0 +1,110 @@
+// Matrix products: what is asked for (GemmArgs, GemmBatch), what an instruction set offers
+// (GemmIsa: kernels and block sizes, as data), the one driver (gemm) and a naive reference. Plain
+// data only; the kernels are in gemm_isa.h, the driver in gemm.cpp.
+//
+// The order of each element's sum is fixed by k and GemmIsa::kc alone: k is cut into
+// ceil(k / kc) blocks of equal size (gemm_k_block); within a block fma goes upwards in k from zero;
+// the blocks' sums are added in order. Every path, tile shape, batch and number of threads keeps to
+// it, so a row of a product has the same bits whatever other rows are computed with it.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace wengert::cpu {
+
+// An elementwise loop over contiguous arrays: ptr[0] is the output, ptr[1..] the operands.
+using MapFn = void (*)(char* const* ptr, int64_t n, const double* params);
+
+// C[m, n] = activation((accumulate ? C : 0) + A[m, k] B[k, n] + bias). Strides count elements;
+// those of A and B may be anything that is not negative, 0 included; C is row-major. C overlaps
+// nothing.
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const void* a = nullptr;
+  int64_t a_rs = 0, a_cs = 1;
+  const void* b = nullptr;
+  int64_t b_rs = 0, b_cs = 1;
+  void* c = nullptr;
+  int64_t c_rs = 0;
+  bool accumulate = false;
+  const void* bias = nullptr;  // n values, added to each row after the sum; or null
+  MapFn activation = nullptr;  // applied in place (ptr = {row, row}) to finished rows; or null
+  const double* activation_params = nullptr;
+};
+
+// Where each product of a batch starts, in elements from GemmArgs' pointers. A null table means
+// equal steps: product i starts at i * step (0: the same matrix for all).
+struct GemmBatch {
+  int64_t count = 1;
+  int64_t a_step = 0, b_step = 0, c_step = 0;
+  const int64_t* a_offsets = nullptr;
+  const int64_t* b_offsets = nullptr;
+  const int64_t* c_offsets = nullptr;
+};
+
+// One tile of C for a micro-kernel: C[rows, cols] (+)= A[rows, k] B[k, cols]. B's rows are
+// contiguous and readable up to whole vectors. The number of rows is in the choice of the kernel.
+struct GemmTile {
+  int64_t k;
+  const void* a;
+  int64_t a_rs, a_cs;
+  const void* b;
+  int64_t b_rs;
+  void* c;
+  int64_t c_rs;
+  int64_t cols;
+  bool add;          // to what C holds
+  const void* bias;  // cols values, or null
+};
+using GemmMicroFn = void (*)(const GemmTile& tile);
+
+// Copies `lanes` (<= width) strided lanes of k steps each to dst[step * width + lane], lanes beyond
+// being zero up to width. With contiguous steps it may write up to a vector beyond the end of dst.
+using GemmPackFn = void (*)(const void* src, int64_t lane_stride, int64_t step_stride,
+                            int64_t lanes, int64_t width, int64_t k, void* dst);
+
+// sums[lane] = the product of each of `lanes` lanes with the vector x, in blocks of k_block steps.
+// One of the matrix's strides is 1.
+using GemmVectorFn = void (*)(const void* src, int64_t lane_stride, int64_t step_stride,
+                              int64_t lanes, const void* x, int64_t x_stride, int64_t k,
+                              int64_t k_block, void* sums);
+
+inline constexpr int kGemmMaxRows = 16;
+inline constexpr int kGemmMaxVecs = 3;
+
+struct GemmIsa {
+  DType dtype;
+  bool fused;  // whether fma rounds once
+  int lanes;   // elements in a vector
+  int mr, nv;  // largest tile: mr rows by nv vectors
+  int64_t mc, kc, nc;
+  GemmPackFn pack;
+  GemmVectorFn vector;
+  // [rows - 1][vectors - 1]: for tiles of A whose rows are next to each other (packed, or A^T) ...
+  GemmMicroFn unit_rows[kGemmMaxRows][kGemmMaxVecs];
+  // ... and for any other strides.
+  GemmMicroFn any_rows[kGemmMaxRows][kGemmMaxVecs];
+};
+
+// The kernels of an instruction set, "v2", "avx2", "avx512" or "neon"; null if this machine or this
+// build lacks it, or for a dtype that is not floating. Defined beside the table of kernels.
+const GemmIsa* find_gemm(const char* isa_name, DType dtype);
+
+// Every product of the batch. Allocates nothing once its thread's buffers have grown; never throws.
+void gemm(const GemmIsa& isa, const GemmArgs& args, const GemmBatch& batch = {});
+
+// The length of the blocks that k is cut into.
+constexpr int64_t gemm_k_block(int64_t k, int64_t kc) {
+  const int64_t blocks = (k + kc - 1) / kc;
+  return blocks < 2 ? k : (k + blocks - 1) / blocks;
+}
+
+// The definition, one element at a time, bit for bit what gemm(isa, args) computes.
+template <class T>
+void gemm_reference(const GemmIsa& isa, const GemmArgs& args);
+extern template void gemm_reference<float>(const GemmIsa&, const GemmArgs&);
+extern template void gemm_reference<double>(const GemmIsa&, const GemmArgs&);
+
+}  // namespace wengert::cpu

@@ -1,0 +1,37 @@
+// The body of every isa_*.cpp: all inner loops, instantiated in the namespace WENGERT_ISA with that
+// file's compiler flags, and the function that fills the ISA's table with them.
+#pragma once
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm_isa.h"
+#include "kernels/cpu/map_isa.h"
+#include "kernels/cpu/optim_isa.h"
+#include "kernels/cpu/random_isa.h"
+#include "kernels/cpu/reduce_isa.h"
+#include "kernels/cpu/row_isa.h"
+#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vmath_table_isa.h"
+
+namespace wengert::WENGERT_ISA {
+
+void fill(cpu::CpuIsa& isa) {
+  fill_map(isa.map, MapFunctors{});
+  fill_cast<Bool8>(isa.cast[static_cast<int>(DType::Bool)]);
+  fill_cast<int64_t>(isa.cast[static_cast<int>(DType::Int64)]);
+  fill_cast<float>(isa.cast[static_cast<int>(DType::Float32)]);
+  fill_cast<double>(isa.cast[static_cast<int>(DType::Float64)]);
+  fill_reduce<int64_t>(isa);
+  fill_reduce<float>(isa);
+  fill_reduce<double>(isa);
+  fill_rows<float>(isa);
+  fill_rows<double>(isa);
+  fill_random<float>(isa);
+  fill_random<double>(isa);
+  fill_optim<float>(isa);
+  fill_optim<double>(isa);
+  isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();
+  isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
+  isa.vmath = &vmath_loop;
+}
+
+}  // namespace wengert::WENGERT_ISA

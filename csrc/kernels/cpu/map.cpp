@@ -1,0 +1,286 @@
+// The driver of everything elementwise: cuts a strided, broadcast iteration into dense pieces for
+// the ISA's inner loops, which know only unit stride. Operands of other strides are staged through
+// tiles that stay in L1, so one loop a functor serves every layout.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+
+namespace wengert::cpu {
+namespace {
+
+// Elements to a tile: 512 doubles of each of five operands fill 20 of the 32 KiB of a small L1.
+constexpr int64_t kTile = 512;
+// Elements a thread must get for waking it to pay.
+constexpr int64_t kGrain = 16384;
+// Rows shorter than this are joined into tiles across rows.
+constexpr int64_t kShortRow = 32;
+
+template <class U>
+void gather_as(const char* src, int64_t stride, int64_t n, char* dst) {
+  const U* s = reinterpret_cast<const U*>(src);
+  U* d = reinterpret_cast<U*>(dst);
+  if (stride == 0) {
+    std::fill(d, d + n, *s);
+  } else {
+    for (int64_t i = 0; i < n; ++i) d[i] = s[i * stride];
+  }
+}
+template <class U>
+void scatter_as(const char* src, int64_t stride, int64_t n, char* dst) {
+  const U* s = reinterpret_cast<const U*>(src);
+  U* d = reinterpret_cast<U*>(dst);
+  for (int64_t i = 0; i < n; ++i) d[i * stride] = s[i];
+}
+void gather(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
+  if (item == 4) return gather_as<uint32_t>(src, stride, n, dst);
+  if (item == 8) return gather_as<uint64_t>(src, stride, n, dst);
+  gather_as<uint8_t>(src, stride, n, dst);
+}
+void scatter(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
+  if (item == 4) return scatter_as<uint32_t>(src, stride, n, dst);
+  if (item == 8) return scatter_as<uint64_t>(src, stride, n, dst);
+  scatter_as<uint8_t>(src, stride, n, dst);
+}
+
+struct Tiles {
+  alignas(kAlignment) char bytes[kMaxBuffers][kTile * 8];
+};
+
+// Where the operands stand while the outer dimensions are walked like an odometer.
+class Odometer {
+ public:
+  Odometer(const Launch& l, int dims, int64_t start) : l_(l), dims_(dims) {
+    for (int k = 0; k < l.nbuffers; ++k) at_[k] = static_cast<char*>(l.buffer[k].data);
+    for (int d = dims - 1; d >= 0; --d) {
+      index_[d] = start % l.size[d];
+      start /= l.size[d];
+      for (int k = 0; k < l.nbuffers; ++k) at_[k] += index_[d] * step(k, d);
+    }
+  }
+  void next() {
+    for (int d = dims_ - 1; d >= 0; --d) {
+      if (++index_[d] < l_.size[d]) {
+        for (int k = 0; k < l_.nbuffers; ++k) at_[k] += step(k, d);
+        return;
+      }
+      index_[d] = 0;
+      for (int k = 0; k < l_.nbuffers; ++k) at_[k] -= (l_.size[d] - 1) * step(k, d);
+    }
+  }
+  char* at(int k) const { return at_[k]; }
+  int64_t step(int k, int d) const {
+    return l_.buffer[k].stride[d] * static_cast<int64_t>(item_size(l_.buffer[k].dtype));
+  }
+
+ private:
+  const Launch& l_;
+  int dims_;
+  int64_t index_[kMaxDims];
+  char* at_[kMaxBuffers];
+};
+
+// Long rows: each is a run of tiles; operands of unit stride are used where they are.
+void drive_rows(const Launch& l, MapFn inner, const double* params, int64_t begin, int64_t end) {
+  const int last = l.ndim - 1;
+  const int64_t n = l.size[last];
+  bool staged[kMaxBuffers], any_staged = false;
+  for (int k = 0; k < l.nbuffers; ++k) {
+    staged[k] = l.buffer[k].stride[last] != 1 && n > 1;
+    any_staged |= staged[k];
+  }
+  Tiles tiles;
+  const int64_t step = any_staged ? kTile : n;
+  const int64_t per_row = (n + step - 1) / step;
+  Odometer row(l, last, begin / per_row);
+  int64_t piece = begin % per_row;
+  for (int64_t u = begin; u < end; ++u) {
+    const int64_t i = piece * step, m = std::min(step, n - i);
+    char* ptr[kMaxBuffers];
+    for (int k = 0; k < l.nbuffers; ++k) {
+      char* p = row.at(k) + i * row.step(k, last);
+      ptr[k] = p;
+      if (staged[k]) {
+        ptr[k] = tiles.bytes[k];
+        if (k > 0) gather(item_size(l.buffer[k].dtype), p, l.buffer[k].stride[last], m, ptr[k]);
+      }
+    }
+    inner(ptr, m, params);
+    if (staged[0]) {
+      scatter(item_size(l.buffer[0].dtype), ptr[0], l.buffer[0].stride[last], m,
+              row.at(0) + i * row.step(0, last));
+    }
+    if (++piece == per_row) {
+      piece = 0;
+      row.next();
+    }
+  }
+}
+
+bool is_dense(const Launch& l, int k) {
+  int64_t step = 1;
+  for (int d = l.ndim - 1; d >= 0; --d) {
+    if (l.size[d] != 1 && l.buffer[k].stride[d] != step) return false;
+    step *= l.size[d];
+  }
+  return true;
+}
+
+// Short rows: tiles run across rows; operands that are dense as a whole are used where they are.
+void drive_elements(const Launch& l, MapFn inner, const double* params, int64_t begin,
+                    int64_t end) {
+  Tiles tiles;
+  bool staged[kMaxBuffers];
+  for (int k = 0; k < l.nbuffers; ++k) staged[k] = !is_dense(l, k);
+  const int last = l.ndim - 1;
+  const int64_t n = l.size[last];
+  for (int64_t i = begin; i < end; i += kTile) {
+    const int64_t m = std::min(kTile, end - i);
+    char* ptr[kMaxBuffers];
+    for (int k = 0; k < l.nbuffers; ++k) {
+      ptr[k] = staged[k] ? tiles.bytes[k]
+                         : static_cast<char*>(l.buffer[k].data) +
+                               i * static_cast<int64_t>(item_size(l.buffer[k].dtype));
+    }
+    const auto each_run = [&](auto&& run) {
+      Odometer row(l, last, i / n);
+      int64_t column = i % n;
+      for (int64_t done = 0; done < m; column = 0, row.next()) {
+        const int64_t count = std::min(n - column, m - done);
+        run(row, column, done, count);
+        done += count;
+      }
+    };
+    each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+      for (int k = 1; k < l.nbuffers; ++k) {
+        if (!staged[k]) continue;
+        const size_t item = item_size(l.buffer[k].dtype);
+        gather(item, row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
+               ptr[k] + done * static_cast<int64_t>(item));
+      }
+    });
+    inner(ptr, m, params);
+    if (!staged[0]) continue;
+    each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+      const size_t item = item_size(l.buffer[0].dtype);
+      scatter(item, ptr[0] + done * static_cast<int64_t>(item), l.buffer[0].stride[last], count,
+              row.at(0) + column * row.step(0, last));
+    });
+  }
+}
+
+void drive_dense(const Launch& l, MapFn inner, const double* params) {
+  parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
+    char* ptr[kMaxBuffers];
+    for (int k = 0; k < l.nbuffers; ++k) {
+      ptr[k] = static_cast<char*>(l.buffer[k].data) +
+               b * static_cast<int64_t>(item_size(l.buffer[k].dtype));
+    }
+    inner(ptr, e - b, params);
+  });
+}
+
+}  // namespace
+
+void drive(const Launch& l, MapFn inner, const double* params) {
+  if (l.count == 0) return;
+  if (l.dense) {
+    if (l.count > kGrain) return drive_dense(l, inner, params);
+    char* ptr[kMaxBuffers];
+    for (int k = 0; k < l.nbuffers; ++k) ptr[k] = static_cast<char*>(l.buffer[k].data);
+    return inner(ptr, l.count, params);
+  }
+  const int64_t n = l.size[l.ndim - 1], rows = l.count / n;
+  if (n < kShortRow && rows > 1) {
+    return parallel_for(l.count, kGrain,
+                        [&](int64_t b, int64_t e) { drive_elements(l, inner, params, b, e); });
+  }
+  bool any_staged = false;
+  for (int k = 0; k < l.nbuffers; ++k) any_staged |= l.buffer[k].stride[l.ndim - 1] != 1 && n > 1;
+  const int64_t step = any_staged ? kTile : n, per_row = (n + step - 1) / step;
+  parallel_for(rows * per_row, std::max<int64_t>(1, kGrain / std::min(step, n)),
+               [&](int64_t b, int64_t e) { drive_rows(l, inner, params, b, e); });
+}
+
+void run_map(const Launch& l) {
+  drive(l, isa().map[l.kernel][static_cast<int>(l.dtype)], l.number);
+}
+
+void run_copy(const Launch& l) {
+  drive(l, isa().cast[static_cast<int>(l.buffer[1].dtype)][static_cast<int>(l.dtype)], nullptr);
+}
+
+void run_fill(const Launch& l) {
+  drive(
+      l,
+      [](char* const* ptr, int64_t n, const double* params) {
+        const Launch& l = *reinterpret_cast<const Launch*>(params);
+        visit(l.dtype, [&]<class T>() {
+          T* out = reinterpret_cast<T*>(ptr[0]);
+          if constexpr (std::is_same_v<T, int64_t>) {
+            std::fill(out, out + n, l.integer[0]);
+          } else if constexpr (std::is_same_v<T, Bool8>) {
+            std::fill(out, out + n, Bool8(l.number[0] != 0));
+          } else {
+            std::fill(out, out + n, static_cast<T>(l.number[0]));
+          }
+        });
+      },
+      reinterpret_cast<const double*>(&l));
+}
+
+void run_arange(const Launch& l) {
+  visit(l.dtype, [&]<class T>() {
+    T* out = static_cast<T*>(l.buffer[0].data);
+    if constexpr (std::is_same_v<T, int64_t>) {
+      for (int64_t i = 0; i < l.count; ++i) out[i] = l.integer[0] + i * l.integer[1];
+    } else if constexpr (!std::is_same_v<T, Bool8>) {
+      for (int64_t i = 0; i < l.count; ++i) {
+        out[i] = static_cast<T>(l.number[0] + static_cast<double>(i) * l.number[1]);
+      }
+    }
+  });
+}
+
+void run_index_select(const Launch& l) {
+  const int64_t outer = l.size[0], n = l.size[1], middle = l.integer[0];
+  const auto row = static_cast<size_t>(l.size[2]) * item_size(l.dtype);
+  const auto* index = static_cast<const int64_t*>(l.buffer[2].data);
+  char* out = static_cast<char*>(l.buffer[0].data);
+  const char* in = static_cast<const char*>(l.buffer[1].data);
+  parallel_for(outer * n, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, l.size[2])),
+               [&](int64_t b, int64_t e) {
+                 for (int64_t i = b; i < e; ++i) {
+                   const int64_t from = (i / n) * middle + index[i % n];
+                   std::memcpy(out + static_cast<size_t>(i) * row,
+                               in + static_cast<size_t>(from) * row, row);
+                 }
+               });
+}
+
+// Rows with the same index meet in one output row, so the split is over columns of work that never
+// meet: the outer dimension and, in order, everything else.
+void run_index_add(const Launch& l) {
+  const int64_t outer = l.size[0], n = l.size[1], inner = l.size[2], middle = l.integer[0];
+  const auto* index = static_cast<const int64_t*>(l.buffer[2].data);
+  visit(l.dtype, [&]<class T>() {
+    if constexpr (!std::is_same_v<T, Bool8>) {
+      T* out = static_cast<T*>(l.buffer[0].data);
+      const T* in = static_cast<const T*>(l.buffer[1].data);
+      parallel_for(outer * inner, kGrain, [&](int64_t b, int64_t e) {
+        for (int64_t at = b; at < e;) {
+          const int64_t o = at / inner, j0 = at % inner, m = std::min(inner - j0, e - at);
+          for (int64_t i = 0; i < n; ++i) {
+            T* to = out + (o * middle + index[i]) * inner + j0;
+            const T* from = in + (o * n + i) * inner + j0;
+            for (int64_t j = 0; j < m; ++j) to[j] += from[j];
+          }
+          at += m;
+        }
+      });
+    }
+  });
+}
+
+}  // namespace wengert::cpu

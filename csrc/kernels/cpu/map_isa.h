@@ -1,0 +1,207 @@
+// Inner loops of the elementwise kernels: one template for every functor's forward, one for every
+// derivative, one for casts. Read after functors.h and vec.h.
+#pragma once
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vmath.h"
+#include "kernels/kernels.h"
+
+namespace wengert::WENGERT_ISA {
+
+// Integer powers by repeated squaring; a negative exponent gives the truncated quotient.
+WENGERT_INLINE Vec<int64_t> pow(Vec<int64_t> a, Vec<int64_t> b) {
+  Vec<int64_t> r(1.0);
+  for (int i = 0; i < Vec<int64_t>::N; ++i) {
+    uint64_t x = static_cast<uint64_t>(a.v[i]), y = 1;
+    int64_t n = b.v[i];
+    if (n < 0) {
+      const int64_t base = a.v[i];
+      y = base == 1 ? 1 : base == -1 ? (n % 2 ? ~uint64_t{0} : 1) : 0;
+      n = 0;
+    }
+    for (; n > 0; n >>= 1, x *= x) {
+      if (n & 1) y *= x;
+    }
+    r.v[i] = static_cast<int64_t>(y);
+  }
+  return r;
+}
+
+// Masks are stored as bool bytes.
+template <class T>
+WENGERT_INLINE Mask<T> load_mask(const char* p, int n) {
+  typedef uint8_t Bytes __attribute__((vector_size(Vec<T>::N)));
+  Bytes b{};
+  __builtin_memcpy(&b, p, static_cast<size_t>(n));
+  return {__builtin_convertvector(b, Raw<int_of<T>>) != 0};
+}
+template <class T>
+WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
+  typedef int8_t Bytes __attribute__((vector_size(Vec<T>::N)));
+  const Bytes b = __builtin_convertvector(m.v, Bytes) & 1;
+  __builtin_memcpy(p, &b, static_cast<size_t>(n));
+}
+template <class T>
+WENGERT_INLINE void store_result(Vec<T> v, char* p, int n) {
+  if (n == Vec<T>::N) {
+    v.store(reinterpret_cast<T*>(p));
+  } else {
+    v.store(reinterpret_cast<T*>(p), n);
+  }
+}
+template <class T>
+WENGERT_INLINE void store_result(Mask<T> m, char* p, int n) {
+  store_mask(m, p, n);
+}
+
+template <class F>
+constexpr int mask_operand() {
+  if constexpr (HasMaskOperand<F>) {
+    return F::mask_operand;
+  } else {
+    return -1;
+  }
+}
+
+// Operand I at element i, as the functor wants it: a vector or a mask.
+template <class F, int I, class T>
+WENGERT_INLINE auto load_operand(const char* p, int64_t i, int n) {
+  if constexpr (I == mask_operand<F>()) {
+    return load_mask<T>(p + i, n);
+  } else {
+    const T* at = reinterpret_cast<const T*>(p) + i;
+    return n == Vec<T>::N ? Vec<T>::load(at) : Vec<T>::load(at, n);
+  }
+}
+// What an operand that was not saved looks like.
+template <class F, int I, class T>
+WENGERT_INLINE auto no_operand() {
+  if constexpr (I == mask_operand<F>()) {
+    return Mask<T>{};
+  } else {
+    return Vec<T>(0.0);
+  }
+}
+
+template <class T, class Step>
+WENGERT_INLINE void over(int64_t n, Step&& step) {
+  constexpr int N = Vec<T>::N;
+  int64_t i = 0;
+  for (; i + N <= n; i += N) step(i, N);
+  if (i < n) step(i, static_cast<int>(n - i));
+}
+
+// ptr: out, x0, x1, x2
+template <class F, class T>
+void map_forward(char* const* ptr, int64_t n, const double* params) {
+  const F fn = make_functor<F>(params);
+  char* out = ptr[0];
+  constexpr int64_t out_item = F::kind == Kind::Compare ? 1 : sizeof(T);
+  over<T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
+    if constexpr (F::arity == 1) {
+      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m)), out + i * out_item, m);
+    } else if constexpr (F::arity == 2) {
+      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m)),
+                   out + i * out_item, m);
+    } else {
+      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m),
+                        load_operand<F, 2, T>(ptr[3], i, m)),
+                   out + i * out_item, m);
+    }
+  });
+}
+
+// ptr: gradient of operand I, g, then what uses[I] names, in the order x0, x1, x2, y
+template <class F, int I, class T>
+void map_gradient(char* const* ptr, int64_t n, const double* params) {
+  const F fn = make_functor<F>(params);
+  constexpr int uses = F::uses[I];
+  // the place of a used operand among the pointers
+  constexpr auto place = [](int bit) constexpr {
+    return 2 + __builtin_popcount(static_cast<unsigned>(uses & (bit - 1)));
+  };
+  over<T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
+    const Vec<T> g = load_operand<Neg, 0, T>(ptr[1], i, m);
+    const auto x = [&]<int K>() __attribute__((always_inline)) {
+      if constexpr ((uses >> K & 1) != 0) {
+        return load_operand<F, K, T>(ptr[place(1 << K)], i, m);
+      } else {
+        return no_operand<F, K, T>();
+      }
+    };
+    const auto y = [&]() __attribute__((always_inline)) {
+      if constexpr ((uses & kY) != 0) {
+        return load_operand<Neg, 0, T>(ptr[place(kY)], i, m);
+      } else {
+        return Vec<T>(0.0);
+      }
+    }();
+    const auto x0 = x.template operator()<0>();
+    Vec<T> r(0.0);
+    if constexpr (F::arity == 1) {
+      r = pull_back<I>(fn, g, x0, y);
+    } else if constexpr (F::arity == 2) {
+      r = pull_back<I>(fn, g, x0, x.template operator()<1>(), y);
+    } else {
+      r = pull_back<I>(fn, g, x0, x.template operator()<1>(), x.template operator()<2>(), y);
+    }
+    store_result(r, ptr[0] + i * static_cast<int64_t>(sizeof(T)), m);
+  });
+}
+
+template <class S, class D>
+void cast(char* const* ptr, int64_t n, const double*) {
+  D* out = reinterpret_cast<D*>(ptr[0]);
+  const S* in = reinterpret_cast<const S*>(ptr[1]);
+  if constexpr (__is_same(S, D)) {
+    __builtin_memcpy(out, in, static_cast<size_t>(n) * sizeof(S));
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      if constexpr (__is_same(D, Bool8)) {
+        out[i].value = in[i] != 0;
+      } else if constexpr (__is_same(S, Bool8)) {
+        out[i] = static_cast<D>(in[i].value);
+      } else {
+        out[i] = static_cast<D>(in[i]);
+      }
+    }
+  }
+}
+
+template <class F, class T>
+constexpr bool has_forward() {
+  constexpr bool floating = __is_same(T, float) || __is_same(T, double);
+  if constexpr (F::kind == Kind::Floating) return floating;
+  if constexpr (F::kind == Kind::Numeric) return !__is_same(T, Bool8);
+  return true;
+}
+
+template <class F, class T, class Table>
+void fill_functor(Table& map) {
+  constexpr int t = static_cast<int>(kDTypeOf<T>);
+  if constexpr (has_forward<F, T>()) map[map_kernel<F>][t] = &map_forward<F, T>;
+  if constexpr ((__is_same(T, float) || __is_same(T, double)) && requires { F::uses; }) {
+    map[grad_kernel<F, 0>][t] = &map_gradient<F, 0, T>;
+    if constexpr (F::arity > 1) map[grad_kernel<F, 1>][t] = &map_gradient<F, 1, T>;
+    if constexpr (F::arity > 2) map[grad_kernel<F, 2>][t] = &map_gradient<F, 2, T>;
+  }
+}
+
+template <class Table, class... Fs>
+void fill_map(Table& map, TypeList<Fs...>) {
+  (fill_functor<Fs, Bool8>(map), ...);
+  (fill_functor<Fs, int64_t>(map), ...);
+  (fill_functor<Fs, float>(map), ...);
+  (fill_functor<Fs, double>(map), ...);
+}
+
+template <class S, class Table>
+void fill_cast(Table& to) {
+  to[static_cast<int>(DType::Bool)] = &cast<S, Bool8>;
+  to[static_cast<int>(DType::Int64)] = &cast<S, int64_t>;
+  to[static_cast<int>(DType::Float32)] = &cast<S, float>;
+  to[static_cast<int>(DType::Float64)] = &cast<S, double>;
+}
+
+}  // namespace wengert::WENGERT_ISA

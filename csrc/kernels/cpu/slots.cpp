@@ -1,0 +1,137 @@
+// Drivers that fit none of the other files: matrix products, random numbers, optimizer steps.
+#include <algorithm>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parallel.h"
+
+namespace wengert::cpu {
+namespace {
+
+constexpr int64_t kRandomGrain = 8192;
+constexpr int64_t kOptimizerGrain = 16384;
+
+void philox(uint64_t seed, uint64_t counter, uint32_t out[4]) {
+  uint32_t c[4] = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0};
+  uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
+    const uint32_t next[4] = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0],
+                              static_cast<uint32_t>(p1),
+                              static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1],
+                              static_cast<uint32_t>(p0)};
+    std::copy(next, next + 4, c);
+    k[0] += 0x9E3779B9;
+    k[1] += 0xBB67AE85;
+  }
+  std::copy(c, c + 4, out);
+}
+
+// Integer products are rare and small (counts, permutations): the definition serves.
+void integer_gemm(const GemmArgs& g) {
+  const auto* a = static_cast<const int64_t*>(g.a);
+  const auto* b = static_cast<const int64_t*>(g.b);
+  auto* c = static_cast<int64_t*>(g.c);
+  for (int64_t i = 0; i < g.m; ++i) {
+    int64_t* row = c + i * g.c_rs;
+    if (!g.accumulate) std::fill(row, row + g.n, 0);
+    for (int64_t k = 0; k < g.k; ++k) {
+      const int64_t x = a[i * g.a_rs + k * g.a_cs];
+      for (int64_t j = 0; j < g.n; ++j) row[j] += x * b[k * g.b_rs + j * g.b_cs];
+    }
+  }
+}
+
+}  // namespace
+
+void run_gemm(const Launch& l) {
+  const auto& p = *static_cast<const GemmParams*>(l.pointer);
+  GemmArgs g;
+  g.m = p.m, g.n = p.n, g.k = p.k;
+  g.a = l.buffer[1].data, g.a_rs = p.a_rs, g.a_cs = p.a_cs;
+  g.b = l.buffer[2].data, g.b_rs = p.b_rs, g.b_cs = p.b_cs;
+  g.c = l.buffer[0].data, g.c_rs = p.c_rs;
+  g.accumulate = p.accumulate;
+  if (p.has_bias) g.bias = l.buffer[3].data;
+  if (p.has_activation) g.activation = isa().map[p.activation][static_cast<int>(l.dtype)];
+  // The last batch dimension is a batch of equal steps; those before it are looped over.
+  const int last = l.ndim - 1;
+  GemmBatch batch;
+  if (l.ndim > 0) {
+    batch.count = l.size[last];
+    batch.a_step = l.buffer[1].stride[last];
+    batch.b_step = l.buffer[2].stride[last];
+    batch.c_step = l.buffer[0].stride[last];
+  }
+  int64_t outer = 1;
+  for (int d = 0; d < last; ++d) outer *= l.size[d];
+  const auto item = static_cast<int64_t>(item_size(l.dtype));
+  for (int64_t i = 0; i < outer; ++i) {
+    GemmArgs each = g;
+    int64_t rest = i;
+    for (int d = last - 1; d >= 0; --d) {
+      const int64_t at = rest % l.size[d];
+      rest /= l.size[d];
+      each.a = static_cast<const char*>(each.a) + at * l.buffer[1].stride[d] * item;
+      each.b = static_cast<const char*>(each.b) + at * l.buffer[2].stride[d] * item;
+      each.c = static_cast<char*>(each.c) + at * l.buffer[0].stride[d] * item;
+    }
+    if (l.dtype != DType::Int64) {
+      gemm(isa().gemm[static_cast<int>(l.dtype)], each, batch);
+      continue;
+    }
+    for (int64_t k = 0; k < batch.count; ++k) {
+      GemmArgs one = each;
+      one.a = static_cast<const int64_t*>(each.a) + k * batch.a_step;
+      one.b = static_cast<const int64_t*>(each.b) + k * batch.b_step;
+      one.c = static_cast<int64_t*>(each.c) + k * batch.c_step;
+      integer_gemm(one);
+    }
+  }
+}
+
+void run_random(const Launch& l) {
+  const bool normal = l.kernel == id(Kernel::Normal);
+  const RandomLoop fn = (normal ? isa().normal : isa().uniform)[static_cast<int>(l.dtype)];
+  const RandomStream s{static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1])};
+  const int64_t blocks = (l.count + kRandomBlock - 1) / kRandomBlock;
+  parallel_for(blocks, kRandomGrain / kRandomBlock, [&](int64_t b, int64_t e) {
+    fn(s, b * kRandomBlock, std::min(e * kRandomBlock, l.count), l.number[0], l.number[1],
+       l.buffer[0].data);
+  });
+}
+
+// Two words an element, mapped to the range by a 128-bit product (Lemire, 2019, without the
+// rejection: the bias is below range / 2^64).
+void run_randint(const Launch& l) {
+  auto* out = static_cast<int64_t*>(l.buffer[0].data);
+  const auto range = static_cast<uint64_t>(l.integer[1]) - static_cast<uint64_t>(l.integer[0]);
+  parallel_for(l.count, kRandomGrain, [&](int64_t b, int64_t e) {
+    for (int64_t i = b; i < e; ++i) {
+      uint32_t w[4];
+      philox(static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1] + i / 2), w);
+      const int at = i % 2 ? 2 : 0;
+      const uint64_t x = uint64_t{w[at]} << 32 | w[at + 1];
+      __extension__ using Wide = unsigned __int128;
+      out[i] = static_cast<int64_t>(static_cast<uint64_t>(l.integer[0]) +
+                                    static_cast<uint64_t>(Wide{x} * range >> 64));
+    }
+  });
+}
+
+// All parameters are one long vector, cut evenly whatever their number and sizes.
+void run_optimizer(const Launch& l) {
+  const auto& o = *static_cast<const OptimizerLaunch*>(l.pointer);
+  const OptimizerLoop fn =
+      isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
+  parallel_for(l.count, kOptimizerGrain, [&](int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (int64_t k = 0; k < o.num_items && first < end; ++k) {
+      const OptimizerItem& it = o.items[k];
+      const int64_t b = std::max(begin - first, int64_t{0}), e = std::min(end - first, it.count);
+      if (b < e) fn(o, it, b, e);
+      first += it.count;
+    }
+  });
+}
+
+}  // namespace wengert::cpu

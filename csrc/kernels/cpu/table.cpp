@@ -1,0 +1,155 @@
+// Which instruction set runs, and the CPU's table of slots.
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "core/error.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vmath_table.h"
+
+namespace wengert {
+
+#if defined(__x86_64__)
+namespace v2 {
+void fill(cpu::CpuIsa&);
+}
+namespace avx2 {
+void fill(cpu::CpuIsa&);
+}
+namespace avx512 {
+void fill(cpu::CpuIsa&);
+}
+#else
+namespace neon {
+void fill(cpu::CpuIsa&);
+}
+#endif
+
+namespace cpu {
+namespace {
+
+struct Candidate {
+  const char* name;
+  bool (*usable)();
+  void (*fill)(CpuIsa&);
+};
+
+// Best first.
+constexpr Candidate kCandidates[] = {
+#if defined(__x86_64__)
+    {"avx512",
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("fma");
+     },
+     &avx512::fill},
+    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     &avx2::fill},
+    {"v2", [] { return bool(__builtin_cpu_supports("sse4.2")); }, &v2::fill},
+#else
+    {"neon", [] { return true; }, &neon::fill},
+#endif
+};
+constexpr int kNumCandidates = std::size(kCandidates);
+
+const CpuIsa& filled(int i) {
+  static CpuIsa isas[kNumCandidates];
+  static const bool done = [] {
+    for (int k = 0; k < kNumCandidates; ++k) {
+      isas[k].name = kCandidates[k].name;
+      if (kCandidates[k].usable()) kCandidates[k].fill(isas[k]);
+    }
+    return true;
+  }();
+  (void)done;
+  return isas[i];
+}
+
+const CpuIsa& choose() {
+  const char* forced = std::getenv("WENGERT_ISA");
+  std::string names;
+  for (int i = 0; i < kNumCandidates; ++i) {
+    const bool usable = kCandidates[i].usable();
+    if (usable) names += std::string(names.empty() ? "" : ", ") + kCandidates[i].name;
+    if (forced && *forced ? usable && !std::strcmp(forced, kCandidates[i].name) : usable) {
+      return filled(i);
+    }
+  }
+  if (forced && *forced) {
+    fail(ErrorKind::Value, "WENGERT_ISA: '", forced, "' is not available; expected one of ", names);
+  }
+  fail("this processor is not supported: x86-64-v2 (SSE4.2) or 64-bit Arm is needed");
+}
+
+KernelTable make_table() {
+  KernelTable t;
+  for (int d = 0; d < kNumDTypes; ++d) {
+    for (KernelId k = 0; k < kNumMapKernels; ++k) {
+      if (isa().map[k][d]) t.slot[k][d] = &run_map;
+    }
+    for (KernelId k = id(Kernel::Sum); k <= id(Kernel::ArgMin); ++k) {
+      if (isa().reduce[reduction_index(k)][d].row) t.slot[k][d] = &run_reduce;
+    }
+  }
+  const auto set = [&](Kernel k, KernelFn fn, std::initializer_list<DType> dtypes) {
+    for (DType d : dtypes) t.at(id(k), d) = fn;
+  };
+  const auto all = {DType::Bool, DType::Int64, DType::Float32, DType::Float64};
+  const auto numbers = {DType::Int64, DType::Float32, DType::Float64};
+  const auto floats = {DType::Float32, DType::Float64};
+  set(Kernel::Copy, &run_copy, all);
+  set(Kernel::Fill, &run_fill, all);
+  set(Kernel::IndexSelect, &run_index_select, all);
+  set(Kernel::IndexAdd, &run_index_add, numbers);
+  set(Kernel::Arange, &run_arange, numbers);
+  set(Kernel::Gemm, &run_gemm, numbers);
+  set(Kernel::Softmax, &run_softmax, floats);
+  set(Kernel::LogSoftmax, &run_softmax, floats);
+  set(Kernel::SoftmaxGrad, &run_softmax_grad, floats);
+  set(Kernel::LogSoftmaxGrad, &run_softmax_grad, floats);
+  set(Kernel::CrossEntropy, &run_cross_entropy, floats);
+  set(Kernel::CrossEntropyGrad, &run_cross_entropy_grad, floats);
+  set(Kernel::Uniform, &run_random, floats);
+  set(Kernel::Normal, &run_random, floats);
+  set(Kernel::RandInt, &run_randint, {DType::Int64});
+  set(Kernel::OptimizerStep, &run_optimizer, floats);
+  return t;
+}
+
+}  // namespace
+
+const CpuIsa& isa() {
+  static const CpuIsa& chosen = choose();
+  return chosen;
+}
+
+const CpuIsa* find_isa(const char* name) {
+  for (int i = 0; i < kNumCandidates; ++i) {
+    if (!std::strcmp(name, kCandidates[i].name) && kCandidates[i].usable()) return &filled(i);
+  }
+  return nullptr;
+}
+
+const KernelTable& table() {
+  static const KernelTable t = make_table();
+  return t;
+}
+
+const GemmIsa* find_gemm(const char* isa_name, DType dtype) {
+  const CpuIsa* found = find_isa(isa_name);
+  return found && is_floating(dtype) ? &found->gemm[static_cast<int>(dtype)] : nullptr;
+}
+
+UnaryLoop find_vmath(const char* isa_name, const char* function, DType dtype) {
+  const CpuIsa* found = find_isa(isa_name);
+  return found ? reinterpret_cast<UnaryLoop>(found->vmath(function, dtype)) : nullptr;
+}
+
+BinaryLoop find_vpow(const char* isa_name, DType dtype) {
+  const CpuIsa* found = find_isa(isa_name);
+  return found ? reinterpret_cast<BinaryLoop>(found->vmath("pow", dtype)) : nullptr;
+}
+
+}  // namespace cpu
+}  // namespace wengert

@@ -1,0 +1,215 @@
+// The vector type that every CPU kernel is written in: about fifteen operations on the compiler's
+// vector extensions. Included once by each ISA's translation unit (isa_*.cpp), which defines
+// WENGERT_ISA (the namespace) and WENGERT_VEC_BYTES, and is compiled with that ISA's flags.
+//
+// Everything here is always-inline and lives in the ISA's namespace: a function that the linker
+// could share between translation units would leak wide instructions into narrow machines.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/dtype.h"
+#if defined(__AVX2__) || defined(__SSE4_2__)
+#include <immintrin.h>
+#endif
+
+#define WENGERT_INLINE inline __attribute__((always_inline))
+
+namespace wengert::WENGERT_ISA {
+
+inline constexpr int kVecBytes = WENGERT_VEC_BYTES;
+
+// The signed integer of T's size: the lane type of masks and of bit tricks.
+template <int Bytes>
+struct IntOf;
+template <>
+struct IntOf<1> {
+  using type = int8_t;
+};
+template <>
+struct IntOf<4> {
+  using type = int32_t;
+};
+template <>
+struct IntOf<8> {
+  using type = int64_t;
+};
+template <class T>
+using int_of = typename IntOf<sizeof(T)>::type;
+
+template <class T>
+struct RawVec {
+  typedef T type __attribute__((vector_size(WENGERT_VEC_BYTES)));
+};
+template <class T>
+using Raw = typename RawVec<T>::type;
+
+// All bits of a lane set, or none.
+template <class T>
+struct Mask {
+  Raw<int_of<T>> v;
+  WENGERT_INLINE friend Mask operator&(Mask a, Mask b) { return {a.v & b.v}; }
+  WENGERT_INLINE friend Mask operator|(Mask a, Mask b) { return {a.v | b.v}; }
+  WENGERT_INLINE friend Mask operator!(Mask a) { return {~a.v}; }
+};
+
+template <class T>
+struct Vec {
+  using value_type = T;
+  static constexpr int N = kVecBytes / static_cast<int>(sizeof(T));
+  Raw<T> v;
+
+  Vec() = default;
+  WENGERT_INLINE Vec(Raw<T> r) : v(r) {}                        // NOLINT
+  WENGERT_INLINE explicit Vec(double s) : v(static_cast<T>(s) - Raw<T>{}) {}
+
+  static WENGERT_INLINE Vec broadcast(T s) { return Vec(s - Raw<T>{}); }
+  static WENGERT_INLINE Vec load(const T* p) {
+    Vec r;
+    __builtin_memcpy(&r.v, p, sizeof r.v);
+    return r;
+  }
+  // The first n lanes; the others are zero. Tails run the same instructions as whole vectors, so
+  // an element's bits do not depend on where it stands in an array.
+  static WENGERT_INLINE Vec load(const T* p, int n) {
+    Vec r{Raw<T>{}};
+    __builtin_memcpy(&r.v, p, static_cast<size_t>(n) * sizeof(T));
+    return r;
+  }
+  WENGERT_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
+  WENGERT_INLINE void store(T* p, int n) const {
+    __builtin_memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+  }
+
+  WENGERT_INLINE friend Vec operator+(Vec a, Vec b) { return a.v + b.v; }
+  WENGERT_INLINE friend Vec operator-(Vec a, Vec b) { return a.v - b.v; }
+  WENGERT_INLINE friend Vec operator*(Vec a, Vec b) { return a.v * b.v; }
+  WENGERT_INLINE friend Vec operator/(Vec a, Vec b) { return a.v / b.v; }
+  WENGERT_INLINE friend Vec operator-(Vec a) { return -a.v; }
+  WENGERT_INLINE friend Mask<T> operator==(Vec a, Vec b) { return {a.v == b.v}; }
+  WENGERT_INLINE friend Mask<T> operator!=(Vec a, Vec b) { return {a.v != b.v}; }
+  WENGERT_INLINE friend Mask<T> operator<(Vec a, Vec b) { return {a.v < b.v}; }
+  WENGERT_INLINE friend Mask<T> operator<=(Vec a, Vec b) { return {a.v <= b.v}; }
+  WENGERT_INLINE friend Mask<T> operator>(Vec a, Vec b) { return {a.v > b.v}; }
+  WENGERT_INLINE friend Mask<T> operator>=(Vec a, Vec b) { return {a.v >= b.v}; }
+};
+
+// Bools: + is or, * is and, as PyTorch has it. Lanes hold 0 or 1.
+template <>
+struct Vec<Bool8> {
+  using value_type = Bool8;
+  static constexpr int N = kVecBytes;
+  Raw<uint8_t> v;
+
+  Vec() = default;
+  WENGERT_INLINE Vec(Raw<uint8_t> r) : v(r) {}  // NOLINT
+  WENGERT_INLINE explicit Vec(double s) : v(lanes(s != 0)) {}
+  static WENGERT_INLINE Raw<uint8_t> lanes(uint8_t b) { return b - Raw<uint8_t>{}; }
+  static WENGERT_INLINE Vec load(const Bool8* p, int n = N) {
+    Raw<uint8_t> r{};
+    __builtin_memcpy(&r, static_cast<const void*>(p), static_cast<size_t>(n));
+    return r;
+  }
+  WENGERT_INLINE void store(Bool8* p, int n = N) const {
+    __builtin_memcpy(static_cast<void*>(p), &v, static_cast<size_t>(n));
+  }
+  WENGERT_INLINE friend Vec operator+(Vec a, Vec b) { return a.v | b.v; }
+  WENGERT_INLINE friend Vec operator*(Vec a, Vec b) { return a.v & b.v; }
+  WENGERT_INLINE friend Mask<Bool8> operator==(Vec a, Vec b) { return {a.v == b.v}; }
+  WENGERT_INLINE friend Mask<Bool8> operator!=(Vec a, Vec b) { return {a.v != b.v}; }
+  WENGERT_INLINE friend Mask<Bool8> operator<(Vec a, Vec b) { return {a.v < b.v}; }
+  WENGERT_INLINE friend Mask<Bool8> operator<=(Vec a, Vec b) { return {a.v <= b.v}; }
+  WENGERT_INLINE friend Mask<Bool8> operator>(Vec a, Vec b) { return {a.v > b.v}; }
+  WENGERT_INLINE friend Mask<Bool8> operator>=(Vec a, Vec b) { return {a.v >= b.v}; }
+};
+
+// The lane type's bits as integers and back.
+template <class T>
+WENGERT_INLINE Raw<int_of<T>> bits(Vec<T> x) {
+  return reinterpret_cast<Raw<int_of<T>>>(x.v);
+}
+template <class T>
+WENGERT_INLINE Vec<T> from_bits(Raw<int_of<T>> b) {
+  return reinterpret_cast<Raw<T>>(b);
+}
+
+WENGERT_INLINE Vec<Bool8> select(Mask<Bool8> c, Vec<Bool8> a, Vec<Bool8> b) {
+  const auto m = reinterpret_cast<Raw<uint8_t>>(c.v);
+  return (a.v & m) | (b.v & ~m);
+}
+template <class T>
+WENGERT_INLINE Vec<T> select(Mask<T> c, Vec<T> a, Vec<T> b) {
+  if constexpr (static_cast<T>(0.5) != T(0)) {
+    return from_bits<T>((bits(a) & c.v) | (bits(b) & ~c.v));
+  } else {
+    return (a.v & c.v) | (b.v & ~c.v);
+  }
+}
+
+// a * b + c, rounded once where the ISA has it; never contracted behind our back
+// (-ffp-contract=off), so that a formula has the same bits wherever it is inlined.
+template <class T>
+WENGERT_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_fmadd_ps(a.v, b.v, c.v);
+  else return _mm512_fmadd_pd(a.v, b.v, c.v);
+#elif defined(__FMA__)
+  if constexpr (sizeof(T) == 4) return _mm256_fmadd_ps(a.v, b.v, c.v);
+  else return _mm256_fmadd_pd(a.v, b.v, c.v);
+#elif defined(__aarch64__)
+  Vec<T> r;
+  for (int i = 0; i < Vec<T>::N; ++i) {
+    if constexpr (sizeof(T) == 4) r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+    else r.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
+  }
+  return r;
+#else
+  return a.v * b.v + c.v;
+#endif
+}
+
+// Correctly rounded. The masked forms are the plain ones without a GCC 12 warning.
+template <class T>
+WENGERT_INLINE Vec<T> sqrt(Vec<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), x.v);
+  else return _mm512_maskz_sqrt_pd(static_cast<__mmask8>(-1), x.v);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return _mm256_sqrt_ps(x.v);
+  else return _mm256_sqrt_pd(x.v);
+#elif defined(__SSE4_2__)
+  if constexpr (sizeof(T) == 4) return _mm_sqrt_ps(x.v);
+  else return _mm_sqrt_pd(x.v);
+#else
+  Vec<T> r;
+  for (int i = 0; i < Vec<T>::N; ++i) {
+    if constexpr (sizeof(T) == 4) r.v[i] = __builtin_sqrtf(x.v[i]);
+    else r.v[i] = __builtin_sqrt(x.v[i]);
+  }
+  return r;
+#endif
+}
+
+template <class T>
+WENGERT_INLINE Vec<T> abs(Vec<T> x) {
+  if constexpr (static_cast<T>(0.5) != T(0)) {
+    using I = int_of<T>;
+    constexpr I sign = static_cast<I>(I(1) << (sizeof(I) * 8 - 1));
+    return from_bits<T>(bits(x) & (Raw<I>{} + static_cast<I>(~sign)));
+  } else {
+    return select(x < Vec<T>(0.0), -x, x);
+  }
+}
+
+// NaN in either operand gives NaN, as PyTorch's maximum and minimum.
+template <class T>
+WENGERT_INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
+  return select((a > b) | (a != a), a, b);
+}
+template <class T>
+WENGERT_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
+  return select((a < b) | (a != a), a, b);
+}
+
+}  // namespace wengert::WENGERT_ISA

@@ -1,0 +1,91 @@
+// The table of slots: kernel x dtype, one table per back end. An absent kernel is an empty slot.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "kernels/functors.h"
+
+namespace wengert {
+
+struct Launch;
+using KernelFn = void (*)(const Launch&);
+using KernelId = uint16_t;
+
+// Elementwise kernels: four ids a functor, the forward and the gradient by each operand.
+inline constexpr int kIdsPerFunctor = 4;
+inline constexpr KernelId kNumMapKernels = kIdsPerFunctor * MapFunctors::size;
+template <class F>
+inline constexpr KernelId map_kernel = kIdsPerFunctor * index_of<F, MapFunctors>;
+template <class F, int I>
+inline constexpr KernelId grad_kernel = map_kernel<F> + 1 + I;
+
+// All others. The comment says what a launch of it holds beyond buffer 0, the output.
+enum class Kernel : KernelId {
+  Copy = kNumMapKernels,  // source of any dtype
+  Fill,                   // number[0] (integer[0] for int64)
+  Sum,                    // source; sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0] scales
+  AMax,                   // as Sum
+  AMin,
+  ArgMax,  // as Sum, output int64: the position in the reduced dimensions, the first of equals
+  ArgMin,
+  Gemm,  // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
+  Softmax,        // x; size: rows, columns; all dense
+  LogSoftmax,     // x
+  SoftmaxGrad,    // g, y
+  LogSoftmaxGrad, // g, y
+  CrossEntropy,   // loss[rows], lse[rows]; x, target (int64); integer[0] is ignore_index
+  CrossEntropyGrad,  // gx; g[rows] (stride 0 or 1), x, target, lse; number[1] scales
+  IndexSelect,    // source, index (int64); sizes: outer, index, inner; integer[0]: source's middle size
+  IndexAdd,       // adds source's rows into buffer 0; same sizes
+  Arange,         // number[0] + i * number[1] (integers for int64)
+  Uniform,        // Philox: more[0] seed, more[1] counter; number[0], number[1]: low, high
+  Normal,         // number[0], number[1]: mean, standard deviation
+  RandInt,        // integer[0], integer[1]: low, high
+  OptimizerStep,  // OptimizerLaunch behind `pointer`
+  Count
+};
+inline constexpr int kNumKernels = static_cast<int>(Kernel::Count);
+constexpr KernelId id(Kernel k) { return static_cast<KernelId>(k); }
+
+struct KernelTable {
+  std::array<std::array<KernelFn, kNumDTypes>, kNumKernels> slot{};
+  KernelFn& at(KernelId k, DType d) { return slot[k][static_cast<int>(d)]; }
+  KernelFn at(KernelId k, DType d) const { return slot[k][static_cast<int>(d)]; }
+};
+
+// What a matrix product needs beyond its buffers. Strides are in elements; the batch's are in the
+// launch. The result is row-major.
+struct GemmParams {
+  int64_t m, n, k;
+  int64_t a_rs, a_cs, b_rs, b_cs, c_rs;
+  bool accumulate;        // C += A B
+  bool has_bias;          // buffer 3: n values added to every row
+  bool has_activation;    // applied last
+  KernelId activation;    // a one-operand elementwise kernel
+};
+
+// One optimizer step over a list of parameters. Formulas stand with the kernel.
+enum class OptimizerRule : uint8_t { SGD, RMSprop, Adagrad, Adam };
+inline constexpr int kMaxOptimizerStates = 3;
+struct OptimizerItem {
+  void* param;
+  const void* grad;
+  void* state[kMaxOptimizerStates];
+  int64_t count;
+  int64_t step;  // 1 at the first call
+};
+struct OptimizerLaunch {
+  OptimizerRule rule;
+  const OptimizerItem* items;
+  int64_t num_items;
+  double lr, weight_decay, eps;
+  double momentum, dampening;  // SGD, RMSprop
+  double alpha;                // RMSprop
+  double lr_decay;             // Adagrad
+  double beta1, beta2;         // Adam
+  bool nesterov, decoupled, amsgrad, centered, maximize;
+};
+
+}  // namespace wengert

@@ -1,0 +1,65 @@
+// The one doorway between operations and numbers. An operation fills a Launch on the stack and
+// calls launch(); what must see all work (capture, profiler, trace) observes it here and nowhere
+// else.
+#pragma once
+
+#include "core/tensor.h"
+#include "kernels/kernels.h"
+
+namespace wengert {
+
+inline constexpr int kMaxBuffers = 6;
+
+// A strided operand. Strides are in elements and belong to the launch's sizes; 0 repeats.
+struct Buffer {
+  void* data;
+  const Storage* storage;
+  DType dtype;
+  int64_t stride[kMaxDims];
+};
+
+// Plain data: no owner, no string, no virtual call. Buffer 0 is the output unless the kernel says
+// otherwise. Only the first ndim sizes and strides, and the first nbuffers buffers, are set.
+struct Launch {
+  KernelId kernel;
+  DType dtype;  // which instance of the kernel
+  Device device;
+  bool dense;  // one dimension over which every buffer has stride 1
+  uint8_t ndim;
+  uint8_t nbuffers;
+  int64_t count;  // product of size
+  int64_t size[kMaxDims];
+  union {
+    double number[4];
+    int64_t integer[4];
+    const void* pointer;
+  };
+  union {
+    int64_t more[8];
+    double more_numbers[8];
+  };
+  Buffer buffer[kMaxBuffers];
+};
+
+// Sees every launch of its thread, before it runs.
+class LaunchObserver {
+ public:
+  virtual ~LaunchObserver() = default;
+  virtual void on_launch(const Launch& l) = 0;
+};
+LaunchObserver* set_launch_observer(LaunchObserver* observer);  // returns the one before
+
+// Called around long kernels, so that a binding can let other threads of its language run.
+struct LongKernelHooks {
+  void* (*begin)();
+  void (*end)(void* state);
+};
+void set_long_kernel_hooks(LongKernelHooks hooks);
+
+// Runs it. Throws Error when the back end has no such kernel; kernels themselves never throw.
+void launch(const Launch& l);
+
+// What a kernel is called in traces, such as "tanh" or "tanh.grad0".
+std::string kernel_name(KernelId id);
+
+}  // namespace wengert

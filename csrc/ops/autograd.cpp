@@ -1,0 +1,83 @@
+#include "ops/autograd.h"
+
+#include "ops/ops.h"
+#include "tape/backward.h"
+
+namespace wengert {
+namespace {
+
+// Ones for scalar outputs whose gradient was not given.
+void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Tensor>& grads) {
+  if (grads.empty()) grads.resize(outputs.size());
+  if (grads.size() != outputs.size()) {
+    fail(op, ": got ", outputs.size(), " tensors and ", grads.size(), " gradients");
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Tensor& out = outputs[i];
+    if (!requires_grad(out)) {
+      fail(op, ": element ", i,
+           " of tensors does not require grad and does not have a grad_fn");
+    }
+    if (out->base) check_view(op, out);
+    Tensor& g = grads[i];
+    if (!g.defined()) {
+      if (out.numel() != 1) {
+        fail(op, ": grad can be implicitly created only for scalar outputs, got shape ",
+             out.sizes());
+      }
+      g = ops::ones_like(out);
+    }
+    if (!(g.sizes() == out.sizes())) {
+      fail(op, ": mismatch in shape: grad_output[", i, "] has a shape of ", g.sizes(),
+           " and output[", i, "] has a shape of ", out.sizes());
+    }
+    if (g.dtype() != out.dtype()) g = ops::to(g, out.dtype());
+  }
+}
+
+}  // namespace
+
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
+                         const std::vector<Tensor>& inputs, const BackwardOptions& options) {
+  prepare("grad", outputs, grads);
+  if (inputs.empty()) fail(ErrorKind::Value, "grad: requires non-empty inputs");
+  for (const Tensor& t : inputs) {
+    if (!requires_grad(t)) {
+      fail("grad: one of the differentiated tensors does not require grad");
+    }
+  }
+  std::vector<Tensor> results(inputs.size());
+  walk_back(outputs, grads, {options.retain_graph, options.create_graph, inputs}, results.data());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (results[i].defined()) continue;
+    if (options.materialize) {
+      results[i] = ops::zeros_like(inputs[i]);
+    } else if (!options.allow_unused) {
+      fail("grad: one of the differentiated tensors (inputs[", i,
+           "]) appears to not have been used in the graph; set allow_unused=True if this is the "
+           "desired behavior");
+    }
+  }
+  return results;
+}
+
+void backward(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
+              const std::vector<Tensor>& inputs, const BackwardOptions& options) {
+  if (inputs.empty()) {
+    prepare("backward", outputs, grads);
+    walk_back(outputs, grads, {options.retain_graph, options.create_graph, {}}, nullptr);
+    return;
+  }
+  BackwardOptions each = options;
+  each.allow_unused = true;
+  const std::vector<Tensor> results = grad(outputs, std::move(grads), inputs, each);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!results[i].defined()) continue;
+    const Tensor have = grad_of(inputs[i]);
+    set_grad(inputs[i], have.defined()
+                            ? add_gradients(have, results[i], !options.create_graph)
+                            : copy_gradient(results[i]));
+  }
+}
+
+}  // namespace wengert

@@ -1,0 +1,298 @@
+// Making tensors, dtype promotion, copies and casts.
+#include <cmath>
+
+#include "kernels/launch.h"
+#include "ops/elementwise.h"
+#include "ops/op_table.h"
+#include "tape/backward.h"
+
+namespace wengert {
+namespace {
+std::atomic<DType> the_default_dtype{DType::Float32};
+
+constexpr int category(DType d) { return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0; }
+
+// Of two dtypes the one that holds both.
+constexpr DType join(DType a, DType b) {
+  return category(a) != category(b) ? (category(a) > category(b) ? a : b) : std::max(a, b);
+}
+}  // namespace
+
+DType default_dtype() { return the_default_dtype; }
+void set_default_dtype(DType d) {
+  if (!is_floating(d)) {
+    fail(ErrorKind::Type, "set_default_dtype: only floating-point types are supported, got ",
+         name_of(d));
+  }
+  the_default_dtype = d;
+}
+
+DType result_type(const Tensor* const* inputs, int n) {
+  // 0: tensors with dimensions, 1: 0-dim tensors, 2: Python numbers
+  DType of_rank[3] = {};
+  bool have[3] = {};
+  for (int i = 0; i < n; ++i) {
+    const Tensor& t = *inputs[i];
+    const int rank = t->weak ? 2 : t.dim() == 0 ? 1 : 0;
+    DType d = t.dtype();
+    if (rank == 2 && is_floating(d)) d = default_dtype();
+    of_rank[rank] = have[rank] ? join(of_rank[rank], d) : d;
+    have[rank] = true;
+  }
+  DType result = DType::Bool;
+  bool any = false;
+  for (int rank = 0; rank < 3; ++rank) {
+    if (!have[rank]) continue;
+    if (!any || category(of_rank[rank]) > category(result)) result = of_rank[rank];
+    any = true;
+  }
+  return result;
+}
+
+Tensor number_like(const Number& v, const Tensor* peer) {
+  Tensor t;
+  if (peer && is_floating(peer->dtype())) {
+    t = Tensor::scalar(v.integral ? static_cast<double>(v.i) : v.d, peer->dtype());
+  } else {
+    t = v.integral ? Tensor::scalar(v.i, DType::Int64) : Tensor::scalar(v.d, DType::Float64);
+  }
+  t->weak = true;
+  return t;
+}
+
+namespace ops {
+namespace {
+
+void to_pull(Node& node, Tensor* g, Tensor* out) {
+  const OutputMeta& from = node.edges()[0].node->outputs()[node.edges()[0].slot];
+  out[0] = to(*g, from.dtype);
+}
+constexpr Rule kTo{"to", &to_pull};
+constexpr Rule kClone{"clone", [](Node&, Tensor* g, Tensor* out) { out[0] = *g; }};
+
+// self becomes source: the gradient goes to source, none to what self was.
+constexpr Rule kCopyInto{"copy_", [](Node& node, Tensor* g, Tensor* out) {
+                           if (!node.wants(1)) return;
+                           const Edge& e = node.edges()[1];
+                           out[1] = to(*g, e.node->outputs()[e.slot].dtype);
+                         }};
+
+Tensor steps(int64_t n, const Number& start, const Number& step, DType dtype) {
+  Tensor out = Tensor::empty({n}, dtype);
+  const Tensor* operands[] = {&out};
+  Launch l;
+  l.kernel = id(Kernel::Arange);
+  l.dtype = dtype;
+  if (dtype == DType::Int64) {
+    l.integer[0] = start.integral ? start.i : static_cast<int64_t>(start.d);
+    l.integer[1] = step.integral ? step.i : static_cast<int64_t>(step.d);
+  } else {
+    l.number[0] = start.d;
+    l.number[1] = step.d;
+  }
+  describe(l, out.sizes(), operands, 1);
+  launch(l);
+  return out;
+}
+
+Tensor copy_as(const Tensor& x, DType dtype, const Rule& rule) {
+  if (x->base) check_view(rule.name, x);
+  const Tensor out = Tensor::empty(x.sizes(), dtype, x.device());
+  copy_into(out, x);
+  if (recording(x) && is_floating(dtype)) {
+    const Tensor* in[] = {&x};
+    record(rule, in, 1, out, 0);
+  }
+  return out;
+}
+
+}  // namespace
+
+Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device) {
+  const Tensor out = Tensor::empty(sizes, dtype, device);
+  fill(out, value);
+  return out;
+}
+Tensor zeros(const Dims& sizes, DType dtype, Device device) {
+  return full(sizes, {true, 0, 0}, dtype, device);
+}
+Tensor zeros_like(const Tensor& x) { return zeros(x.sizes(), x.dtype(), x.device()); }
+Tensor ones_like(const Tensor& x) { return full(x.sizes(), {true, 1, 1}, x.dtype(), x.device()); }
+
+Tensor arange(int64_t n) { return steps(n, {true, 0, 0}, {true, 1, 1}, DType::Int64); }
+
+void fill(const Tensor& x, const Number& v) {
+  const Tensor* operands[] = {&x};
+  Launch l;
+  l.kernel = id(Kernel::Fill);
+  l.dtype = x.dtype();
+  if (x.dtype() == DType::Int64) {
+    l.integer[0] = v.integral ? v.i : static_cast<int64_t>(v.d);
+  } else {
+    l.number[0] = v.integral ? static_cast<double>(v.i) : v.d;
+  }
+  describe(l, x.sizes(), operands, 1);
+  launch(l);
+}
+
+void copy_into(const Tensor& to, const Tensor& from) {
+  const Tensor* operands[] = {&to, &from};
+  Launch l;
+  l.kernel = id(Kernel::Copy);
+  l.dtype = to.dtype();
+  describe(l, to.sizes(), operands, 2);
+  launch(l);
+}
+
+Tensor to(const Tensor& x, DType dtype, bool copy) {
+  if (x.dtype() == dtype && !copy) return x;
+  return copy_as(x, dtype, kTo);
+}
+Tensor clone(const Tensor& x) { return copy_as(x, x.dtype(), kClone); }
+Tensor contiguous(const Tensor& x) { return x.contiguous() ? x : copy_as(x, x.dtype(), kClone); }
+
+Tensor& copy_(Tensor& self, const Tensor& source) {
+  const Dims sizes = broadcast_shapes("copy_", self.sizes(), source.sizes());
+  if (!(sizes == self.sizes())) {
+    fail("copy_: source of shape ", source.sizes(), " does not broadcast to the destination's ",
+         self.sizes());
+  }
+  const bool records = check_inplace("copy_", self, recording(source) && is_floating(self.dtype()));
+  const bool shares = self->storage.get() == source->storage.get();
+  copy_into(self, shares ? clone(source) : source);
+  self.bump_version();
+  if (records) {
+    const Tensor* in[] = {&self, &source};
+    record(kCopyInto, in, 2, self, 0);
+  }
+  return self;
+}
+
+}  // namespace ops
+
+Tensor copy_gradient(const Tensor& g) {
+  const GradMode off(false);
+  return ops::clone(g);
+}
+
+// --- rows --------------------------------------------------------------------------------------
+
+namespace {
+using namespace ops;
+
+Tensor finish(Tensor t, bool requires_grad) {
+  if (requires_grad) set_requires_grad(t, true);
+  return t;
+}
+DType or_default(OptDType d) { return d.value_or(default_dtype()); }
+
+Tensor empty_row(const Dims& size, OptDType dtype, Device device, bool requires_grad) {
+  return finish(Tensor::empty(size, or_default(dtype), device), requires_grad);
+}
+Tensor zeros_row(const Dims& size, OptDType dtype, Device device, bool requires_grad) {
+  return finish(zeros(size, or_default(dtype), device), requires_grad);
+}
+Tensor ones_row(const Dims& size, OptDType dtype, Device device, bool requires_grad) {
+  return finish(full(size, {true, 1, 1}, or_default(dtype), device), requires_grad);
+}
+Tensor full_row(const Dims& size, const Number& value, OptDType dtype, Device device,
+                bool requires_grad) {
+  const DType inferred = value.integral ? DType::Int64 : default_dtype();
+  return finish(full(size, value, dtype.value_or(inferred), device), requires_grad);
+}
+Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, bool requires_grad) {
+  return finish(full(x.sizes(), value, dtype.value_or(x.dtype()), x.device()), requires_grad);
+}
+Tensor zeros_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
+  return full_like_row(x, {true, 0, 0}, dtype, requires_grad);
+}
+Tensor ones_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
+  return full_like_row(x, {true, 1, 1}, dtype, requires_grad);
+}
+Tensor empty_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
+  return finish(Tensor::empty(x.sizes(), dtype.value_or(x.dtype()), x.device()), requires_grad);
+}
+
+// start, start + step, ... below end; the length is computed in double, as PyTorch does
+Tensor arange_row(const Number& start, const Number& end, const Number& step, OptDType dtype,
+                  bool requires_grad) {
+  const bool integers = start.integral && end.integral && step.integral;
+  const DType d = dtype.value_or(integers ? DType::Int64 : default_dtype());
+  const double span = end.d - start.d;
+  if (step.d == 0) fail("arange: step must be nonzero");
+  if (!std::isfinite(span) || !std::isfinite(step.d)) {
+    fail("arange: unsupported range: ", start.d, " -> ", end.d);
+  }
+  if (span / step.d < 0) {
+    fail("arange: upper bound and lower bound inconsistent with step sign: ", start.d, " -> ",
+         end.d, " by ", step.d);
+  }
+  int64_t n;
+  if (integers) {
+    const int64_t s = step.i, range = end.i - start.i;
+    n = (range + s - (s > 0 ? 1 : -1)) / s;
+  } else {
+    n = static_cast<int64_t>(std::ceil(span / step.d));
+  }
+  return finish(to(steps(n, start, step, d == DType::Bool ? DType::Int64 : d), d), requires_grad);
+}
+
+Tensor clone_row(const Tensor& x) { return clone(x); }
+Tensor contiguous_row(const Tensor& x) { return contiguous(x); }
+Tensor copy_row(const Tensor& self, const Tensor& source) {
+  Tensor t = self;
+  return copy_(t, source);
+}
+Tensor to_row(const Tensor& x, DType dtype, bool copy) { return to(x, dtype, copy); }
+
+// Filling forgets what was there: a constant has no gradient.
+Tensor fill_row(const Tensor& self, const Number& value) {
+  Tensor t = self;
+  return copy_(t, full({}, value, self.dtype(), self.device()));
+}
+Tensor zero_row(const Tensor& self) { return fill_row(self, {true, 0, 0}); }
+
+}  // namespace
+
+template <>
+struct Unpack<DType> {
+  static DType from(const Arg& a) { return a.dtype; }
+};
+
+void add_creation(OpTable& t) {
+  constexpr auto rest = ", *, dtype? dtype=None, device? device=None, bool requires_grad=False)";
+  constexpr auto like = ", *, dtype? dtype=None, bool requires_grad=False)";
+  t.push_back(row<&empty_row>(text("empty(int* size", rest), kFunction,
+                              "A tensor of the given size whose elements are not set."));
+  t.push_back(row<&zeros_row>(text("zeros(int* size", rest), kFunction,
+                              "A tensor of the given size filled with 0."));
+  t.push_back(row<&ones_row>(text("ones(int* size", rest), kFunction,
+                             "A tensor of the given size filled with 1."));
+  t.push_back(row<&full_row>(text("full(int[] size, Number fill_value", rest), kFunction,
+                             "A tensor of the given size filled with fill_value."));
+  t.push_back(row<&empty_like_row>(text("empty_like(Tensor input", like), kFunction,
+                                   "A tensor like input whose elements are not set."));
+  t.push_back(row<&zeros_like_row>(text("zeros_like(Tensor input", like), kFunction,
+                                   "A tensor like input filled with 0."));
+  t.push_back(row<&ones_like_row>(text("ones_like(Tensor input", like), kFunction,
+                                  "A tensor like input filled with 1."));
+  t.push_back(row<&full_like_row>(text("full_like(Tensor input, Number fill_value", like),
+                                  kFunction, "A tensor like input filled with fill_value."));
+  t.push_back(row<&arange_row>(
+      text("_arange(Number start, Number end, Number step", like), kInternal,
+      "start, start + step, ... below end."));
+  t.push_back(row<&clone_row>("clone(Tensor input)", kMethod | kFunction,
+                              "A copy that shares nothing. The gradient passes through."));
+  t.push_back(row<&contiguous_row>("contiguous(Tensor input)", kMethod,
+                                   "The tensor itself if its elements are dense in row-major order, "
+                                   "else a copy that is."));
+  t.push_back(row<&copy_row>("copy_(Tensor self, Value source)", kMethod,
+                             "Overwrites the elements with those of source, broadcast and cast."));
+  t.push_back(row<&fill_row>("fill_(Tensor self, Number value)", kMethod,
+                             "Sets every element to value."));
+  t.push_back(row<&zero_row>("zero_(Tensor self)", kMethod, "Sets every element to 0."));
+  t.push_back(row<&to_row>("_to_dtype(Tensor input, dtype dtype, bool copy=False)",
+                           kMethod | kInternal, "The tensor in another dtype."));
+}
+
+}  // namespace wengert

@@ -1,0 +1,444 @@
+// The elementwise operations: what all share (promotion, broadcasting, launch, recording, pulling
+// back), then a row for each.
+#include "ops/elementwise.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/op_table.h"
+#include "tape/backward.h"
+
+namespace wengert {
+
+using ops::to;
+
+// --- the iteration space -----------------------------------------------------------------------
+
+void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n) {
+  l.nbuffers = static_cast<uint8_t>(n);
+  bool dense = true;
+  for (int k = 0; k < n; ++k) {
+    const Tensor& t = *operands[k];
+    Buffer& b = l.buffer[k];
+    b.data = t.data();
+    b.storage = t->storage.get();
+    b.dtype = t.dtype();
+    dense = dense && t.contiguous() && t.sizes() == sizes;
+  }
+  l.device = operands[0]->device();
+  l.count = product(sizes);
+  l.dense = dense;
+  if (dense) {
+    l.ndim = 1;
+    l.size[0] = l.count;
+    for (int k = 0; k < n; ++k) l.buffer[k].stride[0] = 1;
+    return;
+  }
+  Dims strides[kMaxBuffers];
+  for (int k = 0; k < n; ++k) {
+    strides[k] = broadcast_strides(operands[k]->sizes(), operands[k]->strides(), sizes);
+  }
+  // Join dimensions that every operand steps through as one; drop those of size 1.
+  int dims = 0;
+  for (int d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 1) continue;
+    bool joins = dims > 0;
+    for (int k = 0; k < n && joins; ++k) {
+      joins = l.buffer[k].stride[dims - 1] == strides[k][d] * sizes[d];
+    }
+    if (!joins) l.size[dims++] = 1;
+    l.size[dims - 1] *= sizes[d];
+    for (int k = 0; k < n; ++k) l.buffer[k].stride[dims - 1] = strides[k][d];
+  }
+  if (dims == 0) {
+    l.size[0] = 1;
+    for (int k = 0; k < n; ++k) l.buffer[k].stride[0] = 1;
+    dims = 1;
+  }
+  l.ndim = static_cast<uint8_t>(dims);
+  if (dims == 1) {
+    l.dense = true;
+    for (int k = 0; k < n; ++k) l.dense &= l.buffer[k].stride[0] == 1;
+  }
+}
+
+// --- in place ----------------------------------------------------------------------------------
+
+void check_view(const char* op, const Tensor& x) {
+  const TensorImpl* base = x->base.get();
+  if (!base || base->node.get() == nullptr) return;
+  const auto* of_base = static_cast<const Node*>(base->node.get());
+  if (of_base->leaf || of_base->sequence == 0) return;
+  const Node* own = node_of(x);
+  if (!own || own->sequence < of_base->sequence) {
+    fail(op, ": this view of shape ", x.sizes(),
+         " was taken before its base was changed in place by ", of_base->name(),
+         "; take the view again");
+  }
+}
+
+bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
+  for (int d = 0; d < self.dim(); ++d) {
+    if (self.stride(d) == 0 && self.size(d) > 1) {
+      fail(op, ": unsupported operation: more than one element of the written-to tensor refers to a "
+               "single memory location (expanded to ",
+           self.sizes(), "); clone() the tensor first");
+    }
+  }
+  const bool on = grad_enabled();
+  const bool records = on && (inputs_record || requires_grad(self));
+  if (on && requires_grad(self) && is_leaf(self)) {
+    fail(op, ": a leaf Variable that requires grad is being used in an in-place operation; do it "
+             "under no_grad(), or out of place");
+  }
+  if (records && self->base) {
+    const auto* of_base = static_cast<const Node*>(self->base->node.get());
+    fail(op, of_base && of_base->leaf && of_base->active
+                 ? ": a view of a leaf Variable that requires grad is being used in an in-place "
+                   "operation"
+                 : ": recording an in-place change of a view of another tensor is not supported; "
+                   "assign to the base by index (x[i] = ...), or change a clone()");
+  }
+  return records;
+}
+
+namespace {
+
+bool overlaps(const Tensor& a, const Tensor& b) {
+  if (a->storage.get() != b->storage.get() || a.numel() == 0 || b.numel() == 0) return false;
+  if (a.data() == b.data() && a.sizes() == b.sizes() && a.strides() == b.strides()) return false;
+  const auto span = [](const Tensor& t) {
+    int64_t last = 0;
+    for (int d = 0; d < t.dim(); ++d) last += (t.size(d) - 1) * t.stride(d);
+    const auto item = static_cast<int64_t>(item_size(t.dtype()));
+    return std::pair{t.data(), t.data() + (last + 1) * item};
+  };
+  const auto [a0, a1] = span(a);
+  const auto [b0, b1] = span(b);
+  return a0 < b1 && b0 < a1;
+}
+
+// The common dtype of the operands, as this kind of operation computes in it.
+DType compute_dtype(const MapInfo& info, const Tensor* const* in) {
+  const int first = info.mask_operand == 0 ? 1 : 0;
+  DType d = in[first]->dtype();
+  bool same = true;
+  for (int i = first + 1; i < info.arity; ++i) same = same && in[i]->dtype() == d;
+  if (!same) d = result_type(in + first, info.arity - first);
+  if (info.kind == Kind::Floating && !is_floating(d)) d = default_dtype();
+  if (info.kind == Kind::Numeric && d == DType::Bool) {
+    fail(info.name, ": not defined for bool tensors; expected numbers (convert with .to(...), or "
+                    "use logical operations)");
+  }
+  return d;
+}
+
+Tensor as_dtype(const Tensor& t, DType d) {
+  if (t.dtype() == d) return t;
+  if (t->weak) {
+    return is_floating(t.dtype()) ? Tensor::scalar(t.to_double(), d)
+                                  : Tensor::scalar(t.to_int64(), d);
+  }
+  return to(t, d);
+}
+
+void check_devices(const MapInfo& info, const Tensor* const* in) {
+  for (int i = 1; i < info.arity; ++i) {
+    if (in[i]->device() != in[0]->device()) {
+      fail(info.name, ": expected all tensors to be on the same device, but found ",
+           name_of(in[0]->device()), " and ", name_of(in[i]->device()));
+    }
+  }
+}
+
+// What the derivatives will read. An operand that is about to be overwritten is kept without its
+// node (which would then own itself): its version tells the rule that the value is gone.
+void save_operands(Node* n, const MapInfo& info, const Tensor* in, const Tensor& out,
+                   bool inplace) {
+  unsigned uses = 0;
+  for (int i = 0; i < info.arity; ++i) {
+    if (n->edges()[i].node) uses |= info.uses[i];
+  }
+  for (int i = 0; i < info.arity; ++i) {
+    if (!(uses >> i & 1)) continue;
+    const bool overwritten = inplace && in[i].impl() == out.impl();
+    n->save(i, overwritten ? in[i].view(in[i].sizes(), in[i].strides()) : in[i]);
+  }
+  if (inplace) out.bump_version();
+  if (uses & kY) n->save_output(info.arity, out);
+}
+
+}  // namespace
+
+// --- the operation -----------------------------------------------------------------------------
+
+Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* params,
+           const Tensor* inplace) {
+  const DType dtype = compute_dtype(info, inputs);
+  const DType out_dtype = info.kind == Kind::Compare ? DType::Bool : dtype;
+  check_devices(info, inputs);
+  Tensor in[3];
+  const Tensor* operands[4];
+  bool same_shape = true;
+  for (int i = 0; i < info.arity; ++i) {
+    if (i == info.mask_operand) {
+      if (inputs[i]->dtype() != DType::Bool) {
+        fail(info.name, ": expected condition to be a bool tensor, got ",
+             name_of(inputs[i]->dtype()));
+      }
+      in[i] = *inputs[i];
+    } else {
+      in[i] = as_dtype(*inputs[i], dtype);
+    }
+    operands[i + 1] = &in[i];
+    same_shape = same_shape && in[i].sizes() == in[0].sizes();
+    if (in[i]->base) check_view(info.name, in[i]);
+  }
+  Dims sizes = in[0].sizes();
+  if (!same_shape) {
+    for (int i = 1; i < info.arity; ++i) sizes = broadcast_shapes(info.name, sizes, in[i].sizes());
+  }
+  bool records = false;
+  if (info.linear || info.uses[0] | info.uses[1] | info.uses[2]) {
+    for (int i = 0; i < info.arity; ++i) records = records || recording(in[i]);
+  }
+  Tensor out;
+  if (inplace) {
+    records = check_inplace(info.name, *inplace, records);
+    if (!(sizes == inplace->sizes())) {
+      fail(info.name, "_: output with shape ", inplace->sizes(),
+           " doesn't match the broadcast shape ", sizes);
+    }
+    if (inplace->dtype() != out_dtype &&
+        (is_floating(out_dtype) > is_floating(inplace->dtype()) ||
+         inplace->dtype() == DType::Bool)) {
+      fail(info.name, "_: result type ", name_of(out_dtype),
+           " can't be cast to the desired output type ", name_of(inplace->dtype()));
+    }
+    for (int i = 0; i < info.arity; ++i) {
+      if (overlaps(*inplace, in[i])) in[i] = ops::clone(in[i]);
+    }
+    out = inplace->dtype() == out_dtype ? *inplace : Tensor::empty(sizes, out_dtype);
+  } else {
+    out = Tensor::empty(sizes, out_dtype, in[0].device());
+  }
+  operands[0] = &out;
+  Launch l;
+  l.kernel = info.kernel;
+  l.dtype = dtype;
+  if (info.has_params) std::memcpy(l.number, params, sizeof l.number);
+  describe(l, sizes, operands, info.arity + 1);
+  launch(l);
+  if (inplace && out.impl() != inplace->impl()) {
+    ops::copy_into(*inplace, out);
+    out = *inplace;
+  }
+  if (records) {
+    const int num_saved = info.linear ? 0 : info.arity + 1;
+    const Tensor* const edges[] = {&in[0], &in[1], &in[2]};
+    Node* n = record(info, edges, info.arity, out, num_saved,
+                     info.has_params ? static_cast<int>(sizeof l.number) : 0);
+    if (info.has_params) std::memcpy(&n->payload<double[4]>(), params, sizeof l.number);
+    save_operands(n, info, in, out, inplace);
+  } else if (inplace) {
+    out.bump_version();
+  }
+  return out;
+}
+
+void map_pull(Node& node, Tensor* g, Tensor* out) {
+  const auto& info = static_cast<const MapInfo&>(*node.rule);
+  int last = -1;
+  for (int i = 0; i < info.arity; ++i) {
+    if (node.wants(i)) last = i;
+  }
+  if (last < 0 || !g->defined()) return;
+  if (info.linear) {
+    for (int i = 0; i <= last; ++i) {
+      if (!node.wants(i)) continue;
+      out[i] = info.slope[i] == 1 ? *g : apply<Neg>(*g);
+    }
+    return;
+  }
+  const double* params = info.has_params ? node.payload<double[4]>() : nullptr;
+  unsigned uses = 0;
+  for (int i = 0; i <= last; ++i) {
+    if (node.wants(i)) uses |= info.uses[i];
+  }
+  Tensor x[4];
+  for (int i = 0; i <= info.arity; ++i) {
+    if (uses & (i == info.arity ? unsigned{kY} : 1u << i)) x[i] = node.unpack(i);
+  }
+  const Tensor& y = x[info.arity];
+  for (int i = 0; i <= last; ++i) {
+    if (!node.wants(i)) continue;
+    if (grad_enabled()) {
+      out[i] = info.pull_var[i](*g, x, y, params);
+      continue;
+    }
+    const Tensor* operands[kMaxBuffers];
+    int n = 0;
+    const bool reuse = i == last && g->unique() && (*g)->storage->unique() && g->contiguous();
+    out[i] = reuse ? *g : Tensor::empty(g->sizes(), g->dtype(), g->device());
+    operands[n++] = &out[i];
+    operands[n++] = g;
+    for (int k = 0; k < info.arity; ++k) {
+      if (info.uses[i] >> k & 1) operands[n++] = &x[k];
+    }
+    if (info.uses[i] & kY) operands[n++] = &y;
+    Launch l;
+    l.kernel = static_cast<KernelId>(info.kernel + 1 + i);
+    l.dtype = g->dtype();
+    if (params) std::memcpy(l.number, params, sizeof l.number);
+    describe(l, g->sizes(), operands, n);
+    launch(l);
+  }
+}
+
+Tensor add_gradients(Tensor have, const Tensor& g, bool in_place) {
+  const bool ours = have.unique() && have->storage->unique() && have.contiguous();
+  if (in_place || (ours && !grad_enabled())) {
+    const GradMode off(false);
+    return apply_<Add>(have, g);
+  }
+  return apply<Add>(have, g);
+}
+
+// --- the functions of ops.h --------------------------------------------------------------------
+
+namespace ops {
+
+Tensor add(const Tensor& a, const Tensor& b) { return apply<Add>(a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return apply<Sub>(a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return apply<Mul>(a, b); }
+Tensor div(const Tensor& a, const Tensor& b) { return apply<Div>(a, b); }
+Tensor eq(const Tensor& a, const Tensor& b) { return apply<Eq>(a, b); }
+Tensor exp(const Tensor& x) { return apply<Exp>(x); }
+Tensor square(const Tensor& x) { return apply<Square>(x); }
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  const Tensor* in[] = {&condition, &a, &b};
+  return map(map_info<Where>, in);
+}
+
+// Whole-number exponents that a cheaper function serves go there.
+Tensor pow(const Tensor& a, const Tensor& b) {
+  if (!b->weak || a->weak) return apply<Pow>(a, b);
+  const double e = b.to_double();
+  if (e == 2 && a.dtype() != DType::Bool) return apply<Square>(a);
+  const bool integers = !is_floating(a.dtype()) && !is_floating(b.dtype());
+  if (integers && e < 0) {
+    fail("pow: integers to negative integer powers are not allowed");
+  }
+  if (integers) return apply<Pow>(a, b);
+  if (e == 0.5) return apply<Sqrt>(a);
+  if (e == -1) return apply<Reciprocal>(a);
+  const double params[4] = {e};
+  const Tensor* in[] = {&a};
+  return map(map_info<PowScalar>, in, params);
+}
+
+namespace {
+
+// alpha * other, for add and sub
+Tensor scaled(const Tensor& other, const Number& alpha) {
+  return alpha.d == 1 ? other : mul(other, number_like(alpha, &other));
+}
+template <class F>
+Tensor with_alpha(const Tensor& a, const Tensor& b, const Number& alpha) {
+  return apply<F>(a, scaled(b, alpha));
+}
+template <class F>
+Tensor with_alpha_(const Tensor& a, const Tensor& b, const Number& alpha) {
+  return apply_<F>(a, scaled(b, alpha));
+}
+
+Tensor gelu(const Tensor& x, std::string_view approximate) {
+  if (approximate == "tanh") return apply<GeluTanh>(x);
+  if (approximate != "none") fail("gelu: approximate must be 'none' or 'tanh', got '", approximate, "'");
+  return apply<Gelu>(x);
+}
+
+}  // namespace
+}  // namespace ops
+
+// --- the rows ----------------------------------------------------------------------------------
+
+namespace {
+
+constexpr uint8_t kBoth = kMethod | kFunction;
+
+template <class F>
+Op unary(std::string_view doc, uint8_t where = kBoth) {
+  Op op = row<static_cast<Tensor (*)(const Tensor&)>(&apply<F>),
+              static_cast<Tensor (*)(const Tensor&)>(&apply_<F>)>(
+      text(F::name, "(Tensor input)"), where, doc);
+  op.unary = &apply<F>;
+  return op;
+}
+template <class F>
+Op binary(std::string_view doc) {
+  Op op = row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<F>),
+              static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply_<F>)>(
+      text(F::name, "(Value input, Value other)"), kBoth, doc);
+  op.binary = &apply<F>;
+  op.binary_inplace = &apply_<F>;
+  return op;
+}
+template <class F>
+Op binary_with_alpha(std::string_view doc) {
+  Op op = row<&ops::with_alpha<F>, &ops::with_alpha_<F>>(
+      text(F::name, "(Value input, Value other, *, Number alpha=1)"), kBoth, doc);
+  op.binary = &apply<F>;
+  op.binary_inplace = &apply_<F>;
+  return op;
+}
+template <class F>
+Op comparison(std::string_view doc) {
+  Op op = row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<F>)>(
+      text(F::name, "(Value input, Value other)"), kBoth, doc);
+  op.binary = &apply<F>;
+  return op;
+}
+
+}  // namespace
+
+void add_elementwise(OpTable& t) {
+  t.push_back(unary<Neg>("The negative of each element. Derivative: -1."));
+  t.push_back(unary<Abs>("The absolute value of each element. Derivative: sign(x), 0 at 0."));
+  t.push_back(unary<Square>("The square of each element. Derivative: 2 x."));
+  t.push_back(unary<Reciprocal>("1 / x of each element. Derivative: -1 / x^2."));
+  t.push_back(unary<Exp>("e to the power of each element. Derivative: exp(x)."));
+  t.push_back(unary<Log>("The natural logarithm of each element. Derivative: 1 / x."));
+  t.push_back(unary<Sqrt>("The square root of each element. Derivative: 1 / (2 sqrt(x))."));
+  t.push_back(unary<Sin>("The sine of each element, in radians. Derivative: cos(x)."));
+  t.push_back(unary<Cos>("The cosine of each element, in radians. Derivative: -sin(x)."));
+  t.push_back(unary<Tanh>("The hyperbolic tangent of each element. Derivative: 1 - tanh(x)^2.", kBoth | kFunctional));
+  t.push_back(unary<Sigmoid>("1 / (1 + exp(-x)) of each element. Derivative: y (1 - y).", kBoth | kFunctional));
+  t.push_back(unary<Erf>("The error function of each element. Derivative: 2 / sqrt(pi) exp(-x^2)."));
+  t.push_back(unary<Relu>("max(x, 0) of each element. Derivative: 1 where x > 0, else 0.", kBoth | kFunctional));
+  t.push_back(row<&ops::gelu>(
+      "gelu(Tensor input, *, str approximate='none')", kFunctional,
+      "x Phi(x) of each element, Phi the normal distribution function (Hendrycks and Gimpel, 2016). "
+      "With approximate='tanh', the paper's approximation through tanh."));
+  t.push_back(binary_with_alpha<Add>("input + alpha * other. Derivatives: 1, alpha."));
+  t.push_back(binary_with_alpha<Sub>("input - alpha * other. Derivatives: 1, -alpha."));
+  t.push_back(binary<Mul>("input * other. Derivatives: other, input."));
+  t.push_back(binary<Div>("input / other, true division. Derivatives: 1 / b, -a / b^2."));
+  Op pow = row<&ops::pow>("pow(Value input, Value exponent)", kBoth,
+                          "input ** exponent. Derivatives: b a^(b-1), a^b log(a).");
+  pow.binary = &ops::pow;
+  t.push_back(pow);
+  t.push_back(binary<Maximum>("The larger of two elements. At a tie each operand gets half of the gradient."));
+  t.push_back(binary<Minimum>("The smaller of two elements. At a tie each operand gets half of the gradient."));
+  t.push_back(comparison<Eq>("input == other, a bool tensor."));
+  t.push_back(comparison<Ne>("input != other, a bool tensor."));
+  t.push_back(comparison<Lt>("input < other, a bool tensor."));
+  t.push_back(comparison<Le>("input <= other, a bool tensor."));
+  t.push_back(comparison<Gt>("input > other, a bool tensor."));
+  t.push_back(comparison<Ge>("input >= other, a bool tensor."));
+  t.push_back(row<&ops::where>("where(Tensor condition, Value input, Value other)", kFunction,
+                               "input where condition holds, other elsewhere. The gradient goes to "
+                               "the one that was taken."));
+}
+
+}  // namespace wengert

@@ -1,0 +1,92 @@
+// How a functor becomes an operation: MapInfo is what the generic code needs to know of it, and
+// map() does everything else (promotion, broadcasting, launch, recording) without templates.
+#pragma once
+
+#include "kernels/launch.h"
+#include "ops/var.h"
+#include "tape/node.h"
+
+namespace wengert {
+
+struct MapInfo : Rule {
+  KernelId kernel;
+  int arity;
+  Kind kind;
+  int mask_operand;
+  bool linear;
+  bool has_params;
+  Uses uses[3];
+  double slope[3];
+  // The pull by operand I in operations that can be recorded: the functor on tensors.
+  Tensor (*pull_var[3])(const Tensor& g, const Tensor* x, const Tensor& y, const double* params);
+};
+
+void map_pull(Node& node, Tensor* g, Tensor* out);
+
+template <class F, int I>
+Tensor pull_on_tensors(const Tensor& g, const Tensor* x, const Tensor& y, const double* params) {
+  const F fn = make_functor<F>(params);
+  if constexpr (F::arity == 1) {
+    return pull_back<I>(fn, Var(g), Var(x[0]), Var(y)).tensor();
+  } else if constexpr (F::arity == 2) {
+    return pull_back<I>(fn, Var(g), Var(x[0]), Var(x[1]), Var(y)).tensor();
+  } else {
+    return pull_back<I>(fn, Var(g), Var(x[0]), Var(x[1]), Var(x[2]), Var(y)).tensor();
+  }
+}
+
+template <class F>
+constexpr MapInfo make_map_info() {
+  MapInfo m{};
+  m.name = F::name;
+  m.pull = &map_pull;
+  m.kernel = map_kernel<F>;
+  m.arity = F::arity;
+  m.kind = F::kind;
+  m.mask_operand = -1;
+  if constexpr (HasMaskOperand<F>) m.mask_operand = F::mask_operand;
+  m.linear = Linear<F>;
+  m.has_params = std::is_constructible_v<F, const double*>;
+  if constexpr (Linear<F>) {
+    for (int i = 0; i < F::arity; ++i) m.slope[i] = F::slope[i];
+  } else if constexpr (Differentiable<F>) {
+    for (int i = 0; i < F::arity; ++i) m.uses[i] = F::uses[i];
+    m.pull_var[0] = &pull_on_tensors<F, 0>;
+    if constexpr (F::arity > 1) m.pull_var[1] = &pull_on_tensors<F, 1>;
+    if constexpr (F::arity > 2) m.pull_var[2] = &pull_on_tensors<F, 2>;
+  }
+  return m;
+}
+template <class F>
+inline constexpr MapInfo map_info = make_map_info<F>();
+
+// The operation. With `inplace` the result is written into that tensor, which is inputs[0].
+Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* params = nullptr,
+           const Tensor* inplace = nullptr);
+
+template <class F>
+Tensor apply(const Tensor& x) {
+  const Tensor* in[] = {&x};
+  return map(map_info<F>, in);
+}
+template <class F>
+Tensor apply(const Tensor& a, const Tensor& b) {
+  const Tensor* in[] = {&a, &b};
+  return map(map_info<F>, in);
+}
+template <class F>
+Tensor apply_(const Tensor& a) {
+  const Tensor* in[] = {&a};
+  return map(map_info<F>, in, nullptr, &a);
+}
+template <class F>
+Tensor apply_(const Tensor& a, const Tensor& b) {
+  const Tensor* in[] = {&a, &b};
+  return map(map_info<F>, in, nullptr, &a);
+}
+
+// Describes operands of a common iteration space, dimensions that can be walked as one joined.
+// Buffer 0 is the output. The sizes are those of the output.
+void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n);
+
+}  // namespace wengert

@@ -1,0 +1,229 @@
+// Matrix products: every form comes down to one gemm launch over a batch.
+#include "kernels/launch.h"
+#include "ops/elementwise.h"
+#include "ops/op_table.h"
+#include "tape/backward.h"
+
+namespace wengert {
+namespace ops {
+namespace {
+
+void check_operands(const char* op, const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype()) {
+    fail(op, ": expected both operands to have the same dtype, but got ", name_of(a.dtype()),
+         " and ", name_of(b.dtype()));
+  }
+  if (a.device() != b.device()) {
+    fail(op, ": expected all tensors to be on the same device, but found ", name_of(a.device()),
+         " and ", name_of(b.device()));
+  }
+  if (a->base) check_view(op, a);
+  if (b->base) check_view(op, b);
+}
+
+// C[..., m, n] = activation(A[..., m, k] B[..., k, n] + bias), the batch dimensions broadcast.
+Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& bias = {},
+            const MapInfo* activation = nullptr) {
+  const int ad = a.dim(), bd = b.dim();
+  GemmParams p{};
+  p.m = a.size(ad - 2);
+  p.k = a.size(ad - 1);
+  p.n = b.size(bd - 1);
+  p.a_rs = a.stride(ad - 2);
+  p.a_cs = a.stride(ad - 1);
+  p.b_rs = b.stride(bd - 2);
+  p.b_cs = b.stride(bd - 1);
+  p.c_rs = p.n;
+  p.has_bias = bias.defined();
+  p.has_activation = activation != nullptr;
+  if (activation) p.activation = activation->kernel;
+  Dims sizes = batch;
+  sizes.push_back(p.m);
+  sizes.push_back(p.n);
+  const Tensor out = Tensor::empty(sizes, a.dtype(), a.device());
+  Launch l;
+  l.kernel = id(Kernel::Gemm);
+  l.dtype = a.dtype();
+  l.device = a.device();
+  l.dense = false;
+  l.count = product(batch);
+  l.ndim = static_cast<uint8_t>(batch.size());
+  l.pointer = &p;
+  const Tensor* operands[] = {&out, &a, &b, &bias};
+  l.nbuffers = bias.defined() ? 4 : 3;
+  for (int k = 0; k < l.nbuffers; ++k) {
+    const Tensor& t = *operands[k];
+    l.buffer[k].data = t.data();
+    l.buffer[k].storage = t->storage.get();
+    l.buffer[k].dtype = t.dtype();
+    if (k == 3) continue;
+    Dims outer(t.sizes().begin(), t.dim() - 2), steps(t.strides().begin(), t.dim() - 2);
+    const Dims strides = broadcast_strides(outer, steps, batch);
+    for (int d = 0; d < batch.size(); ++d) l.buffer[k].stride[d] = strides[d];
+  }
+  for (int d = 0; d < batch.size(); ++d) l.size[d] = batch[d];
+  launch(l);
+  return out;
+}
+
+Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }
+
+// C = A B: dA = dC B^T, dB = A^T dC
+constexpr Rule kMatmul{"matmul", [](Node& node, Tensor* g, Tensor* out) {
+                         if (node.wants(0)) out[0] = matmul(*g, transposed(node.unpack(1)));
+                         if (node.wants(1)) out[1] = matmul(transposed(node.unpack(0)), *g);
+                       }};
+
+// Both operands have at least two dimensions.
+Tensor matmul_batched(const Tensor& a, const Tensor& b) {
+  const int ad = a.dim(), bd = b.dim();
+  if (a.size(ad - 1) != b.size(bd - 2)) {
+    fail("matmul: inner sizes differ, ", a.sizes(), " x ", b.sizes(),
+         "; expected a.shape[-1] == b.shape[-2]");
+  }
+  const Dims outer_a(a.sizes().begin(), ad - 2), outer_b(b.sizes().begin(), bd - 2);
+  const Tensor out = gemm(a, b, broadcast_shapes("matmul", outer_a, outer_b));
+  if (recording(a, b)) {
+    const Tensor* in[] = {&a, &b};
+    Node* n = record(kMatmul, in, 2, out, 2);
+    if (n->edges()[0].node) n->save(1, b);
+    if (n->edges()[1].node) n->save(0, a);
+  }
+  return out;
+}
+
+// y = f(x W^T + b): dz = dy f', dx = dz W, dW = dz^T x, db = sum of dz
+void linear_pull(Node& node, Tensor* g, Tensor* out) {
+  const auto* activation = node.payload<const MapInfo*>();
+  Tensor dz = *g;
+  if (activation) {
+    const Tensor y = node.unpack(2);
+    if (grad_enabled()) {
+      const Tensor none[1];
+      dz = activation->pull_var[0](*g, none, y, nullptr);
+    } else {
+      dz = Tensor::empty(g->sizes(), g->dtype(), g->device());
+      const Tensor* operands[] = {&dz, g, &y};
+      Launch l;
+      l.kernel = static_cast<KernelId>(activation->kernel + 1);
+      l.dtype = g->dtype();
+      describe(l, g->sizes(), operands, 3);
+      launch(l);
+    }
+  }
+  if (node.wants(0)) out[0] = matmul(dz, node.unpack(1));
+  if (node.wants(1)) out[1] = matmul(transposed(dz), node.unpack(0));
+  if (node.num_inputs > 2 && node.wants(2)) {
+    const Dims rows{0};
+    out[2] = sum(dz, &rows, false);
+  }
+}
+constexpr Rule kLinear{"linear", &linear_pull};
+
+Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const MapInfo* activation) {
+  const Tensor out = gemm(x, weight.view({weight.size(1), weight.size(0)},
+                                         {weight.stride(1), weight.stride(0)}),
+                          {}, bias.defined() ? contiguous(bias) : bias, activation);
+  if (recording(x, weight, bias)) {
+    const Tensor* in[] = {&x, &weight, &bias};
+    Node* n = record(kLinear, in, bias.defined() ? 3 : 2, out, 3, activation);
+    if (n->edges()[0].node) n->save(1, weight);
+    if (n->edges()[1].node) n->save(0, x);
+    if (activation) n->save_output(2, out);
+  }
+  return out;
+}
+
+Tensor linear_with(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   const MapInfo* activation) {
+  check_operands("linear", x, weight);
+  if (weight.dim() != 2 || x.dim() < 1 || x.size(x.dim() - 1) != weight.size(1)) {
+    fail("linear: input of shape ", x.sizes(), " and weight of shape ", weight.sizes(),
+         " cannot be multiplied; expected (..., in_features) and (out_features, in_features)");
+  }
+  if (bias.defined()) {
+    check_operands("linear", x, bias);
+    if (bias.dim() != 1 || bias.size(0) != weight.size(0)) {
+      fail("linear: bias of shape ", bias.sizes(), " for weight of shape ", weight.sizes(),
+           "; expected (out_features,)");
+    }
+  }
+  if (x.dim() == 2) return linear_matrix(x, weight, bias, activation);
+  Dims sizes = x.sizes();
+  const int64_t in = weight.size(1);
+  int64_t rows = 1;
+  for (int d = 0; d + 1 < x.dim(); ++d) rows *= x.size(d);
+  const Tensor y = linear_matrix(reshape(x, {rows, in}), weight, bias, activation);
+  sizes[x.dim() - 1] = weight.size(0);
+  return reshape(y, sizes);
+}
+
+Tensor linear_activation(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                         std::string_view name) {
+  for (const MapInfo* m : {&map_info<Relu>, &map_info<Tanh>, &map_info<Sigmoid>}) {
+    if (name == m->name) return linear_with(x, weight, bias, m);
+  }
+  fail(ErrorKind::Value, "linear: no fused activation '", name, "'");
+}
+
+Tensor mm(const Tensor& a, const Tensor& b) {
+  if (a.dim() != 2 || b.dim() != 2) {
+    fail("mm: expected two matrices, got shapes ", a.sizes(), " and ", b.sizes());
+  }
+  return matmul(a, b);
+}
+
+}  // namespace
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  check_operands("matmul", a, b);
+  if (a.dim() == 2 && b.dim() == 2) return matmul_batched(a, b);
+  if (a.dim() == 0 || b.dim() == 0) {
+    fail("matmul: both arguments need to be at least 1D, but they are ", a.dim(), "D and ", b.dim(),
+         "D");
+  }
+  if (a.dim() == 1) {
+    if (b.dim() == 1 && a.size(0) != b.size(0)) {
+      fail("matmul: inner sizes differ, ", a.sizes(), " x ", b.sizes(),
+           "; expected vectors of the same length");
+    }
+    const Tensor c = matmul(unsqueeze(a, 0), b.dim() == 1 ? unsqueeze(b, 1) : b);
+    return b.dim() == 1 ? reshape(c, {}) : squeeze(c, -2);
+  }
+  if (b.dim() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
+  if (b.dim() == 2 && a.size(a.dim() - 1) == b.size(0)) {
+    // One tall matrix instead of a batch against the same right-hand side.
+    Dims sizes = a.sizes();
+    int64_t rows = 1;
+    for (int d = 0; d + 1 < a.dim(); ++d) rows *= a.size(d);
+    const Tensor c = matmul_batched(reshape(a, {rows, b.size(0)}), b);
+    sizes[a.dim() - 1] = b.size(1);
+    return reshape(c, sizes);
+  }
+  return matmul_batched(a, b);
+}
+
+Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
+  return linear_with(input, weight, bias, nullptr);
+}
+
+}  // namespace ops
+
+void add_matmul(OpTable& t) {
+  using namespace ops;
+  Op op = row<&matmul>("matmul(Tensor input, Tensor other)", kMethod | kFunction,
+                       "The matrix product: vectors, matrices, and batches of them, broadcast. "
+                       "Derivatives: dA = dC B^T, dB = A^T dC.");
+  op.binary = &matmul;
+  t.push_back(op);
+  t.push_back(row<&mm>("mm(Tensor input, Tensor mat2)", kMethod | kFunction,
+                       "The product of two matrices."));
+  t.push_back(row<&linear>("linear(Tensor input, Tensor weight, Tensor? bias=None)", kFunctional,
+                           "input weight^T + bias, in one pass."));
+  t.push_back(row<&linear_activation>(
+      "_linear_activation(Tensor input, Tensor weight, Tensor? bias, str activation)", kInternal,
+      "activation(input weight^T + bias), in one pass."));
+}
+
+}  // namespace wengert

@@ -1,0 +1,185 @@
+// The table of operations: what bindings, documentation, stubs and tests iterate over. A row holds
+// a signature in PyTorch's terms, the C++ function, and the docstring. The rows stand in the
+// family's files; a row is all that a new operation needs to be a method and a function.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace wengert {
+
+enum class ArgType : uint8_t {
+  Tensor,   // a tensor
+  Value,    // a tensor or a number; the function receives a tensor
+  Number,   // an int or a float
+  Int,
+  Float,
+  Bool,
+  Ints,     // a sequence of ints, or one int
+  VarInts,  // the same, or the ints as separate arguments
+  DType,
+  Device,
+  Text,
+  Tensors,  // a sequence of tensors
+};
+
+// One parsed argument; what it points to outlives the call.
+struct Arg {
+  bool given = false;  // false: None
+  union {
+    const Tensor* tensor;
+    const Dims* ints;
+    const std::vector<Tensor>* tensors;
+    const char* text;
+    Number number;
+    int64_t i;
+    double d;
+    bool b;
+    DType dtype;
+    Device device;
+  };
+  Arg() : i(0) {}
+};
+
+struct Param {
+  std::string name;
+  ArgType type;
+  bool optional = false;      // None may be given
+  bool has_default = false;
+  bool keyword_only = false;
+  std::string default_text;   // as Python shows it
+  Arg default_value;
+};
+
+enum Exposure : uint8_t {
+  kMethod = 1,      // wg.Tensor.name
+  kFunction = 2,    // wg.name
+  kFunctional = 4,  // wg.nn.functional.name
+  kInternal = 8,    // wg._core.name, for our own Python
+};
+
+struct Op {
+  std::string name;
+  std::string signature;  // without types: "(input, dim=None, keepdim=False)"
+  std::vector<Param> params;
+  std::vector<std::string> outputs;  // names, of an operation with several results
+  uint8_t where = 0;
+  std::string doc;
+  Tensor (*call)(const Arg*) = nullptr;
+  std::vector<Tensor> (*call_many)(const Arg*) = nullptr;
+  Tensor (*call_inplace)(const Arg*) = nullptr;  // the method `name_`
+  // Direct ways in for the commonest forms, past the argument parser.
+  Tensor (*unary)(const Tensor&) = nullptr;
+  Tensor (*binary)(const Tensor&, const Tensor&) = nullptr;
+  Tensor (*binary_inplace)(const Tensor&, const Tensor&) = nullptr;
+};
+
+using OpTable = std::vector<Op>;
+const OpTable& op_table();
+const Op* find_op(std::string_view name);
+
+// --- making rows -------------------------------------------------------------------------------
+
+template <class T>
+struct Unpack;
+template <>
+struct Unpack<const Tensor&> {
+  static const Tensor& from(const Arg& a) {
+    static const Tensor none;
+    return a.given ? *a.tensor : none;
+  }
+};
+template <>
+struct Unpack<const Dims&> {
+  static const Dims& from(const Arg& a) { return *a.ints; }
+};
+template <>
+struct Unpack<const Dims*> {
+  static const Dims* from(const Arg& a) { return a.given ? a.ints : nullptr; }
+};
+template <>
+struct Unpack<const std::vector<Tensor>&> {
+  static const std::vector<Tensor>& from(const Arg& a) { return *a.tensors; }
+};
+template <>
+struct Unpack<const Number&> {
+  static const Number& from(const Arg& a) { return a.number; }
+};
+template <>
+struct Unpack<int64_t> {
+  static int64_t from(const Arg& a) { return a.i; }
+};
+template <>
+struct Unpack<OptInt> {
+  static OptInt from(const Arg& a) { return a.given ? OptInt(a.i) : OptInt(); }
+};
+template <>
+struct Unpack<double> {
+  static double from(const Arg& a) { return a.d; }
+};
+template <>
+struct Unpack<bool> {
+  static bool from(const Arg& a) { return a.b; }
+};
+template <>
+struct Unpack<OptDType> {
+  static OptDType from(const Arg& a) { return a.given ? OptDType(a.dtype) : OptDType(); }
+};
+template <>
+struct Unpack<Device> {
+  static Device from(const Arg& a) { return a.given ? a.device : Device::CPU; }
+};
+template <>
+struct Unpack<std::string_view> {
+  static std::string_view from(const Arg& a) { return a.text; }
+};
+
+// Calls a C++ function with the arguments that its own parameter types ask for.
+template <auto Fn>
+struct Invoke;
+template <class R, class... As, R (*Fn)(As...)>
+struct Invoke<Fn> {
+  static R call(const Arg* a) {
+    return [&]<size_t... I>(std::index_sequence<I...>) {
+      return Fn(Unpack<As>::from(a[I])...);
+    }(std::index_sequence_for<As...>{});
+  }
+};
+
+// Parses "name(Tensor input, int dim=-1, *, dtype? dtype=None)"; results named after "->".
+Op make_op(std::string_view signature, uint8_t where, std::string_view doc);
+
+template <auto Fn>
+Op row(std::string_view signature, uint8_t where, std::string_view doc) {
+  Op op = make_op(signature, where, doc);
+  if constexpr (requires(const Arg* a) {
+                  { Invoke<Fn>::call(a) } -> std::same_as<Tensor>;
+                }) {
+    op.call = &Invoke<Fn>::call;
+  } else {
+    op.call_many = &Invoke<Fn>::call;
+  }
+  return op;
+}
+// The same with an in-place form.
+template <auto Fn, auto InplaceFn>
+Op row(std::string_view signature, uint8_t where, std::string_view doc) {
+  Op op = row<Fn>(signature, where, doc);
+  op.call_inplace = &Invoke<InplaceFn>::call;
+  return op;
+}
+
+// The families.
+void add_creation(OpTable& t);
+void add_elementwise(OpTable& t);
+void add_reduce(OpTable& t);
+void add_view(OpTable& t);
+void add_index(OpTable& t);
+void add_matmul(OpTable& t);
+void add_rows(OpTable& t);
+void add_random(OpTable& t);
+
+}  // namespace wengert

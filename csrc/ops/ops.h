@@ -1,0 +1,112 @@
+// The operations as C++ functions. Each is defined in its family's file, together with its dtype and
+// shape rule, its launch, its derivative rule and its row in the table.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace wengert {
+
+// A Python number: an int or a float.
+struct Number {
+  bool integral = false;
+  int64_t i = 0;
+  double d = 0;
+};
+
+using OptDType = std::optional<DType>;
+using OptInt = std::optional<int64_t>;
+
+DType default_dtype();
+void set_default_dtype(DType d);
+
+// PyTorch's promotion: dimensioned tensors, then 0-dim tensors, then Python numbers; a lower rank
+// counts only where it is of a higher category (bool, integer, floating).
+DType result_type(const Tensor* const* inputs, int n);
+// A 0-dim tensor for a Python number, of the dtype that an operation with `peer` will want.
+Tensor number_like(const Number& v, const Tensor* peer);
+
+namespace ops {
+
+// creation
+Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device = Device::CPU);
+Tensor zeros(const Dims& sizes, DType dtype, Device device = Device::CPU);
+Tensor zeros_like(const Tensor& x);
+Tensor ones_like(const Tensor& x);
+Tensor arange(int64_t n);  // 0, 1, ... n - 1, int64
+
+// elementwise
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor pow(const Tensor& a, const Tensor& b);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor eq(const Tensor& a, const Tensor& b);
+Tensor exp(const Tensor& x);
+Tensor square(const Tensor& x);
+
+// copies
+Tensor to(const Tensor& x, DType dtype, bool copy = false);
+Tensor clone(const Tensor& x);
+Tensor contiguous(const Tensor& x);
+Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
+void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
+void fill(const Tensor& x, const Number& v);           // not recorded
+
+// views
+Tensor reshape(const Tensor& x, const Dims& sizes);
+Tensor view(const Tensor& x, const Dims& sizes);
+Tensor expand(const Tensor& x, const Dims& sizes);
+Tensor permute(const Tensor& x, const Dims& order);
+Tensor transpose(const Tensor& x, int64_t a, int64_t b);
+Tensor squeeze(const Tensor& x, int64_t dim);
+Tensor unsqueeze(const Tensor& x, int64_t dim);
+Tensor detach(const Tensor& x);
+Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length);
+Tensor cat(const std::vector<Tensor>& tensors, int64_t dim);
+
+// reductions; a null list means all dimensions
+Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype = {});
+Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype = {});
+Tensor amax(const Tensor& x, const Dims* dims, bool keepdim);
+Tensor argmax(const Tensor& x, OptInt dim, bool keepdim);
+
+// matrix products
+Tensor matmul(const Tensor& a, const Tensor& b);
+Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias);
+
+// What basic indexing (integers, slices, None, ...) picks: a start and a step for each dimension of
+// the source, and for each dimension of the result its size and the source dimension it walks.
+struct Region {
+  int64_t start[kMaxDims];
+  int64_t step[kMaxDims];
+  int8_t source[kMaxDims];  // -1: a new dimension of size 1
+  Dims sizes;
+};
+
+// rows
+Tensor softmax(const Tensor& x, int64_t dim, OptDType dtype = {});
+Tensor log_softmax(const Tensor& x, int64_t dim, OptDType dtype = {});
+
+// indexing
+struct Region;
+Tensor at_region(const Tensor& x, const Region& r);                       // a view
+void assign_region(const Tensor& x, const Region& r, const Tensor& value);  // recorded
+// Rows by int64 indices, in which negative ones count from the end.
+Tensor take_rows(const Tensor& x, const Tensor& index);
+Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
+
+}  // namespace ops
+
+// For every in-place operation: throws where PyTorch would, and otherwise returns whether the
+// change must be recorded.
+bool check_inplace(const char* op, const Tensor& self, bool inputs_record);
+// Throws when x is a view whose base was changed in place after the view was taken, so that its
+// history is out of date.
+void check_view(const char* op, const Tensor& x);
+
+}  // namespace wengert

@@ -1,0 +1,313 @@
+// Reductions: the dimensions are sorted into kept and reduced, one launch does the work.
+#include "kernels/launch.h"
+#include "ops/elementwise.h"
+#include "ops/op_table.h"
+#include "tape/backward.h"
+
+namespace wengert {
+namespace {
+
+using DimMask = unsigned;
+
+DimMask mask_of(const char* op, const Dims* dims, int n) {
+  if (!dims || dims->empty()) return (1u << n) - 1;
+  DimMask mask = 0;
+  for (int64_t d : *dims) {
+    const unsigned bit = 1u << wrap_dim(op, d, n);
+    if (mask & bit) fail(op, ": dim ", d, " appears multiple times in the list of dims ", *dims);
+    mask |= bit;
+  }
+  return n == 0 ? 0 : mask;
+}
+
+Dims reduced_sizes(const Dims& sizes, DimMask mask, bool keepdim) {
+  Dims out;
+  for (int d = 0; d < sizes.size(); ++d) {
+    if (!(mask >> d & 1)) {
+      out.push_back(sizes[d]);
+    } else if (keepdim) {
+      out.push_back(1);
+    }
+  }
+  return out;
+}
+
+// A result of a reduction seen with the reduced dimensions as size 1 again.
+Tensor with_dims(const Tensor& reduced, const Dims& sizes, DimMask mask) {
+  return ops::reshape(reduced, reduced_sizes(sizes, mask, true));
+}
+
+// Adds a dimension to the launch, joined with the one before where both operands allow it.
+void add_dim(Launch& l, int group_start, int64_t size, int64_t out_stride, int64_t in_stride) {
+  if (size == 1) return;
+  const int last = l.ndim - 1;
+  if (last >= group_start && l.buffer[0].stride[last] == out_stride * size &&
+      l.buffer[1].stride[last] == in_stride * size) {
+    l.size[last] *= size;
+  } else {
+    l.size[l.ndim++] = size;
+  }
+  l.buffer[0].stride[l.ndim - 1] = out_stride;
+  l.buffer[1].stride[l.ndim - 1] = in_stride;
+}
+
+Tensor reduce(Kernel kernel, const Tensor& x, DimMask mask, bool keepdim, DType out_dtype,
+              double scale = 1) {
+  const Tensor out = Tensor::empty(reduced_sizes(x.sizes(), mask, keepdim), out_dtype, x.device());
+  Launch l;
+  l.kernel = id(kernel);
+  l.dtype = x.dtype();
+  l.device = x.device();
+  l.dense = false;
+  l.nbuffers = 2;
+  l.ndim = 0;
+  l.count = x.numel();
+  l.more_numbers[0] = scale;
+  const Tensor* operands[] = {&out, &x};
+  for (int k = 0; k < 2; ++k) {
+    l.buffer[k].data = operands[k]->data();
+    l.buffer[k].storage = (*operands[k])->storage.get();
+    l.buffer[k].dtype = operands[k]->dtype();
+  }
+  Dims kept_strides = contiguous_strides(reduced_sizes(x.sizes(), mask, false));
+  for (int d = 0, k = 0; d < x.dim(); ++d) {
+    if (!(mask >> d & 1)) add_dim(l, 0, x.size(d), kept_strides[k++], x.stride(d));
+  }
+  const int kept = l.ndim;
+  for (int d = 0; d < x.dim(); ++d) {
+    if (mask >> d & 1) add_dim(l, kept, x.size(d), 0, x.stride(d));
+  }
+  l.integer[0] = l.ndim - kept;
+  launch(l);
+  return out;
+}
+
+struct ReductionPayload {
+  double scale;
+  DimMask mask;
+};
+Node* record_reduction(const Rule& rule, const Tensor& x, const Tensor& out, int saved,
+                       DimMask mask, double scale) {
+  const Tensor* in[] = {&x};
+  return record(rule, in, 1, out, saved, ReductionPayload{scale, mask});
+}
+
+void sum_pull(Node& node, Tensor* g, Tensor* out) {
+  const auto& p = node.payload<ReductionPayload>();
+  const Dims& sizes = node.input_sizes(0);
+  Tensor each = with_dims(*g, sizes, p.mask);
+  if (p.scale != 1) each = ops::mul(each, number_like({false, 0, p.scale}, &each));
+  out[0] = ops::expand(each, sizes);
+}
+constexpr Rule kSum{"sum", &sum_pull};
+constexpr Rule kMean{"mean", &sum_pull};
+
+// Equal extremes share the gradient evenly.
+void extreme_pull(Node& node, Tensor* g, Tensor* out) {
+  const auto& p = node.payload<ReductionPayload>();
+  const Tensor x = node.unpack(0);
+  const Tensor y = with_dims(ops::detach(node.unpack(1)), x.sizes(), p.mask);
+  const Tensor hit = ops::to(ops::eq(ops::detach(x), y), x.dtype());
+  const Tensor count = with_dims(reduce(Kernel::Sum, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
+  out[0] = ops::mul(hit, ops::div(with_dims(*g, x.sizes(), p.mask), count));
+}
+constexpr Rule kAMax{"amax", &extreme_pull};
+constexpr Rule kAMin{"amin", &extreme_pull};
+
+void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
+  for (int d = 0; d < x.dim(); ++d) {
+    if ((mask >> d & 1) && x.size(d) == 0) {
+      fail(ErrorKind::Index, op, ": expected reduction dim ", d, " to have non-zero size, got shape ",
+           x.sizes());
+    }
+  }
+}
+
+Tensor sum_of(const Rule& rule, const Tensor& x, const Dims* dims, bool keepdim, bool mean) {
+  const DimMask mask = mask_of(rule.name, dims, x.dim());
+  if (x->base) check_view(rule.name, x);
+  double scale = 1;
+  if (mean) {
+    int64_t n = 1;
+    for (int d = 0; d < x.dim(); ++d) n *= mask >> d & 1 ? x.size(d) : 1;
+    scale = 1 / static_cast<double>(n);
+  }
+  const Tensor out = reduce(Kernel::Sum, x, mask, keepdim, x.dtype(), scale);
+  if (recording(x)) record_reduction(rule, x, out, 0, mask, scale);
+  return out;
+}
+
+Tensor numbers(const Tensor& x) {
+  return x.dtype() == DType::Bool ? ops::to(x, DType::Int64) : x;
+}
+
+Tensor extreme(Kernel kernel, const Rule& rule, const Tensor& input, const Dims* dims,
+               bool keepdim) {
+  const DimMask mask = mask_of(rule.name, dims, input.dim());
+  if (input->base) check_view(rule.name, input);
+  check_not_empty(rule.name, input, mask);
+  const Tensor x = numbers(input);
+  const Tensor out = reduce(kernel, x, mask, keepdim, x.dtype());
+  if (recording(input)) {
+    Node* n = record_reduction(rule, input, out, 2, mask, 1);
+    n->save(0, input);
+    n->save_output(1, out);
+  }
+  return ops::to(out, input.dtype());
+}
+
+Tensor arg_extreme(Kernel kernel, const char* op, const Tensor& input, OptInt dim, bool keepdim) {
+  const GradMode off(false);
+  Tensor x = numbers(input);
+  if (!dim) {
+    if (x.numel() == 0) {
+      fail(ErrorKind::Index, op, ": expected reduction dim to be specified for input.numel() == 0");
+    }
+    const Tensor flat = ops::reshape(x, {x.numel()});
+    const Tensor at = reduce(kernel, flat, 1, false, DType::Int64);
+    return keepdim ? ops::reshape(at, Dims::filled(x.dim(), 1)) : at;
+  }
+  const int d = wrap_dim(op, *dim, x.dim());
+  if (x.dim() == 0) return ops::zeros({}, DType::Int64);
+  check_not_empty(op, x, 1u << d);
+  const Tensor rows = ops::contiguous(ops::transpose(x, d, -1));
+  const Tensor at = reduce(kernel, rows, 1u << (x.dim() - 1), true, DType::Int64);
+  const Tensor back = ops::transpose(at, d, -1);
+  return keepdim ? back : ops::squeeze(back, d);
+}
+
+// The gradient goes to the element that was taken.
+void extreme_at_pull(Node& node, Tensor* g, Tensor* out) {
+  const auto dim = static_cast<int>(node.payload<ReductionPayload>().mask);
+  const Dims& sizes = node.input_sizes(0);
+  const Tensor at = node.unpack(0);
+  if (sizes.empty()) {
+    out[0] = *g;
+    return;
+  }
+  Dims along = Dims::filled(sizes.size(), 1);
+  along[dim] = sizes[dim];
+  const Tensor places = ops::reshape(ops::arange(sizes[dim]), along);
+  out[0] = ops::where(ops::eq(places, ops::reshape(at, reduced_sizes(sizes, 1u << dim, true))),
+                      with_dims(*g, sizes, 1u << dim), number_like({true, 0, 0}, g));
+}
+constexpr Rule kMaxAt{"max", &extreme_at_pull};
+constexpr Rule kMinAt{"min", &extreme_at_pull};
+
+template <Kernel Extreme, Kernel ArgExtreme, const Rule* PlainRule, const Rule* AtRule>
+std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
+  const int d = wrap_dim(AtRule->name, dim, x.dim());
+  const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim);
+  const Dims dims{d};
+  Tensor values;
+  {
+    const GradMode off(false);
+    values = extreme(Extreme, *PlainRule, x, &dims, keepdim);
+  }
+  if (recording(x)) {
+    Node* n = record_reduction(*AtRule, x, values, 1, static_cast<DimMask>(d), 1);
+    n->save(0, at);
+  }
+  return {values, at};
+}
+
+}  // namespace
+
+Tensor sum_to_shape(const Tensor& g, const Dims& sizes) {
+  const int shift = g.dim() - sizes.size();
+  DimMask mask = 0;
+  for (int d = 0; d < g.dim(); ++d) {
+    if (d < shift || (sizes[d - shift] == 1 && g.size(d) != 1)) mask |= 1u << d;
+  }
+  Dims dims;
+  for (int d = 0; d < g.dim(); ++d) {
+    if (mask >> d & 1) dims.push_back(d);
+  }
+  const Tensor s = dims.empty() ? g : ops::sum(g, &dims, true);
+  return s.sizes() == sizes ? s : ops::reshape(s, sizes);
+}
+
+namespace ops {
+
+Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
+  const DType d = dtype.value_or(is_floating(x.dtype()) ? x.dtype() : DType::Int64);
+  return sum_of(kSum, to(x, d), dims, keepdim, false);
+}
+Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
+  const DType d = dtype.value_or(x.dtype());
+  if (!is_floating(d)) {
+    fail("mean: could not infer output dtype. Input dtype must be a floating point dtype, got ",
+         name_of(d));
+  }
+  return sum_of(kMean, to(x, d), dims, keepdim, true);
+}
+Tensor amax(const Tensor& x, const Dims* dims, bool keepdim) {
+  return extreme(Kernel::AMax, kAMax, x, dims, keepdim);
+}
+Tensor argmax(const Tensor& x, OptInt dim, bool keepdim) {
+  return arg_extreme(Kernel::ArgMax, "argmax", x, dim, keepdim);
+}
+
+namespace {
+
+Tensor amin(const Tensor& x, const Dims* dims, bool keepdim) {
+  return extreme(Kernel::AMin, kAMin, x, dims, keepdim);
+}
+Tensor argmin(const Tensor& x, OptInt dim, bool keepdim) {
+  return arg_extreme(Kernel::ArgMin, "argmin", x, dim, keepdim);
+}
+Tensor max_all(const Tensor& x) { return amax(x, nullptr, false); }
+Tensor min_all(const Tensor& x) { return amin(x, nullptr, false); }
+
+// how many elements are (or are not) zero, compared with none
+Tensor no_more(const Tensor& hits, const Dims* dims, bool keepdim, bool none) {
+  const Tensor count = sum(hits, dims, keepdim);
+  const Tensor zero = number_like({true, 0, 0}, &count);
+  return none ? eq(count, zero) : apply<Ne>(count, zero);
+}
+Tensor all(const Tensor& x, const Dims* dims, bool keepdim) {
+  return no_more(eq(x, number_like({true, 0, 0}, &x)), dims, keepdim, true);
+}
+Tensor any(const Tensor& x, const Dims* dims, bool keepdim) {
+  return no_more(apply<Ne>(x, number_like({true, 0, 0}, &x)), dims, keepdim, false);
+}
+
+}  // namespace
+}  // namespace ops
+
+void add_reduce(OpTable& t) {
+  using namespace ops;
+  constexpr uint8_t both = kMethod | kFunction;
+  t.push_back(row<&sum>("sum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+                        both, "The sum over some or all dimensions. Derivative: 1."));
+  t.push_back(row<&mean>("mean(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+                         both, "The mean over some or all dimensions. Derivative: 1 / n."));
+  t.push_back(row<&amax>("amax(Tensor input, int[]? dim=None, bool keepdim=False)", both,
+                         "The largest element. Equal ones share the gradient evenly."));
+  t.push_back(row<&amin>("amin(Tensor input, int[]? dim=None, bool keepdim=False)", both,
+                         "The smallest element. Equal ones share the gradient evenly."));
+  t.push_back(row<&max_all>("max(Tensor input)", both,
+                            "The largest element, as amax; with dim, the largest along it and their "
+                            "indices; with another tensor, as maximum."));
+  t.push_back(row<&extreme_along<Kernel::AMax, Kernel::ArgMax, &kAMax, &kMaxAt>>(
+      "max(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
+  t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Maximum>)>(
+      "max(Tensor input, Tensor other)", both, ""));
+  t.push_back(row<&min_all>("min(Tensor input)", both,
+                            "The smallest element, as amin; with dim, the smallest along it and their "
+                            "indices; with another tensor, as minimum."));
+  t.push_back(row<&extreme_along<Kernel::AMin, Kernel::ArgMin, &kAMin, &kMinAt>>(
+      "min(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
+  t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Minimum>)>(
+      "min(Tensor input, Tensor other)", both, ""));
+  t.push_back(row<&argmax>("argmax(Tensor input, int? dim=None, bool keepdim=False)", both,
+                           "The index of the largest element, the first of equals."));
+  t.push_back(row<&argmin>("argmin(Tensor input, int? dim=None, bool keepdim=False)", both,
+                           "The index of the smallest element, the first of equals."));
+  t.push_back(row<&all>("all(Tensor input, int[]? dim=None, bool keepdim=False)", both,
+                        "Whether every element is nonzero."));
+  t.push_back(row<&any>("any(Tensor input, int[]? dim=None, bool keepdim=False)", both,
+                        "Whether some element is nonzero."));
+}
+
+}  // namespace wengert

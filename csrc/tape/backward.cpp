@@ -1,0 +1,221 @@
+// The walk: nodes wait in a heap and are taken in descending sequence number, which is a
+// topological order, so when a node is taken every gradient for it has arrived. It knows no
+// operation; it owns accumulation and summing to shape.
+#include "tape/backward.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace wengert {
+namespace {
+
+struct Entry {
+  Ref<Node> node;
+  Tensor first;              // gradient of output 0
+  std::vector<Tensor> more;  // of the others
+  uint64_t outer_walk;       // the walk around this one that had touched the node
+  uint32_t outer_entry;
+  bool wanted;
+
+  Tensor& grad(uint32_t slot) {
+    if (slot == 0) return first;
+    if (more.size() < slot) more.resize(slot);
+    return more[slot - 1];
+  }
+};
+
+// One walk at a time writes gradients; walks inside hooks and rules of the same thread nest.
+std::recursive_mutex& walk_lock() {
+  static auto* lock = [] {
+    static std::recursive_mutex made;
+    pthread_atfork(nullptr, nullptr, [] { new (&walk_lock()) std::recursive_mutex; });
+    return &made;
+  }();
+  return *lock;
+}
+
+uint64_t next_walk = 0;
+
+class Walk {
+ public:
+  explicit Walk(const WalkOptions& o) : options_(o), id_(++next_walk), outer_(current) {
+    current = this;
+  }
+  Walk(const Walk&) = delete;
+  Walk& operator=(const Walk&) = delete;
+  ~Walk() {
+    for (Entry& e : entries_) leave(e);
+    current = outer_;
+  }
+
+  void run(std::span<const Tensor> roots, std::span<const Tensor> grads, Tensor* results) {
+    filtered_ = !options_.inputs.empty();
+    if (filtered_) mark_wanted(roots);
+    for (size_t i = 0; i < roots.size(); ++i) deliver(*node_of(roots[i]), roots[i]->slot, grads[i]);
+    const GradMode mode(options_.create_graph);
+    std::vector<Tensor> out;
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end(), before);
+      const uint32_t at = heap_.back();
+      heap_.pop_back();
+      // Moved out: delivering may grow entries_.
+      Entry e = std::move(entries_[at]);
+      e.more.resize(static_cast<size_t>(e.node->num_outputs) - 1);
+      collect(e, results);
+      if (e.node->leaf) {
+        if (!filtered_) accumulate(static_cast<Leaf&>(*e.node), std::move(e.first));
+      } else {
+        pull(e, out);
+      }
+      leave(e);
+      free_.push_back(at);
+    }
+  }
+
+  bool wants(const Node& n) const {
+    return !filtered_ || (n.walk == id_ && entries_[n.walk_entry].wanted);
+  }
+
+  static thread_local Walk* current;
+
+ private:
+  static bool less(const Node& a, const Node& b) { return a.sequence < b.sequence; }
+
+  Entry& touch(Node& n) {
+    if (n.walk == id_) return entries_[n.walk_entry];
+    uint32_t at = static_cast<uint32_t>(entries_.size());
+    if (!free_.empty()) {
+      at = free_.back();
+      free_.pop_back();
+    } else {
+      entries_.emplace_back();
+    }
+    Entry& e = entries_[at];
+    e = Entry{Ref<Node>::share(&n), {}, {}, n.walk, n.walk_entry, !filtered_};
+    n.walk = id_;
+    n.walk_entry = at;
+    return e;
+  }
+  void leave(Entry& e) {
+    if (!e.node) return;
+    e.node->walk = e.outer_walk;
+    e.node->walk_entry = e.outer_entry;
+    e.node = nullptr;
+  }
+
+  void deliver(Node& to, uint32_t slot, Tensor g) {
+    if (filtered_ && !wants(to)) return;
+    const OutputMeta& meta = to.outputs()[slot];
+    if (!(g.sizes() == meta.sizes)) g = sum_to_shape(g, meta.sizes);
+    const bool fresh = to.walk != id_ || (filtered_ && !is_queued(to));
+    Entry& e = touch(to);
+    Tensor& have = e.grad(slot);
+    have = have.defined() ? add_gradients(std::move(have), g, false) : std::move(g);
+    if (!fresh) return;
+    heap_.push_back(to.walk_entry);
+    std::push_heap(heap_.begin(), heap_.end(), before);
+  }
+  bool is_queued(Node& n) {
+    Entry& e = entries_[n.walk_entry];
+    return e.first.defined() ||
+           std::any_of(e.more.begin(), e.more.end(), [](const Tensor& t) { return t.defined(); });
+  }
+
+  void pull(Entry& e, std::vector<Tensor>& out) {
+    Node& n = *e.node;
+    out.assign(n.num_inputs, Tensor());
+    if (n.num_outputs == 1) {
+      n.rule->pull(n, &e.first, out.data());
+    } else {
+      e.more.insert(e.more.begin(), std::move(e.first));
+      n.rule->pull(n, e.more.data(), out.data());
+    }
+    if (!options_.retain_graph) n.release_saved();
+    for (int i = 0; i < n.num_inputs; ++i) {
+      const Edge& edge = n.edges()[i];
+      if (out[static_cast<size_t>(i)].defined() && edge.node) {
+        deliver(*edge.node, edge.slot, std::move(out[static_cast<size_t>(i)]));
+      }
+    }
+  }
+
+  void accumulate(Leaf& leaf, Tensor g) {
+    if (!leaf.active) return;
+    if (!leaf.grad.defined()) {
+      // Kept as it is when it is ours alone, else two leaves could share a buffer.
+      const bool ours = g.unique() && g->storage->unique() && g.contiguous();
+      leaf.grad = ours || options_.create_graph ? std::move(g) : copy_gradient(g);
+    } else {
+      leaf.grad = add_gradients(leaf.grad, g, !options_.create_graph);
+    }
+  }
+
+  void collect(Entry& e, Tensor* results) {
+    for (size_t i = 0; i < options_.inputs.size(); ++i) {
+      const Tensor& t = options_.inputs[i];
+      if (t->node.get() == e.node.get()) results[i] = e.grad(t->slot);
+    }
+  }
+
+  // Which nodes lie on a way to an input: found by visiting all that the roots reach, then judged
+  // in ascending order, inputs of a node before the node.
+  void mark_wanted(std::span<const Tensor> roots) {
+    std::vector<Node*> reached;
+    const auto visit = [&](Node& n) {
+      if (n.walk == id_) return;
+      touch(n);
+      reached.push_back(&n);
+    };
+    for (const Tensor& t : roots) visit(*node_of(t));
+    for (size_t k = 0; k < reached.size(); ++k) {
+      Node& n = *reached[k];
+      for (int i = 0; i < n.num_inputs; ++i) {
+        if (n.edges()[i].node) visit(*n.edges()[i].node);
+      }
+    }
+    std::sort(reached.begin(), reached.end(), [](Node* a, Node* b) { return less(*a, *b); });
+    for (const Tensor& t : options_.inputs) {
+      if (node_of(t)->walk == id_) entries_[node_of(t)->walk_entry].wanted = true;
+    }
+    for (Node* n : reached) {
+      bool& wanted = entries_[n->walk_entry].wanted;
+      for (int i = 0; !wanted && i < n->num_inputs; ++i) {
+        const Node* from = n->edges()[i].node.get();
+        wanted = from && entries_[from->walk_entry].wanted;
+      }
+    }
+  }
+
+  struct Before {
+    Walk& walk;
+    bool operator()(uint32_t a, uint32_t b) const {
+      return less(*walk.entries_[a].node, *walk.entries_[b].node);
+    }
+  };
+
+  const WalkOptions& options_;
+  const uint64_t id_;
+  Walk* const outer_;
+  bool filtered_ = false;
+  std::vector<Entry> entries_;
+  std::vector<uint32_t> free_, heap_;
+  Before before{*this};
+};
+
+thread_local Walk* Walk::current = nullptr;
+
+}  // namespace
+
+bool walk_wants(const Node& n) { return !Walk::current || Walk::current->wants(n); }
+
+void walk_back(std::span<const Tensor> roots, std::span<const Tensor> grads,
+               const WalkOptions& options, Tensor* results) {
+  const std::lock_guard hold(walk_lock());
+  Walk(options).run(roots, grads, results);
+}
+
+}  // namespace wengert

@@ -1,0 +1,31 @@
+// The backward walk.
+#pragma once
+
+#include <span>
+
+#include "tape/node.h"
+
+namespace wengert {
+
+struct WalkOptions {
+  bool retain_graph = false;
+  bool create_graph = false;
+  // Non-empty: only the gradients of these are computed, and returned instead of accumulated.
+  std::span<const Tensor> inputs = {};
+};
+
+// Pulls `grads` back from `roots`. Gradients are accumulated in the leaves, or, with inputs given,
+// returned in `results`, one an input, undefined where an input is not reached.
+void walk_back(std::span<const Tensor> roots, std::span<const Tensor> grads,
+               const WalkOptions& options, Tensor* results);
+
+// Whether the walk under way on this thread needs the gradient of this node's outputs.
+bool walk_wants(const Node& n);
+
+// What the walk asks of the operations, which stand above it.
+// The sum of two gradients: into have's buffer if `in_place`, or if nobody else can see it.
+Tensor add_gradients(Tensor have, const Tensor& g, bool in_place);
+Tensor sum_to_shape(const Tensor& g, const Dims& sizes);
+Tensor copy_gradient(const Tensor& g);  // contiguous, sharing nothing
+
+}  // namespace wengert

@@ -1,0 +1,189 @@
+#include "tape/node.h"
+
+#include <cstring>
+#include <utility>
+
+#include "tape/backward.h"
+
+namespace wengert {
+namespace {
+
+thread_local bool grad_mode = true;
+// A Lamport clock: above every node this thread has made and every input it has seen, so sequence
+// numbers order the graph across threads without a shared counter.
+thread_local uint64_t clock = 0;
+
+constexpr Rule kLeafRule{"AccumulateGrad", nullptr};
+
+size_t block_bytes(int inputs, int outputs, int saved, int payload) {
+  return sizeof(Node) + static_cast<size_t>(outputs) * sizeof(OutputMeta) +
+         static_cast<size_t>(inputs) * sizeof(Edge) + static_cast<size_t>(saved) * sizeof(Saved) +
+         static_cast<size_t>(payload);
+}
+
+}  // namespace
+
+Node::Node(const Rule& r, int inputs, int outputs, int saved, int payload)
+    : Attachment([](Attachment* a) { Node::destroy(static_cast<Node*>(a)); }),
+      rule(&r),
+      num_inputs(static_cast<uint16_t>(inputs)),
+      num_outputs(static_cast<uint16_t>(outputs)),
+      num_saved(static_cast<uint16_t>(saved)),
+      payload_bytes(static_cast<uint16_t>(payload)) {}
+
+// A leaf's one OutputMeta stands behind its gradient; both kinds are reached by one address.
+char* Node::end_of_header() {
+  return leaf ? reinterpret_cast<char*>(&static_cast<Leaf*>(this)->meta_storage)
+              : reinterpret_cast<char*>(this + 1);
+}
+
+Ref<Node> Node::make(const Rule& rule, int inputs, int outputs, int saved, int payload) {
+  if (inputs > UINT16_MAX) fail(rule.name, ": too many inputs (", inputs, ")");
+  void* block = allocate(block_bytes(inputs, outputs, saved, payload));
+  Node* n = new (block) Node(rule, inputs, outputs, saved, payload);
+  for (int i = 0; i < inputs; ++i) new (n->edges() + i) Edge;
+  for (int i = 0; i < saved; ++i) new (n->saved() + i) Saved;
+  return Ref<Node>::adopt(n);
+}
+
+// Freed without recursion: a node that dies while another is being freed waits its turn, so a
+// chain of any length unwinds in constant stack.
+void Node::destroy(Node* n) {
+  thread_local Node* dead = nullptr;
+  thread_local bool draining = false;
+  n->next_dead = dead;
+  dead = n;
+  if (draining) return;
+  draining = true;
+  while (dead) {
+    Node* next = std::exchange(dead, dead->next_dead);
+    finish(next);
+  }
+  draining = false;
+}
+
+void Node::finish(Node* n) {
+  if (n->leaf) {
+    auto* leaf = static_cast<Leaf*>(n);
+    leaf->~Leaf();
+    deallocate(leaf, sizeof(Leaf));
+    return;
+  }
+  const size_t bytes = block_bytes(n->num_inputs, n->num_outputs, n->num_saved, n->payload_bytes);
+  for (int i = 0; i < n->num_saved; ++i) n->saved()[i].~Saved();
+  for (int i = 0; i < n->num_inputs; ++i) n->edges()[i].~Edge();
+  n->~Node();
+  deallocate(n, bytes);
+}
+
+Leaf::Leaf(const OutputMeta& meta) : Node(kLeafRule, 0, 1, 0, 0), meta_storage(meta) {
+  leaf = true;
+}
+
+bool Node::wants(int i) {
+  const Edge& e = edges()[i];
+  return e.node && walk_wants(*e.node);
+}
+
+void Node::save(int at, const Tensor& t) {
+  Saved& s = saved()[at];
+  s.tensor = t;
+  s.version = t.version();
+}
+
+void Node::save_output(int at, const Tensor& t, int slot) {
+  Saved& s = saved()[at];
+  s.tensor = t.view(t.sizes(), t.strides());
+  s.version = t.version();
+  s.output = static_cast<int16_t>(slot);
+}
+
+Tensor Node::unpack(int at) {
+  Saved& s = saved()[at];
+  if (!s.tensor.defined()) {
+    if (!released) return {};
+    fail(name(),
+         ": trying to backward through the graph a second time, but the tensors it saved have "
+         "been freed; pass retain_graph=True to the first backward");
+  }
+  if (s.tensor.version() != s.version) {
+    fail(name(), ": a tensor that is needed for the gradient, ", name_of(s.tensor.dtype()), " of shape ",
+         s.tensor.sizes(), s.output >= 0 ? " (the output)" : "",
+         ", has been modified by an inplace operation: it is at version ", s.tensor.version(),
+         "; expected version ", s.version, " instead. Clone it before changing it");
+  }
+  if (s.output < 0 || !grad_enabled()) return s.tensor;
+  const Tensor out = s.tensor.view(s.tensor.sizes(), s.tensor.strides());
+  out->node = Ref<Attachment>::share(this);
+  out->slot = static_cast<uint32_t>(s.output);
+  return out;
+}
+
+void Node::release_saved() {
+  for (int i = 0; i < num_saved; ++i) saved()[i].tensor.reset();
+  released = true;
+}
+
+bool grad_enabled() { return grad_mode; }
+bool set_grad_enabled(bool on) { return std::exchange(grad_mode, on); }
+
+namespace {
+Leaf* leaf_of(const Tensor& t) {
+  if (!t->node) {
+    void* block = allocate(sizeof(Leaf));
+    auto* leaf = new (block) Leaf({t.sizes(), t.dtype(), t.device()});
+    leaf->active = false;
+    t->node = Ref<Attachment>::adopt(leaf);
+    t->slot = 0;
+  }
+  Node* n = node_of(t);
+  return n->leaf ? static_cast<Leaf*>(n) : nullptr;
+}
+}  // namespace
+
+void set_requires_grad(const Tensor& t, bool on) {
+  if (!on && !t->node) return;
+  Leaf* leaf = leaf_of(t);
+  if (!leaf) {
+    if (on) return;
+    fail("requires_grad: you can only change requires_grad flags of leaf variables; use detach() "
+         "to stop the gradient of a result");
+  }
+  if (on && !is_floating(t.dtype())) {
+    fail("requires_grad: only tensors of floating point dtype can require gradients, got ",
+         name_of(t.dtype()));
+  }
+  leaf->active = on;
+}
+
+Tensor grad_of(const Tensor& t) {
+  Node* n = node_of(t);
+  return n && n->leaf ? static_cast<Leaf*>(n)->grad : Tensor();
+}
+
+void set_grad(const Tensor& t, Tensor grad) {
+  Leaf* leaf = leaf_of(t);
+  if (leaf) leaf->grad = std::move(grad);
+}
+
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
+             int num_saved, int payload_bytes) {
+  Ref<Node> made = Node::make(rule, num_inputs, 1, num_saved, payload_bytes);
+  Node* n = made.get();
+  for (int i = 0; i < num_inputs; ++i) {
+    const Tensor& t = *inputs[i];
+    if (!t.defined() || !requires_grad(t)) continue;
+    Node* from = node_of(t);
+    from->retain();
+    n->edges()[i].node = Ref<Node>::adopt(from);
+    n->edges()[i].slot = t->slot;
+    if (from->sequence > clock) clock = from->sequence;
+  }
+  n->sequence = ++clock;
+  new (n->outputs()) OutputMeta{output.sizes(), output.dtype(), output.device()};
+  output->node = Ref<Attachment>::adopt(made.release());
+  output->slot = 0;
+  return n;
+}
+
+}  // namespace wengert

@@ -1,0 +1,138 @@
+// The tape's record. A Node is one recorded operation: which rule pulls its gradient back, where
+// its inputs came from (edges), and what the rule needs again (saved tensors, a small payload). A
+// Leaf is where a gradient ends. A tensor requires grad exactly when an active node is attached.
+//
+// One pooled block holds a node: the header, then outputs, edges, saved tensors, payload.
+#pragma once
+
+#include <new>
+#include <type_traits>
+
+#include "core/tensor.h"
+
+namespace wengert {
+
+struct Node;
+
+// How an operation pulls gradients back. g holds one gradient an output (undefined where none
+// came), out takes one an input: leave it undefined where node.wants(i) is false or it is zero.
+// g may be reused as a buffer when the caller was its only owner.
+struct Rule {
+  const char* name;
+  void (*pull)(Node& node, Tensor* g, Tensor* out);
+};
+
+struct OutputMeta {
+  Dims sizes;
+  DType dtype;
+  Device device;
+};
+
+struct Edge {
+  Ref<Node> node;  // null: this input needs no gradient
+  uint32_t slot = 0;
+};
+
+// A tensor kept for the rule, with the version of its storage when it was kept. An output is kept
+// without its node, else it would own itself.
+struct Saved {
+  Tensor tensor;
+  uint32_t version = 0;
+  int16_t output = -1;
+};
+
+struct Node : Attachment {
+  const Rule* rule;
+  uint64_t sequence = 0;  // above that of every input: a topological order
+  uint64_t walk = 0;      // the backward walk that last touched it, and its place there
+  uint32_t walk_entry = 0;
+  uint16_t num_inputs, num_outputs, num_saved, payload_bytes;
+  bool leaf = false;
+  bool active = true;  // false: a leaf that stopped requiring grad
+  bool released = false;
+  Node* next_dead = nullptr;
+
+  static Ref<Node> make(const Rule& rule, int inputs, int outputs, int saved, int payload_bytes);
+  static void destroy(Node* n);
+
+  OutputMeta* outputs() { return reinterpret_cast<OutputMeta*>(end_of_header()); }
+  Edge* edges() { return reinterpret_cast<Edge*>(outputs() + num_outputs); }
+  Saved* saved() { return reinterpret_cast<Saved*>(edges() + num_inputs); }
+  template <class P>
+  P& payload() {
+    static_assert(std::is_trivially_destructible_v<P> && alignof(P) <= 8);
+    return *reinterpret_cast<P*>(saved() + num_saved);
+  }
+
+  const char* name() const { return rule->name; }
+  // Whether the walk under way wants the gradient of input i.
+  bool wants(int i);
+  const Dims& input_sizes(int i) { return edges()[i].node->outputs()[edges()[i].slot].sizes; }
+
+  void save(int at, const Tensor& t);
+  void save_output(int at, const Tensor& t, int slot = 0);
+  // The tensor again; throws when it was freed or has been changed in place since.
+  Tensor unpack(int at);
+  void release_saved();
+
+ protected:
+  Node(const Rule& r, int inputs, int outputs, int saved, int payload);
+  char* end_of_header();
+  static void finish(Node* n);
+};
+
+struct Leaf : Node {
+  Tensor grad;
+  explicit Leaf(const OutputMeta& meta);
+  OutputMeta meta_storage;
+};
+
+inline Node* node_of(const Tensor& t) { return static_cast<Node*>(t->node.get()); }
+inline bool requires_grad(const Tensor& t) {
+  const Node* n = node_of(t);
+  return n && n->active;
+}
+inline bool is_leaf(const Tensor& t) {
+  const Node* n = node_of(t);
+  return !n || n->leaf;
+}
+// Makes a tensor a leaf that requires grad, or stops it.
+void set_requires_grad(const Tensor& t, bool on);
+// The gradient accumulated in a leaf; undefined if there is none.
+Tensor grad_of(const Tensor& t);
+void set_grad(const Tensor& t, Tensor grad);
+
+// --- recording ---------------------------------------------------------------------------------
+
+bool grad_enabled();
+bool set_grad_enabled(bool on);  // returns what it was; per thread
+
+class GradMode {
+ public:
+  explicit GradMode(bool on) : before_(set_grad_enabled(on)) {}
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+  ~GradMode() { set_grad_enabled(before_); }
+
+ private:
+  bool before_;
+};
+
+template <class... Ts>
+bool recording(const Ts&... inputs) {
+  return grad_enabled() && ((inputs.defined() && requires_grad(inputs)) || ...);
+}
+
+// Makes the node of an operation and attaches it to the output. Inputs that need no gradient get
+// an empty edge.
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
+             int num_saved, int payload_bytes = 0);
+template <class P>
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
+             int num_saved, const P& payload) {
+  Node* n = record(rule, inputs, num_inputs, output, num_saved, static_cast<int>(sizeof(P)));
+  new (&n->payload<P>()) P(payload);
+  return n;
+}
+
+}  // namespace wengert

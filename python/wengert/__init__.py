@@ -1,0 +1,102 @@
+"""wengert: the fastest small autograd engine that a person can ``pip install``.
+
+Names, arguments, defaults and errors follow PyTorch; ``import wengert as wg`` stands for
+``import torch``. Operations are rows of a table in the C++ core; this package adds modules,
+optimizers and what else a person needs around them.
+"""
+
+from __future__ import annotations
+
+from . import _core, _tensor, autograd, nn, optim, utils
+from ._core import (
+    Size,
+    Tensor,
+    bool,  # noqa: A004
+    device,
+    dtype,
+    empty_cache,
+    float32,
+    float64,
+    get_default_dtype,
+    get_num_threads,
+    initial_seed,
+    int64,
+    is_grad_enabled,
+    manual_seed,
+    memory_stats,
+    result_type,
+    set_default_dtype,
+    set_num_threads,
+)
+from ._creation import arange, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
+from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
+
+float = float32  # noqa: A001
+double = float64
+long = int64
+
+__version__: str = _core.config()["version"]
+
+# Every row of the table that is a function, such as wengert.exp.
+globals().update({name: getattr(_core, name) for name in _core.functions})
+
+__all__ = [
+    *_core.functions,
+    "Size",
+    "Tensor",
+    "arange",
+    "as_tensor",
+    "autograd",
+    "bool",
+    "device",
+    "double",
+    "dtype",
+    "empty_cache",
+    "enable_grad",
+    "float",
+    "float32",
+    "float64",
+    "from_dlpack",
+    "from_numpy",
+    "get_default_dtype",
+    "get_num_threads",
+    "inference_mode",
+    "initial_seed",
+    "int64",
+    "is_grad_enabled",
+    "is_tensor",
+    "long",
+    "manual_seed",
+    "memory_stats",
+    "nn",
+    "no_grad",
+    "optim",
+    "result_type",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "utils",
+]
+
+_tensor.attach(Tensor)
+
+
+def show_config() -> str:
+    """Return version, compiler, instruction set, threads and CUDA, as text."""
+    c = _core.config()
+    cuda = c["cuda"] or "not built"
+    return (
+        f"wengert {c['version']}\n  compiler: {c['compiler']}\n  instruction set: {c['isa']}"
+        f"\n  threads: {c['threads']}\n  CUDA: {cuda}"
+    )
+
+
+def __getattr__(name: str) -> object:
+    # Loaded at first use: what a training loop does not need.
+    if name in ("testing",):
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'wengert' has no attribute {name!r}")

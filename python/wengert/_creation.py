@@ -1,0 +1,107 @@
+"""Tensors from Python data and other libraries' arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from ._core import Tensor, device, dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _finish(t: Tensor, where: device | str | None, requires_grad: bool) -> Tensor:
+    if where is not None:
+        device(where)  # the CPU is the only one; others are refused here
+    return t.requires_grad_() if requires_grad else t
+
+
+def tensor(
+    data: Any,
+    *,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Make a tensor by copying numbers, nested sequences of them, an array or a tensor.
+
+    Parameters
+    ----------
+    data
+        What to copy. Python floats give the default dtype, ints int64, bools bool.
+    dtype
+        The element type; by default that of the data.
+    device
+        Where to put it.
+    requires_grad
+        Whether operations on it are recorded.
+
+    Raises
+    ------
+    TypeError
+        If the data holds something that is no number.
+    ValueError
+        If nested sequences are ragged.
+    """
+    return _finish(_core.tensor_from_data(data, dtype), device, requires_grad)
+
+
+def from_numpy(array: NDArray[Any]) -> Tensor:
+    """Make a tensor that shares memory with a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, or of a dtype that wengert does not have.
+    ValueError
+        If a stride is negative.
+    """
+    import numpy as np
+
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected np.ndarray (got {type(array).__name__})")
+    return from_dlpack(array)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """Make a tensor that shares memory with anything that offers DLPack or a buffer."""
+    from . import _interop
+
+    return _interop.from_array(array)
+
+
+def as_tensor(
+    data: Any, dtype: dtype | None = None, device: device | str | None = None
+) -> Tensor:
+    """Like `tensor`, but sharing memory where data is a tensor or an array of the right dtype."""
+    if not isinstance(data, Tensor):
+        shares = hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__")
+        data = from_dlpack(data) if shares else _core.tensor_from_data(data, dtype)
+    return _finish(data if dtype is None else data.to(dtype), device, False)
+
+
+def is_tensor(obj: object) -> bool:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The numbers start, start + step, ... below end; ``arange(end)`` starts at 0.
+
+    Raises
+    ------
+    RuntimeError
+        If step is 0 or has the wrong sign.
+    """
+    if end is None:
+        start, end = 0, start
+    return _finish(_core._arange(start, end, step, dtype=dtype), device, requires_grad)

@@ -1,0 +1,178 @@
+"""The methods of Tensor that are thin Python: conversion, text, and doorways to other modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _core, autograd
+from ._core import Tensor, device, dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+
+def to(
+    self: Tensor,
+    *args: Any,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+) -> Tensor:
+    """Return the tensor in another dtype, on another device, or like another tensor."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, (_core.device, str)):
+            device = a
+        elif isinstance(a, bool):
+            non_blocking = a
+        elif a is not None:
+            dtype = a
+    if device is not None:
+        _core.device(device)
+    return self._to_dtype(self.dtype if dtype is None else dtype, copy)
+
+
+def cpu(self: Tensor) -> Tensor:
+    """Return the tensor in CPU memory."""
+    return self
+
+
+def _cast(name: str, target: dtype) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return self._to_dtype(target)
+
+    method.__name__ = name
+    method.__doc__ = f"Return the tensor as {target}."
+    return method
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Return the tensor in the dtype of other."""
+    return self._to_dtype(other.dtype)
+
+
+def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
+    """Return a NumPy array that shares the tensor's memory.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor requires grad; call ``detach()`` first, or pass ``force=True``.
+    """
+    if self.requires_grad and not force:
+        raise RuntimeError(
+            "numpy: can't call numpy() on a Tensor that requires grad; use tensor.detach().numpy()"
+        )
+    from . import _interop
+
+    return _interop.to_numpy(self)
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    array = self.numpy()
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __dlpack__(self: Tensor, **kwargs: Any) -> Any:
+    if self.requires_grad:
+        raise BufferError("__dlpack__: can't export a Tensor that requires grad; detach() it")
+    from . import _interop
+
+    return _interop.to_dlpack(self).__dlpack__(**kwargs)
+
+
+def __dlpack_device__(self: Tensor) -> tuple[int, int]:
+    return (1, 0)
+
+
+def backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Sequence[Tensor] | Tensor | None = None,
+) -> None:
+    """Pull the gradient of this tensor back into the leaves that it was computed from.
+
+    Parameters
+    ----------
+    gradient
+        The gradient of something by this tensor; 1 by default, which needs a single element.
+    retain_graph
+        Whether to keep what was saved, for another backward. By default as `create_graph`.
+    create_graph
+        Whether to record the backward itself, for higher derivatives.
+    inputs
+        Accumulate gradients into these only.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing was recorded, if the shape needs a gradient, or if the graph has been freed.
+    """
+    autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+def __repr__(self: Tensor) -> str:
+    from ._format import tensor_text
+
+    return tensor_text(self)
+
+
+def __format__(self: Tensor, spec: str) -> str:
+    return format(self.item() if self.dim() == 0 else str(self), spec)
+
+
+def __contains__(self: Tensor, value: Any) -> bool:
+    return bool((self == value).any())
+
+
+def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
+    if not self.is_leaf:
+        raise RuntimeError("pickle: only leaf tensors can be pickled; detach() the tensor first")
+    return _rebuild, (type(self), self.detach().numpy().copy(), self.requires_grad)
+
+
+def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool) -> Tensor:
+    from ._creation import from_numpy
+
+    return Tensor._make_subclass(cls, from_numpy(array), requires_grad)
+
+
+def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError(
+            "deepcopy: only Tensors created explicitly by the user (graph leaves) support it"
+        )
+    copied = Tensor._make_subclass(type(self), self.detach().clone(), self.requires_grad)
+    if self.grad is not None:
+        copied.grad = self.grad.detach().clone()
+    copied.__dict__.update(self.__dict__)
+    memo[id(self)] = copied
+    return copied
+
+
+def attach(cls: type[Tensor]) -> None:
+    """Give the methods above to the compiled type."""
+    for f in (
+        to, cpu, type_as, numpy, backward, __array__, __dlpack__, __dlpack_device__, __repr__,
+        __format__, __contains__, __reduce_ex__, __deepcopy__,
+    ):  # fmt: skip
+        setattr(cls, f.__name__, f)
+    for name, target in {
+        "float": _core.float32,
+        "double": _core.float64,
+        "long": _core.int64,
+        "bool": _core.bool,
+    }.items():
+        setattr(cls, name, _cast(name, target))
+    # NumPy's operators leave the work to ours.
+    cls.__array_priority__ = 1000  # type: ignore[attr-defined]

@@ -1,0 +1,141 @@
+"""Backpropagation on request, and the switch that records operations or not."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._core import Tensor
+
+    Tensors = Tensor | Sequence[Tensor]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def _listed(tensors: Any) -> list[Any]:
+    if tensors is None:
+        return []
+    return list(tensors) if isinstance(tensors, (tuple, list)) else [tensors]
+
+
+def backward(
+    tensors: Tensors,
+    grad_tensors: Tensors | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensors | None = None,
+) -> None:
+    """Pull gradients of tensors back into the leaves that they were computed from.
+
+    Raises
+    ------
+    RuntimeError
+        If a tensor has no history, or a gradient is missing or of the wrong shape.
+    """
+    retain = create_graph if retain_graph is None else retain_graph
+    _core.backward(_listed(tensors), _listed(grad_tensors), retain, create_graph, _listed(inputs))
+
+
+def grad(
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Tensors | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the sum of outputs, weighted by grad_outputs, by each input.
+
+    Only what lies between outputs and inputs is walked; no leaf's ``grad`` changes.
+
+    Parameters
+    ----------
+    outputs, inputs
+        Tensors, or sequences of them.
+    grad_outputs
+        A gradient for each output; 1 for those of a single element where left out.
+    retain_graph, create_graph
+        As in `Tensor.backward`.
+    allow_unused
+        Whether an input that no output depends on gives None instead of an error.
+    materialize_grads
+        Whether it gives zeros.
+    """
+    retain = create_graph if retain_graph is None else retain_graph
+    if allow_unused is False and materialize_grads:
+        raise ValueError("grad: expected allow_unused to be True or None with materialize_grads")
+    result = _core.grad(
+        _listed(outputs), _listed(inputs), _listed(grad_outputs), retain, create_graph,
+        bool(allow_unused), materialize_grads,
+    )  # fmt: skip
+    return tuple(result)
+
+
+class _GradMode:
+    """Switches recording inside a ``with`` block or a decorated function."""
+
+    mode = True
+
+    def __enter__(self) -> None:
+        self._before = _core.set_grad_mode(self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_grad_mode(self._before)
+
+    def __call__(self, fn: F) -> F:
+        @functools.wraps(fn)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self).__new__(type(self))._like(self):
+                return fn(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+    def _like(self, other: _GradMode) -> _GradMode:
+        self.mode = other.mode
+        return self
+
+
+class no_grad(_GradMode):  # noqa: N801
+    """Do not record operations: as a ``with`` block or a decorator."""
+
+    mode = False
+
+    def __new__(cls, fn: Any = None) -> Any:
+        made = super().__new__(cls)
+        return made if fn is None else made(fn)
+
+
+class inference_mode(no_grad):  # noqa: N801
+    """As `no_grad`."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        made = object.__new__(cls)
+        if not isinstance(mode, bool):
+            return made(mode)
+        made.mode = not mode and _core.is_grad_enabled()
+        return made
+
+
+class enable_grad(_GradMode):  # noqa: N801
+    """Record operations, inside `no_grad`."""
+
+    def __new__(cls, fn: Any = None) -> Any:
+        made = super().__new__(cls)
+        return made if fn is None else made(fn)
+
+
+class set_grad_enabled(_GradMode):  # noqa: N801
+    """Switch recording on or off, at once and until the end of a ``with`` block."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
+        self._before = _core.set_grad_mode(mode)
+
+    def __enter__(self) -> None:
+        _core.set_grad_mode(self.mode)

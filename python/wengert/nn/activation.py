@@ -1,0 +1,83 @@
+"""Activations as modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wengert._core import functional as F  # noqa: N812
+
+from .module import Module
+
+if TYPE_CHECKING:
+    from wengert._core import Tensor
+
+
+class ReLU(Module):
+    """``max(x, 0)``."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it to each element."""
+        return input.relu_() if self.inplace else F.relu(input)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it to each element."""
+        return F.tanh(input)
+
+
+class Sigmoid(Module):
+    """``1 / (1 + exp(-x))``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it to each element."""
+        return F.sigmoid(input)
+
+
+class GELU(Module):
+    """``x Phi(x)``, Phi the normal distribution function (Hendrycks and Gimpel, 2016)."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it to each element."""
+        return F.gelu(input, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class _AlongDim(Module):
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongDim):
+    """``exp(x) / sum(exp(x))`` along dim."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it along dim."""
+        return F.softmax(input, self.dim)
+
+
+class LogSoftmax(_AlongDim):
+    """``x - log(sum(exp(x)))`` along dim."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply it along dim."""
+        return F.log_softmax(input, self.dim)

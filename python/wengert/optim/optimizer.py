@@ -1,0 +1,186 @@
+"""The base of optimizers: groups of parameters, their settings and their states."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from wengert import _core
+from wengert._core import Tensor
+from wengert.autograd import enable_grad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    Parameters
+    ----------
+    params
+        Tensors, or dicts with ``params`` and settings of their own.
+    defaults
+        Settings of groups that do not say otherwise.
+
+    Raises
+    ------
+    TypeError
+        If params is a single tensor or holds something else.
+    ValueError
+        If it is empty, holds a tensor twice, or one that no gradient can reach.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "optimizer: params argument given to the optimizer should be an iterable of "
+                "Tensors or dicts, but got a Tensor"
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer: got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters with settings of its own."""
+        given = param_group["params"]
+        tensors = [given] if isinstance(given, Tensor) else list(given)
+        # (name, tensor) pairs, as named_parameters yields them
+        tensors = [t[1] if isinstance(t, tuple) else t for t in tensors]
+        taken = {id(p) for g in self.param_groups for p in g["params"]}
+        for t in tensors:
+            if not isinstance(t, Tensor):
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is "
+                    f"{type(t).__name__}"
+                )
+            if not t.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor")
+            if id(t) in taken:
+                raise ValueError("some parameters appear in more than one parameter group")
+            taken.add(id(t))
+        self.param_groups.append({**self.defaults, **param_group, "params": tensors})
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget, or with ``set_to_none=False`` zero, the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.detach_().zero_()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters from their gradients; subclasses define it."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states and settings, with parameters named by their position."""
+        position: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                position.setdefault(id(p), len(position))
+            packed = {k: v for k, v in group.items() if k != "params"}
+            groups.append({**packed, "params": [position[id(p)] for p in group["params"]]})
+        state = {position[id(p)]: dict(s) for p, s in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over copies of states and settings.
+
+        Raises
+        ------
+        ValueError
+            If the groups are of other sizes.
+        """
+        saved = state_dict["param_groups"]
+        if [len(g["params"]) for g in saved] != [len(g["params"]) for g in self.param_groups]:
+            raise ValueError(
+                "optimizer: loaded state dict contains a parameter group that doesn't match the "
+                "size of optimizer's group"
+            )
+        for group, settings in zip(self.param_groups, saved, strict=True):
+            group.update({k: v for k, v in settings.items() if k != "params"})
+        params = [p for g in self.param_groups for p in g["params"]]
+        self.state.clear()
+        for i, state in state_dict["state"].items():
+            self.state[params[int(i)]] = {
+                k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in state.items()
+            }
+
+    def __repr__(self) -> str:
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {k}: {v}" for k, v in sorted(group.items()) if k != "params"]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+class FusedOptimizer(Optimizer):
+    """An optimizer whose step is one C++ call a group."""
+
+    rule: ClassVar[str]
+    state_names: ClassVar[tuple[str, ...]]  # of the kernel's state tensors, in its order
+    has_step: ClassVar[bool] = True
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self._groups: list[_core.OptimizerGroup] = []
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters with settings of its own."""
+        super().add_param_group(param_group)
+        self._groups.append(_core.OptimizerGroup(self.rule, self.param_groups[-1]["params"]))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Parameters
+        ----------
+        closure
+            Computes the loss anew and returns it, with recording on.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group, core in zip(self.param_groups, self._groups, strict=True):
+            if core.step(group):
+                self._show_states(group, core)
+        return loss
+
+    def _show_states(self, group: dict[str, Any], core: _core.OptimizerGroup) -> None:
+        """Put the states, which live in C++, where PyTorch has them."""
+        for i, p in enumerate(group["params"]):
+            steps, *tensors = core.state(i)
+            if steps is None:
+                continue
+            shown = {n: t for n, t in zip(self.state_names, tensors, strict=True) if t is not None}
+            self.state[p] = {"step": steps, **shown} if self.has_step else shown
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over copies of states and settings."""
+        super().load_state_dict(state_dict)
+        for group, core in zip(self.param_groups, self._groups, strict=True):
+            for i, p in enumerate(group["params"]):
+                s = self.state.get(p)
+                if s is None:
+                    continue
+                # SGD keeps no count: a momentum buffer shows that there was a first step.
+                steps = float(s.get("step", 1.0))
+                core.set_state(i, steps, [s.get(name) for name in self.state_names])
+            self._show_states(group, core)
+
+
+def check(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:
+    """Raise ValueError if a setting is outside [low, below)."""
+    if not low <= value or (below is not None and not value < below):
+        raise ValueError(f"Invalid {name}: {value}")
