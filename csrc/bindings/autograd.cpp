@@ -11,7 +11,9 @@ namespace wengert::bindings {
 namespace {
 
 // Other Python threads run while kernels do; kernels too short for that keep the lock.
-void* release_lock() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
+void* release_lock() {
+  return PyGILState_Check() ? PyEval_SaveThread() : nullptr;
+}
 void take_lock(void* state) {
   if (state) PyEval_RestoreThread(static_cast<PyThreadState*>(state));
 }

@@ -33,9 +33,9 @@ struct Mismatch {
 };
 
 const char* type_name(ArgType t) {
-  constexpr const char* names[] = {"Tensor", "Tensor or number", "number",          "int",
-                                   "float",  "bool",             "tuple of ints",   "tuple of ints",
-                                   "dtype",  "device",           "str",             "sequence of Tensors"};
+  constexpr const char* names[] = {
+      "Tensor",        "Tensor or number", "number", "int",    "float", "bool",
+      "tuple of ints", "tuple of ints",    "dtype",  "device", "str",   "sequence of Tensors"};
   return names[static_cast<int>(t)];
 }
 
@@ -63,7 +63,9 @@ bool int_from(PyObject* o, int64_t& out) {
 }
 
 // Another library's array as an operand: shares its memory.
-bool is_array(PyObject* o) { return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray"; }
+bool is_array(PyObject* o) {
+  return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray";
+}
 
 bool tensors_from(PyObject* o, std::vector<Tensor>& out) {
   if (is_tensor(o)) return false;
@@ -169,8 +171,8 @@ std::string_view canonical(std::string_view name) {
   return name;
 }
 
-void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-           PyObject* kwnames, Parsed& out) {
+void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+           Parsed& out) {
   const auto num_params = static_cast<Py_ssize_t>(op.params.size());
   PyObject* given[kMaxParams] = {};
   Py_ssize_t at = 0;
@@ -182,7 +184,8 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
                           " positional arguments were given")};
     }
     const Param& p = op.params[static_cast<size_t>(at)];
-    const bool run = p.type == ArgType::VarInts && !PyTuple_Check(args[i]) && !PyList_Check(args[i]);
+    const bool run =
+        p.type == ArgType::VarInts && !PyTuple_Check(args[i]) && !PyList_Check(args[i]);
     if (!run) {
       given[at] = args[i];
       continue;
@@ -203,7 +206,8 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
       throw Mismatch{text(op.name, "() got an unexpected keyword argument '", name, "'; it takes ",
                           op.signature)};
     }
-    if (given[found]) throw Mismatch{text(op.name, "() got multiple values for argument '", name, "'")};
+    if (given[found])
+      throw Mismatch{text(op.name, "() got multiple values for argument '", name, "'")};
     given[found] = args[nargs + k];
   }
   const Tensor* peer = nullptr;
@@ -220,8 +224,8 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
       out.arg[i].given = true;  // no sizes: a 0-dim tensor
       out.arg[i].ints = &out.dims[out.num_dims++];
     } else {
-      throw Mismatch{text(op.name, "() missing required argument '", p.name, "'; it takes ",
-                          op.signature)};
+      throw Mismatch{
+          text(op.name, "() missing required argument '", p.name, "'; it takes ", op.signature)};
     }
   }
 }
@@ -413,16 +417,36 @@ void register_functions(py::module_& m) {
   functional.attr("__all__") = functional_names;
   // Name, signatures, where it is seen (1 method, 2 function, 4 functional, 8 internal), in-place
   // form, docstring: what stubs, documentation and tests iterate over.
-  m.def("op_rows", [] {
-    py::list rows;
-    for (const auto& group : by_name()) {
-      py::list signatures;
-      for (const Op* op : group) signatures.append(py::make_tuple(op->signature, op->outputs));
-      const Op& op = *group[0];
-      rows.append(py::make_tuple(op.name, signatures, op.where, op.call_inplace != nullptr, op.doc));
-    }
-    return rows;
-  }, "The table of operations.");
+  m.def(
+      "op_rows",
+      [] {
+        py::list rows;
+        for (const auto& group : by_name()) {
+          py::list signatures;
+          for (const Op* op : group) signatures.append(py::make_tuple(op->signature, op->outputs));
+          const Op& op = *group[0];
+          rows.append(
+              py::make_tuple(op.name, signatures, op.where, op.call_inplace != nullptr, op.doc));
+        }
+        return rows;
+      },
+      "The table of operations.");
+  m.def(
+      "op_params",
+      [](const std::string& name) {
+        py::list overloads;
+        for (const Op& op : op_table()) {
+          if (op.name != name) continue;
+          py::list params;
+          for (const Param& p : op.params) {
+            params.append(py::make_tuple(p.name, static_cast<int>(p.type), p.optional,
+                                         p.has_default, p.keyword_only, p.default_text));
+          }
+          overloads.append(py::make_tuple(params, op.outputs));
+        }
+        return overloads;
+      },
+      py::arg("name"), "Parameters and named results of each overload of an operation.");
 }
 
 }  // namespace wengert::bindings

@@ -31,76 +31,101 @@ class Counter : public LaunchObserver {
 }  // namespace
 
 void register_config(py::module_& m) {
-  m.def("tensor_from_data",
-        [](const py::object& data, const py::object& dtype) {
-          DType d;
-          if (dtype.is_none()) return tensor_from_data(data.ptr(), {});
-          if (!dtype_from(dtype.ptr(), d)) {
-            fail(ErrorKind::Type, "tensor: dtype must be a wengert.dtype, not ",
-                 Py_TYPE(dtype.ptr())->tp_name);
-          }
-          return tensor_from_data(data.ptr(), d);
-        },
-        py::arg("data"), py::arg("dtype") = py::none(), "A new tensor from numbers or arrays.");
-  m.def("config", [] {
-    py::dict d;
-    d["version"] = WENGERT_VERSION;
+  m.def(
+      "tensor_from_data",
+      [](const py::object& data, const py::object& dtype) {
+        DType d;
+        if (dtype.is_none()) return tensor_from_data(data.ptr(), {});
+        if (!dtype_from(dtype.ptr(), d)) {
+          fail(ErrorKind::Type, "tensor: dtype must be a wengert.dtype, not ",
+               Py_TYPE(dtype.ptr())->tp_name);
+        }
+        return tensor_from_data(data.ptr(), d);
+      },
+      py::arg("data"), py::arg("dtype") = py::none(), "A new tensor from numbers or arrays.");
+  m.def(
+      "config",
+      [] {
+        py::dict d;
+        d["version"] = WENGERT_VERSION;
 #if defined(__clang__)
-    d["compiler"] = "clang " __clang_version__;
+        d["compiler"] = "clang " __clang_version__;
 #else
-    d["compiler"] = "gcc " __VERSION__;
+        d["compiler"] = "gcc " __VERSION__;
 #endif
-    d["isa"] = cpu::isa().name;
-    d["threads"] = num_threads();
-    d["cuda"] = py::none();
-    return d;
-  }, "Version, compiler, instruction set, threads, CUDA.");
+        d["isa"] = cpu::isa().name;
+        d["threads"] = num_threads();
+        d["cuda"] = py::none();
+        return d;
+      },
+      "Version, compiler, instruction set, threads, CUDA.");
   m.def("get_num_threads", &num_threads, "Threads that a kernel may use.");
-  m.def("set_num_threads", [](int n) {
-    if (n < 1) fail("set_num_threads: expects a positive integer, got ", n);
-    set_num_threads(n);
-  }, py::arg("n"), "Sets the threads that a kernel may use.");
+  m.def(
+      "set_num_threads",
+      [](int n) {
+        if (n < 1) fail("set_num_threads: expects a positive integer, got ", n);
+        set_num_threads(n);
+      },
+      py::arg("n"), "Sets the threads that a kernel may use.");
   m.def("pool_started", &pool_started, "Whether worker threads exist in this process.");
-  m.def("manual_seed", [](int64_t seed) { manual_seed(static_cast<uint64_t>(seed)); },
-        py::arg("seed"), "Seeds the generator.");
+  m.def(
+      "manual_seed", [](int64_t seed) { manual_seed(static_cast<uint64_t>(seed)); },
+      py::arg("seed"), "Seeds the generator.");
   m.def("initial_seed", &initial_seed, "The seed in use.");
-  m.def("random_state", [] {
-    const RandomState s = random_state();
-    return py::make_tuple(s.seed, s.counter);
-  }, "Seed and counter of the generator.");
-  m.def("set_random_state", [](uint64_t seed, uint64_t counter) {
-    set_random_state({seed, counter});
-  }, py::arg("seed"), py::arg("counter"), "Restores a state.");
-  m.def("get_default_dtype", [] { return py::reinterpret_steal<py::object>(wrap(default_dtype())); },
-        "The dtype of new floating point tensors.");
-  m.def("set_default_dtype", [](const py::object& dtype) {
-    DType d;
-    if (!dtype_from(dtype.ptr(), d)) {
-      fail(ErrorKind::Type, "set_default_dtype: expected a dtype");
-    }
-    set_default_dtype(d);
-  }, py::arg("d"), "Sets the dtype of new floating point tensors.");
-  m.def("result_type", [](const Tensor& a, const Tensor& b) {
-    const Tensor* both[] = {&a, &b};
-    return py::reinterpret_steal<py::object>(wrap(result_type(both, 2)));
-  }, py::arg("tensor1"), py::arg("tensor2"), "The dtype that arithmetic between two tensors has.");
-  m.def("memory_stats", [] {
-    const MemoryStats s = memory_stats();
-    py::dict d;
-    d["current_bytes"] = s.current_bytes;
-    d["peak_bytes"] = s.peak_bytes;
-    d["current_blocks"] = s.current_blocks;
-    d["cached_bytes"] = s.cached_bytes;
-    return d;
-  }, "Bytes and blocks in use, at their peak, and kept for reuse.");
+  m.def(
+      "random_state",
+      [] {
+        const RandomState s = random_state();
+        return py::make_tuple(s.seed, s.counter);
+      },
+      "Seed and counter of the generator.");
+  m.def(
+      "set_random_state",
+      [](uint64_t seed, uint64_t counter) { set_random_state({seed, counter}); }, py::arg("seed"),
+      py::arg("counter"), "Restores a state.");
+  m.def(
+      "get_default_dtype", [] { return py::reinterpret_steal<py::object>(wrap(default_dtype())); },
+      "The dtype of new floating point tensors.");
+  m.def(
+      "set_default_dtype",
+      [](const py::object& dtype) {
+        DType d;
+        if (!dtype_from(dtype.ptr(), d)) {
+          fail(ErrorKind::Type, "set_default_dtype: expected a dtype");
+        }
+        set_default_dtype(d);
+      },
+      py::arg("d"), "Sets the dtype of new floating point tensors.");
+  m.def(
+      "result_type",
+      [](const Tensor& a, const Tensor& b) {
+        const Tensor* both[] = {&a, &b};
+        return py::reinterpret_steal<py::object>(wrap(result_type(both, 2)));
+      },
+      py::arg("tensor1"), py::arg("tensor2"), "The dtype that arithmetic between two tensors has.");
+  m.def(
+      "memory_stats",
+      [] {
+        const MemoryStats s = memory_stats();
+        py::dict d;
+        d["current_bytes"] = s.current_bytes;
+        d["peak_bytes"] = s.peak_bytes;
+        d["current_blocks"] = s.current_blocks;
+        d["cached_bytes"] = s.cached_bytes;
+        return d;
+      },
+      "Bytes and blocks in use, at their peak, and kept for reuse.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Starts the peak anew.");
   m.def("empty_cache", &empty_cache, "Gives cached memory back to the system.");
   py::class_<Counter>(m, "LaunchCounter", "Counts kernel launches of this thread, in a with block.")
       .def(py::init<>())
-      .def("__enter__", [](Counter& c) -> Counter& {
-        c.enter();
-        return c;
-      }, py::return_value_policy::reference)
+      .def(
+          "__enter__",
+          [](Counter& c) -> Counter& {
+            c.enter();
+            return c;
+          },
+          py::return_value_policy::reference)
       .def("__exit__", [](Counter& c, const py::args&) { c.exit(); })
       .def_property_readonly("counts", &Counter::counts, "Launches by kernel name.");
 }

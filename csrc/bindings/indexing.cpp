@@ -37,7 +37,8 @@ struct RegionBuilder {
   void integer(int64_t i) {
     const int64_t n = t.size(dim);
     if (i < -n || i >= n) {
-      fail(ErrorKind::Index, "index ", i, " is out of bounds for dimension ", dim, " with size ", n);
+      fail(ErrorKind::Index, "index ", i, " is out of bounds for dimension ", dim, " with size ",
+           n);
     }
     r.start[dim] = i < 0 ? i + n : i;
     r.step[dim] = 0;
@@ -77,7 +78,8 @@ Region region_of(const Tensor& t, PyObject* index) {
     ellipses += items[i] == Py_Ellipsis;
     consumed += items[i] != Py_Ellipsis && items[i] != Py_None;
   }
-  if (ellipses > 1) fail(ErrorKind::Index, "index: an index can only have a single ellipsis ('...')");
+  if (ellipses > 1)
+    fail(ErrorKind::Index, "index: an index can only have a single ellipsis ('...')");
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* o = items[i];
     if (o == Py_None) {

@@ -85,7 +85,8 @@ void register_optim(py::module_& m) {
           [](OptimizerGroup& g, const py::dict& group) {
             return g.step(settings_of(g.rule(), group.ptr()));
           },
-          py::arg("group"), "One step of every parameter that has a gradient; whether new states were made.")
+          py::arg("group"),
+          "One step of every parameter that has a gradient; whether new states were made.")
       .def(
           "state",
           [](OptimizerGroup& g, size_t i) {
@@ -98,8 +99,8 @@ void register_optim(py::module_& m) {
           [](OptimizerGroup& g, size_t i, double steps, const std::vector<Tensor>& tensors) {
             const Tensor& p = g.param(i);
             for (const Tensor& t : tensors) {
-              if (t.defined() && (!(t.sizes() == p.sizes()) || t.dtype() != p.dtype() ||
-                                  !t.contiguous())) {
+              if (t.defined() &&
+                  (!(t.sizes() == p.sizes()) || t.dtype() != p.dtype() || !t.contiguous())) {
                 fail(ErrorKind::Value, "optimizer: state of shape ", t.sizes(),
                      " for a parameter of shape ", p.sizes());
               }

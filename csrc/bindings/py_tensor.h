@@ -13,8 +13,7 @@ namespace wengert::bindings {
 namespace py = pybind11;
 
 struct PyTensor {
-  PyObject_HEAD
-  PyObject* dict;
+  PyObject_HEAD PyObject* dict;
   PyObject* weakrefs;
   Tensor tensor;
 };
@@ -24,7 +23,9 @@ extern PyTypeObject* tensor_type;
 inline bool is_tensor(PyObject* o) {
   return Py_TYPE(o) == tensor_type || PyType_IsSubtype(Py_TYPE(o), tensor_type);
 }
-inline const Tensor& tensor_of(PyObject* o) { return reinterpret_cast<PyTensor*>(o)->tensor; }
+inline const Tensor& tensor_of(PyObject* o) {
+  return reinterpret_cast<PyTensor*>(o)->tensor;
+}
 // A new reference: the object that a tensor already has, else a fresh one.
 PyObject* wrap(const Tensor& t);
 PyObject* wrap_as(PyTypeObject* type, const Tensor& t);
@@ -32,12 +33,10 @@ PyObject* wrap_as(PyTypeObject* type, const Tensor& t);
 // --- dtype, device, Size -----------------------------------------------------------------------
 
 struct PyDType {
-  PyObject_HEAD
-  DType dtype;
+  PyObject_HEAD DType dtype;
 };
 struct PyDevice {
-  PyObject_HEAD
-  Device device;
+  PyObject_HEAD Device device;
 };
 extern PyTypeObject* dtype_type;
 extern PyTypeObject* device_type;
@@ -87,14 +86,15 @@ int guarded_int(Body&& body) {
   }
 }
 // Throws what Python has set.
-[[noreturn]] inline void rethrow_python() { throw py::error_already_set(); }
+[[noreturn]] inline void rethrow_python() {
+  throw py::error_already_set();
+}
 
 // --- calls of the op table ---------------------------------------------------------------------
 
 // All rows of one name: overloads, tried in order.
 struct Overloads {
-  PyObject_HEAD
-  std::vector<const Op*>* ops;
+  PyObject_HEAD std::vector<const Op*>* ops;
 };
 // self (or null) and args to the first overload that takes them; new reference or null.
 PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObject* self,

@@ -35,13 +35,21 @@ PyGetSetDef dtype_getset[] = {
     {}};
 PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr}, {}};
 
-const char* device_name(PyObject* o) { return name_of(reinterpret_cast<PyDevice*>(o)->device); }
+const char* device_name(PyObject* o) {
+  return name_of(reinterpret_cast<PyDevice*>(o)->device);
+}
 PyObject* device_repr(PyObject* o) {
   return PyUnicode_FromFormat("device(type='%s')", device_name(o));
 }
-PyObject* device_str(PyObject* o) { return PyUnicode_FromString(device_name(o)); }
-PyObject* device_kind(PyObject* o, void*) { return device_str(o); }
-PyObject* device_index(PyObject*, void*) { Py_RETURN_NONE; }
+PyObject* device_str(PyObject* o) {
+  return PyUnicode_FromString(device_name(o));
+}
+PyObject* device_kind(PyObject* o, void*) {
+  return device_str(o);
+}
+PyObject* device_index(PyObject*, void*) {
+  Py_RETURN_NONE;
+}
 PyGetSetDef device_getset[] = {{"type", device_kind, nullptr, "'cpu' or 'cuda'.", nullptr},
                                {"index", device_index, nullptr, "None: the only one.", nullptr},
                                {}};
@@ -89,8 +97,12 @@ PyTypeObject* make_type(const char* name, int basic_size, unsigned flags, PyType
 
 }  // namespace
 
-PyObject* wrap(DType d) { return Py_NewRef(dtypes[static_cast<int>(d)]); }
-PyObject* wrap(Device d) { return Py_NewRef(devices[static_cast<int>(d)]); }
+PyObject* wrap(DType d) {
+  return Py_NewRef(dtypes[static_cast<int>(d)]);
+}
+PyObject* wrap(Device d) {
+  return Py_NewRef(devices[static_cast<int>(d)]);
+}
 
 PyObject* wrap_size(const Dims& d) {
   PyObject* t = size_type->tp_alloc(size_type, d.size());
@@ -301,10 +313,13 @@ PyObject* list_at(const Tensor& t, int dim, const char* at) {
 }
 }  // namespace
 
-PyObject* list_of(const Tensor& t) { return list_at(t, 0, t.data()); }
+PyObject* list_of(const Tensor& t) {
+  return list_at(t, 0, t.data());
+}
 
 Tensor tensor_from_array(PyObject* o) {
-  const py::object shared = py::module_::import("wengert._interop").attr("from_array")(py::handle(o));
+  const py::object shared =
+      py::module_::import("wengert._interop").attr("from_array")(py::handle(o));
   return tensor_of(shared.ptr());
 }
 
@@ -349,9 +364,8 @@ void register_scalars(py::module_& m) {
                                 {Py_tp_hash, reinterpret_cast<void*>(&device_hash)},
                                 {}};
   device_type = make_type("wengert.device", sizeof(PyDevice), Py_TPFLAGS_DEFAULT, device_slots);
-  PyType_Slot size_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&size_repr)},
-                              {Py_tp_methods, size_methods},
-                              {}};
+  PyType_Slot size_slots[] = {
+      {Py_tp_repr, reinterpret_cast<void*>(&size_repr)}, {Py_tp_methods, size_methods}, {}};
   size_type = make_type("wengert.Size", 0, Py_TPFLAGS_DEFAULT, size_slots,
                         reinterpret_cast<PyObject*>(&PyTuple_Type));
   for (int i = 0; i < kNumDTypes; ++i) {

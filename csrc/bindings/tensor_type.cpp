@@ -76,7 +76,8 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
     const Py_ssize_t n = PyTuple_GET_SIZE(args);
     PyObject* first = n == 1 ? PyTuple_GET_ITEM(args, 0) : nullptr;
     if (first && is_tensor(first)) return wrap_as(type, ops::detach(tensor_of(first)));
-    if (first && !PyLong_Check(first)) return wrap_as(type, tensor_from_data(first, default_dtype()));
+    if (first && !PyLong_Check(first))
+      return wrap_as(type, tensor_from_data(first, default_dtype()));
     Dims sizes;
     if (n == 0) sizes.push_back(0);
     if (n > 0 && !dims_from(args, sizes)) {
@@ -125,7 +126,9 @@ template <Binary K>
 PyObject* binary_slot(PyObject* a, PyObject* b) {
   return binary(*binary_ops[K], a, b);
 }
-PyObject* power_slot(PyObject* a, PyObject* b, PyObject*) { return binary(*binary_ops[kPow], a, b); }
+PyObject* power_slot(PyObject* a, PyObject* b, PyObject*) {
+  return binary(*binary_ops[kPow], a, b);
+}
 
 template <Binary K>
 PyObject* inplace_slot(PyObject* a, PyObject* b) {
@@ -143,7 +146,9 @@ PyObject* negative_slot(PyObject* a) {
 PyObject* absolute_slot(PyObject* a) {
   return guarded([&] { return wrap(abs_op->unary(tensor_of(a))); });
 }
-PyObject* positive_slot(PyObject* a) { return Py_NewRef(a); }
+PyObject* positive_slot(PyObject* a) {
+  return Py_NewRef(a);
+}
 
 PyObject* compare_slot(PyObject* a, PyObject* b, int op) {
   constexpr Binary of[] = {kLt, kLe, kEq, kNe, kGt, kGe};  // in the order of Py_LT ... Py_GE
@@ -155,8 +160,9 @@ int bool_slot(PyObject* o) {
   const int failed = guarded_int([&] {
     const Tensor& t = tensor_of(o);
     if (t.numel() != 1) {
-      fail("bool: Boolean value of Tensor with ", t.numel() == 0 ? "no values" : "more than one value",
-           " is ambiguous; shape ", t.sizes());
+      fail("bool: Boolean value of Tensor with ",
+           t.numel() == 0 ? "no values" : "more than one value", " is ambiguous; shape ",
+           t.sizes());
     }
     result = t.to_double() != 0;
   });
@@ -177,8 +183,9 @@ PyObject* index_slot(PyObject* o) {
   return guarded([&]() -> PyObject* {
     const Tensor& t = tensor_of(o);
     if (is_floating(t.dtype()) || t.numel() != 1) {
-      fail(ErrorKind::Type, "index: only integer tensors of a single element can be converted to an "
-                            "index, got ",
+      fail(ErrorKind::Type,
+           "index: only integer tensors of a single element can be converted to an "
+           "index, got ",
            name_of(t.dtype()), " of shape ", t.sizes());
     }
     return PyLong_FromLongLong(t.to_int64());
@@ -227,15 +234,25 @@ template <class F>
 PyObject* get(PyObject* o, F&& f) {
   return guarded([&] { return f(tensor_of(o)); });
 }
-PyObject* none_or(const Tensor& t) { return t.defined() ? wrap(t) : Py_NewRef(Py_None); }
+PyObject* none_or(const Tensor& t) {
+  return t.defined() ? wrap(t) : Py_NewRef(Py_None);
+}
 
 PyObject* get_shape(PyObject* o, void*) {
   return get(o, [](const Tensor& t) { return wrap_size(t.sizes()); });
 }
-PyObject* get_dtype(PyObject* o, void*) { return wrap(tensor_of(o).dtype()); }
-PyObject* get_device(PyObject* o, void*) { return wrap(tensor_of(o).device()); }
-PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(tensor_of(o).dim()); }
-PyObject* get_is_leaf(PyObject* o, void*) { return PyBool_FromLong(is_leaf(tensor_of(o))); }
+PyObject* get_dtype(PyObject* o, void*) {
+  return wrap(tensor_of(o).dtype());
+}
+PyObject* get_device(PyObject* o, void*) {
+  return wrap(tensor_of(o).device());
+}
+PyObject* get_ndim(PyObject* o, void*) {
+  return PyLong_FromLong(tensor_of(o).dim());
+}
+PyObject* get_is_leaf(PyObject* o, void*) {
+  return PyBool_FromLong(is_leaf(tensor_of(o)));
+}
 PyObject* get_requires_grad(PyObject* o, void*) {
   return PyBool_FromLong(requires_grad(tensor_of(o)));
 }
@@ -249,9 +266,12 @@ PyObject* get_nbytes(PyObject* o, void*) {
 PyObject* get_grad(PyObject* o, void*) {
   return get(o, [](const Tensor& t) { return none_or(grad_of(t)); });
 }
-PyObject* get_version(PyObject* o, void*) { return PyLong_FromUnsignedLong(tensor_of(o).version()); }
+PyObject* get_version(PyObject* o, void*) {
+  return PyLong_FromUnsignedLong(tensor_of(o).version());
+}
 PyObject* get_base(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) { return t->base ? wrap(Tensor(t->base)) : Py_NewRef(Py_None); });
+  return get(o,
+             [](const Tensor& t) { return t->base ? wrap(Tensor(t->base)) : Py_NewRef(Py_None); });
 }
 PyObject* get_t(PyObject* o, void*) {
   return get(o, [](const Tensor& t) {
@@ -262,7 +282,8 @@ PyObject* get_t(PyObject* o, void*) {
 }
 PyObject* get_mt(PyObject* o, void*) {
   return get(o, [](const Tensor& t) {
-    if (t.dim() < 2) fail("mT: only supported on matrices or batches of matrices, got ", t.dim(), "-D");
+    if (t.dim() < 2)
+      fail("mT: only supported on matrices or batches of matrices, got ", t.dim(), "-D");
     return wrap(ops::transpose(t, -1, -2));
   });
 }
@@ -352,12 +373,18 @@ PyObject* m_item(PyObject* o, PyObject*) {
 PyObject* m_tolist(PyObject* o, PyObject*) {
   return get(o, [](const Tensor& t) { return list_of(t); });
 }
-PyObject* m_dim(PyObject* o, PyObject*) { return get_ndim(o, nullptr); }
-PyObject* m_numel(PyObject* o, PyObject*) { return PyLong_FromLongLong(tensor_of(o).numel()); }
+PyObject* m_dim(PyObject* o, PyObject*) {
+  return get_ndim(o, nullptr);
+}
+PyObject* m_numel(PyObject* o, PyObject*) {
+  return PyLong_FromLongLong(tensor_of(o).numel());
+}
 PyObject* m_is_contiguous(PyObject* o, PyObject*) {
   return PyBool_FromLong(tensor_of(o).contiguous());
 }
-PyObject* m_data_ptr(PyObject* o, PyObject*) { return PyLong_FromVoidPtr(tensor_of(o).data()); }
+PyObject* m_data_ptr(PyObject* o, PyObject*) {
+  return PyLong_FromVoidPtr(tensor_of(o).data());
+}
 PyObject* m_storage_offset(PyObject* o, PyObject*) {
   return PyLong_FromLongLong(tensor_of(o).offset());
 }
@@ -372,12 +399,17 @@ PyObject* size_or_stride(PyObject* o, PyObject* args, const char* op, bool strid
     }
     const Py_ssize_t d = PyNumber_AsSsize_t(dim, PyExc_IndexError);
     if (d == -1 && PyErr_Occurred()) rethrow_python();
-    if (t.dim() == 0) fail(ErrorKind::Index, op, ": dimension specified as ", d, " but tensor has no dimensions");
+    if (t.dim() == 0)
+      fail(ErrorKind::Index, op, ": dimension specified as ", d, " but tensor has no dimensions");
     return PyLong_FromLongLong(all[wrap_dim(op, d, t.dim())]);
   });
 }
-PyObject* m_size(PyObject* o, PyObject* args) { return size_or_stride(o, args, "size", false); }
-PyObject* m_stride(PyObject* o, PyObject* args) { return size_or_stride(o, args, "stride", true); }
+PyObject* m_size(PyObject* o, PyObject* args) {
+  return size_or_stride(o, args, "size", false);
+}
+PyObject* m_stride(PyObject* o, PyObject* args) {
+  return size_or_stride(o, args, "stride", true);
+}
 PyObject* m_requires_grad_(PyObject* o, PyObject* args) {
   int on = 1;
   if (!PyArg_ParseTuple(args, "|p", &on)) return nullptr;
@@ -399,8 +431,8 @@ PyObject* m_make_subclass(PyObject*, PyObject* args) {
   int on = 0;
   if (!PyArg_ParseTuple(args, "OO|p", &cls, &data, &on)) return nullptr;
   return guarded([&]() -> PyObject* {
-    if (!PyType_Check(cls) || !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), tensor_type) ||
-        !is_tensor(data)) {
+    if (!PyType_Check(cls) ||
+        !PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), tensor_type) || !is_tensor(data)) {
       fail(ErrorKind::Type, "_make_subclass: expected a subclass of Tensor and a Tensor");
     }
     const Tensor t = ops::detach(tensor_of(data));
@@ -416,9 +448,11 @@ PyMethodDef own_methods[] = {
     {"ndimension", m_dim, METH_NOARGS, "The number of dimensions."},
     {"numel", m_numel, METH_NOARGS, "The number of elements."},
     {"nelement", m_numel, METH_NOARGS, "The number of elements."},
-    {"is_contiguous", m_is_contiguous, METH_NOARGS, "Whether elements are dense in row-major order."},
+    {"is_contiguous", m_is_contiguous, METH_NOARGS,
+     "Whether elements are dense in row-major order."},
     {"data_ptr", m_data_ptr, METH_NOARGS, "The address of the first element."},
-    {"storage_offset", m_storage_offset, METH_NOARGS, "Elements before the first in the memory shared."},
+    {"storage_offset", m_storage_offset, METH_NOARGS,
+     "Elements before the first in the memory shared."},
     {"size", m_size, METH_VARARGS, "The size of one dimension, or of all."},
     {"stride", m_stride, METH_VARARGS, "The step of one dimension in elements, or of all."},
     {"requires_grad_", m_requires_grad_, METH_VARARGS, "Sets requires_grad; returns the tensor."},

@@ -43,7 +43,9 @@ constexpr size_t item_size(DType d) {
   constexpr size_t sizes[kNumDTypes] = {1, 8, 4, 8};
   return sizes[static_cast<int>(d)];
 }
-constexpr bool is_floating(DType d) { return d == DType::Float32 || d == DType::Float64; }
+constexpr bool is_floating(DType d) {
+  return d == DType::Float32 || d == DType::Float64;
+}
 // PyTorch's names, as in the text "wengert.float32".
 constexpr const char* name_of(DType d) {
   constexpr const char* names[kNumDTypes] = {"bool", "int64", "float32", "float64"};

@@ -90,13 +90,14 @@ inline Dims contiguous_strides(const Dims& sizes) {
 
 inline bool is_contiguous(const Dims& sizes, const Dims& strides) {
   int64_t step = 1;
+  bool dense = true;
   for (int i = sizes.size() - 1; i >= 0; --i) {
     if (sizes[i] == 1) continue;
     if (sizes[i] == 0) return true;
-    if (strides[i] != step) return false;
+    dense = dense && strides[i] == step;
     step *= sizes[i];
   }
-  return true;
+  return dense;
 }
 
 // The shape that a and b broadcast to.

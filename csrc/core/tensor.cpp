@@ -75,10 +75,18 @@ V read_scalar(const Tensor& t) {
 }
 }  // namespace
 
-Tensor Tensor::scalar(double v, DType dtype) { return make_scalar(v, dtype); }
-Tensor Tensor::scalar(int64_t v, DType dtype) { return make_scalar(v, dtype); }
-double Tensor::to_double() const { return read_scalar<double>(*this); }
-int64_t Tensor::to_int64() const { return read_scalar<int64_t>(*this); }
+Tensor Tensor::scalar(double v, DType dtype) {
+  return make_scalar(v, dtype);
+}
+Tensor Tensor::scalar(int64_t v, DType dtype) {
+  return make_scalar(v, dtype);
+}
+double Tensor::to_double() const {
+  return read_scalar<double>(*this);
+}
+int64_t Tensor::to_int64() const {
+  return read_scalar<int64_t>(*this);
+}
 
 Tensor Tensor::view(const Dims& sizes, const Dims& strides, int64_t offset) const {
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);

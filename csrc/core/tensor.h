@@ -11,7 +11,9 @@ namespace wengert {
 
 enum class Device : uint8_t { CPU, CUDA };
 inline constexpr int kNumDevices = 2;
-constexpr const char* name_of(Device d) { return d == Device::CPU ? "cpu" : "cuda"; }
+constexpr const char* name_of(Device d) {
+  return d == Device::CPU ? "cpu" : "cuda";
+}
 
 // Memory that tensors view. Our own memory stands right behind the header, in one block.
 struct Storage : Counted {
@@ -45,8 +47,8 @@ struct TensorImpl : Counted {
   char* data = nullptr;
   int64_t numel = 0;
   Ref<Storage> storage;
-  Ref<Attachment> node;   // the tape's
-  Ref<TensorImpl> base;   // what this is a view of, if it is one
+  Ref<Attachment> node;    // the tape's
+  Ref<TensorImpl> base;    // what this is a view of, if it is one
   void* object = nullptr;  // the binding's, not owned
   Dims sizes, strides;
 

@@ -12,9 +12,8 @@ namespace wengert {
 namespace {
 
 const bindings::CApi& api() {
-  static const auto* found = static_cast<const bindings::CApi*>(
-      PyCapsule_GetPointer(nb::module_::import_("wengert._core").attr("_c_api").ptr(),
-                           bindings::kCApiName));
+  static const auto* found = static_cast<const bindings::CApi*>(PyCapsule_GetPointer(
+      nb::module_::import_("wengert._core").attr("_c_api").ptr(), bindings::kCApiName));
   if (!found) nb::raise_python_error();
   return *found;
 }

@@ -29,7 +29,9 @@
 namespace wengert {
 
 enum Uses : unsigned char { kNone = 0, kX0 = 1, kX1 = 2, kX2 = 4, kY = 8, kX = kX0 };
-constexpr Uses operator|(Uses a, Uses b) { return static_cast<Uses>(int(a) | int(b)); }
+constexpr Uses operator|(Uses a, Uses b) {
+  return static_cast<Uses>(int(a) | int(b));
+}
 
 enum class Kind : unsigned char {
   Floating,  // integers are promoted to the default float type; the result is floating
@@ -506,10 +508,9 @@ inline constexpr int index_of<F, TypeList<Fs...>> = [] {
   return found;
 }();
 
-using MapFunctors =
-    TypeList<Neg, Abs, Square, Reciprocal, Exp, Log, Sqrt, Sin, Cos, Tanh, Sigmoid, Erf, Relu, Gelu,
-             GeluTanh, PowScalar, Add, Sub, Mul, Div, Pow, Maximum, Minimum, Eq, Ne, Lt, Le, Gt, Ge,
-             Where>;
+using MapFunctors = TypeList<Neg, Abs, Square, Reciprocal, Exp, Log, Sqrt, Sin, Cos, Tanh, Sigmoid,
+                             Erf, Relu, Gelu, GeluTanh, PowScalar, Add, Sub, Mul, Div, Pow, Maximum,
+                             Minimum, Eq, Ne, Lt, Le, Gt, Ge, Where>;
 
 // --- traits ------------------------------------------------------------------------------------
 

@@ -25,19 +25,20 @@ inline constexpr KernelId grad_kernel = map_kernel<F> + 1 + I;
 enum class Kernel : KernelId {
   Copy = kNumMapKernels,  // source of any dtype
   Fill,                   // number[0] (integer[0] for int64)
-  Sum,                    // source; sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0] scales
-  AMax,                   // as Sum
+  Sum,   // source; sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0] scales
+  AMax,  // as Sum
   AMin,
   ArgMax,  // as Sum, output int64: the position in the reduced dimensions, the first of equals
   ArgMin,
-  Gemm,  // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
-  Softmax,        // x; size: rows, columns; all dense
-  LogSoftmax,     // x
-  SoftmaxGrad,    // g, y
-  LogSoftmaxGrad, // g, y
-  CrossEntropy,   // loss[rows], lse[rows]; x, target (int64); integer[0] is ignore_index
+  Gemm,              // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
+  Softmax,           // x; size: rows, columns; all dense
+  LogSoftmax,        // x
+  SoftmaxGrad,       // g, y
+  LogSoftmaxGrad,    // g, y
+  CrossEntropy,      // loss[rows], lse[rows]; x, target (int64); integer[0] is ignore_index
   CrossEntropyGrad,  // gx; g[rows] (stride 0 or 1), x, target, lse; number[1] scales
-  IndexSelect,    // source, index (int64); sizes: outer, index, inner; integer[0]: source's middle size
+  IndexSelect,    // source, index (int64); sizes: outer, index, inner; integer[0]: source's middle
+                  // size
   IndexAdd,       // adds source's rows into buffer 0; same sizes
   Arange,         // number[0] + i * number[1] (integers for int64)
   Uniform,        // Philox: more[0] seed, more[1] counter; number[0], number[1]: low, high
@@ -47,7 +48,9 @@ enum class Kernel : KernelId {
   Count
 };
 inline constexpr int kNumKernels = static_cast<int>(Kernel::Count);
-constexpr KernelId id(Kernel k) { return static_cast<KernelId>(k); }
+constexpr KernelId id(Kernel k) {
+  return static_cast<KernelId>(k);
+}
 
 struct KernelTable {
   std::array<std::array<KernelFn, kNumDTypes>, kNumKernels> slot{};
@@ -60,10 +63,10 @@ struct KernelTable {
 struct GemmParams {
   int64_t m, n, k;
   int64_t a_rs, a_cs, b_rs, b_cs, c_rs;
-  bool accumulate;        // C += A B
-  bool has_bias;          // buffer 3: n values added to every row
-  bool has_activation;    // applied last
-  KernelId activation;    // a one-operand elementwise kernel
+  bool accumulate;      // C += A B
+  bool has_bias;        // buffer 3: n values added to every row
+  bool has_activation;  // applied last
+  KernelId activation;  // a one-operand elementwise kernel
 };
 
 // One optimizer step over a list of parameters. Formulas stand with the kernel.

@@ -40,13 +40,19 @@ constexpr auto functor_names(TypeList<Fs...>) {
 
 }  // namespace
 
-LaunchObserver* set_launch_observer(LaunchObserver* o) { return std::exchange(observer, o); }
-void set_long_kernel_hooks(LongKernelHooks h) { hooks = h; }
+LaunchObserver* set_launch_observer(LaunchObserver* o) {
+  return std::exchange(observer, o);
+}
+void set_long_kernel_hooks(LongKernelHooks h) {
+  hooks = h;
+}
 
 void launch(const Launch& l) {
   const KernelFn fn = table(l.device)->at(l.kernel, l.dtype);
-  if (!fn) [[unlikely]] no_kernel(l);
-  if (observer) [[unlikely]] observer->on_launch(l);
+  if (!fn) [[unlikely]]
+    no_kernel(l);
+  if (observer) [[unlikely]]
+    observer->on_launch(l);
   if (is_long(l) && hooks.begin) {
     void* state = hooks.begin();
     fn(l);
@@ -58,14 +64,17 @@ void launch(const Launch& l) {
 
 std::string kernel_name(KernelId k) {
   static constexpr auto functors = functor_names(MapFunctors{});
-  static constexpr const char* others[] = {
-      "copy",          "fill",         "sum",
-      "amax",          "amin",         "argmax",
-      "argmin",        "gemm",         "softmax",
-      "log_softmax",   "softmax.grad", "log_softmax.grad",
-      "cross_entropy", "cross_entropy.grad", "index_select",
-      "index_add",     "arange",       "uniform",
-      "normal",        "randint",      "optimizer_step"};
+  static constexpr const char* others[] = {"copy",          "fill",
+                                           "sum",           "amax",
+                                           "amin",          "argmax",
+                                           "argmin",        "gemm",
+                                           "softmax",       "log_softmax",
+                                           "softmax.grad",  "log_softmax.grad",
+                                           "cross_entropy", "cross_entropy.grad",
+                                           "index_select",  "index_add",
+                                           "arange",        "uniform",
+                                           "normal",        "randint",
+                                           "optimizer_step"};
   static_assert(std::size(others) == kNumKernels - kNumMapKernels);
   if (k >= kNumMapKernels) return others[k - kNumMapKernels];
   std::string name = functors[k / kIdsPerFunctor];

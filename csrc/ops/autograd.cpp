@@ -15,8 +15,7 @@ void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Ten
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& out = outputs[i];
     if (!requires_grad(out)) {
-      fail(op, ": element ", i,
-           " of tensors does not require grad and does not have a grad_fn");
+      fail(op, ": element ", i, " of tensors does not require grad and does not have a grad_fn");
     }
     if (out->base) check_view(op, out);
     Tensor& g = grads[i];
@@ -74,9 +73,8 @@ void backward(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!results[i].defined()) continue;
     const Tensor have = grad_of(inputs[i]);
-    set_grad(inputs[i], have.defined()
-                            ? add_gradients(have, results[i], !options.create_graph)
-                            : copy_gradient(results[i]));
+    set_grad(inputs[i], have.defined() ? add_gradients(have, results[i], !options.create_graph)
+                                       : copy_gradient(results[i]));
   }
 }
 

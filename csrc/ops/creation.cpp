@@ -10,7 +10,9 @@ namespace wengert {
 namespace {
 std::atomic<DType> the_default_dtype{DType::Float32};
 
-constexpr int category(DType d) { return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0; }
+constexpr int category(DType d) {
+  return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0;
+}
 
 // Of two dtypes the one that holds both.
 constexpr DType join(DType a, DType b) {
@@ -18,7 +20,9 @@ constexpr DType join(DType a, DType b) {
 }
 }  // namespace
 
-DType default_dtype() { return the_default_dtype; }
+DType default_dtype() {
+  return the_default_dtype;
+}
 void set_default_dtype(DType d) {
   if (!is_floating(d)) {
     fail(ErrorKind::Type, "set_default_dtype: only floating-point types are supported, got ",
@@ -116,10 +120,16 @@ Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device) 
 Tensor zeros(const Dims& sizes, DType dtype, Device device) {
   return full(sizes, {true, 0, 0}, dtype, device);
 }
-Tensor zeros_like(const Tensor& x) { return zeros(x.sizes(), x.dtype(), x.device()); }
-Tensor ones_like(const Tensor& x) { return full(x.sizes(), {true, 1, 1}, x.dtype(), x.device()); }
+Tensor zeros_like(const Tensor& x) {
+  return zeros(x.sizes(), x.dtype(), x.device());
+}
+Tensor ones_like(const Tensor& x) {
+  return full(x.sizes(), {true, 1, 1}, x.dtype(), x.device());
+}
 
-Tensor arange(int64_t n) { return steps(n, {true, 0, 0}, {true, 1, 1}, DType::Int64); }
+Tensor arange(int64_t n) {
+  return steps(n, {true, 0, 0}, {true, 1, 1}, DType::Int64);
+}
 
 void fill(const Tensor& x, const Number& v) {
   const Tensor* operands[] = {&x};
@@ -148,8 +158,12 @@ Tensor to(const Tensor& x, DType dtype, bool copy) {
   if (x.dtype() == dtype && !copy) return x;
   return copy_as(x, dtype, kTo);
 }
-Tensor clone(const Tensor& x) { return copy_as(x, x.dtype(), kClone); }
-Tensor contiguous(const Tensor& x) { return x.contiguous() ? x : copy_as(x, x.dtype(), kClone); }
+Tensor clone(const Tensor& x) {
+  return copy_as(x, x.dtype(), kClone);
+}
+Tensor contiguous(const Tensor& x) {
+  return x.contiguous() ? x : copy_as(x, x.dtype(), kClone);
+}
 
 Tensor& copy_(Tensor& self, const Tensor& source) {
   const Dims sizes = broadcast_shapes("copy_", self.sizes(), source.sizes());
@@ -184,7 +198,9 @@ Tensor finish(Tensor t, bool requires_grad) {
   if (requires_grad) set_requires_grad(t, true);
   return t;
 }
-DType or_default(OptDType d) { return d.value_or(default_dtype()); }
+DType or_default(OptDType d) {
+  return d.value_or(default_dtype());
+}
 
 Tensor empty_row(const Dims& size, OptDType dtype, Device device, bool requires_grad) {
   return finish(Tensor::empty(size, or_default(dtype), device), requires_grad);
@@ -237,20 +253,28 @@ Tensor arange_row(const Number& start, const Number& end, const Number& step, Op
   return finish(to(steps(n, start, step, d == DType::Bool ? DType::Int64 : d), d), requires_grad);
 }
 
-Tensor clone_row(const Tensor& x) { return clone(x); }
-Tensor contiguous_row(const Tensor& x) { return contiguous(x); }
+Tensor clone_row(const Tensor& x) {
+  return clone(x);
+}
+Tensor contiguous_row(const Tensor& x) {
+  return contiguous(x);
+}
 Tensor copy_row(const Tensor& self, const Tensor& source) {
   Tensor t = self;
   return copy_(t, source);
 }
-Tensor to_row(const Tensor& x, DType dtype, bool copy) { return to(x, dtype, copy); }
+Tensor to_row(const Tensor& x, DType dtype, bool copy) {
+  return to(x, dtype, copy);
+}
 
 // Filling forgets what was there: a constant has no gradient.
 Tensor fill_row(const Tensor& self, const Number& value) {
   Tensor t = self;
   return copy_(t, full({}, value, self.dtype(), self.device()));
 }
-Tensor zero_row(const Tensor& self) { return fill_row(self, {true, 0, 0}); }
+Tensor zero_row(const Tensor& self) {
+  return fill_row(self, {true, 0, 0});
+}
 
 }  // namespace
 
@@ -278,18 +302,18 @@ void add_creation(OpTable& t) {
                                   "A tensor like input filled with 1."));
   t.push_back(row<&full_like_row>(text("full_like(Tensor input, Number fill_value", like),
                                   kFunction, "A tensor like input filled with fill_value."));
-  t.push_back(row<&arange_row>(
-      text("_arange(Number start, Number end, Number step", like), kInternal,
-      "start, start + step, ... below end."));
+  t.push_back(row<&arange_row>(text("_arange(Number start, Number end, Number step", like),
+                               kInternal, "start, start + step, ... below end."));
   t.push_back(row<&clone_row>("clone(Tensor input)", kMethod | kFunction,
                               "A copy that shares nothing. The gradient passes through."));
-  t.push_back(row<&contiguous_row>("contiguous(Tensor input)", kMethod,
-                                   "The tensor itself if its elements are dense in row-major order, "
-                                   "else a copy that is."));
+  t.push_back(
+      row<&contiguous_row>("contiguous(Tensor input)", kMethod,
+                           "The tensor itself if its elements are dense in row-major order, "
+                           "else a copy that is."));
   t.push_back(row<&copy_row>("copy_(Tensor self, Value source)", kMethod,
                              "Overwrites the elements with those of source, broadcast and cast."));
-  t.push_back(row<&fill_row>("fill_(Tensor self, Number value)", kMethod,
-                             "Sets every element to value."));
+  t.push_back(
+      row<&fill_row>("fill_(Tensor self, Number value)", kMethod, "Sets every element to value."));
   t.push_back(row<&zero_row>("zero_(Tensor self)", kMethod, "Sets every element to 0."));
   t.push_back(row<&to_row>("_to_dtype(Tensor input, dtype dtype, bool copy=False)",
                            kMethod | kInternal, "The tensor in another dtype."));

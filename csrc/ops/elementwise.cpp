@@ -80,16 +80,18 @@ void check_view(const char* op, const Tensor& x) {
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   for (int d = 0; d < self.dim(); ++d) {
     if (self.stride(d) == 0 && self.size(d) > 1) {
-      fail(op, ": unsupported operation: more than one element of the written-to tensor refers to a "
-               "single memory location (expanded to ",
+      fail(op,
+           ": unsupported operation: more than one element of the written-to tensor refers to a "
+           "single memory location (expanded to ",
            self.sizes(), "); clone() the tensor first");
     }
   }
   const bool on = grad_enabled();
   const bool records = on && (inputs_record || requires_grad(self));
   if (on && requires_grad(self) && is_leaf(self)) {
-    fail(op, ": a leaf Variable that requires grad is being used in an in-place operation; do it "
-             "under no_grad(), or out of place");
+    fail(op,
+         ": a leaf Variable that requires grad is being used in an in-place operation; do it "
+         "under no_grad(), or out of place");
   }
   if (records && self->base) {
     const auto* of_base = static_cast<const Node*>(self->base->node.get());
@@ -127,8 +129,9 @@ DType compute_dtype(const MapInfo& info, const Tensor* const* in) {
   if (!same) d = result_type(in + first, info.arity - first);
   if (info.kind == Kind::Floating && !is_floating(d)) d = default_dtype();
   if (info.kind == Kind::Numeric && d == DType::Bool) {
-    fail(info.name, ": not defined for bool tensors; expected numbers (convert with .to(...), or "
-                    "use logical operations)");
+    fail(info.name,
+         ": not defined for bool tensors; expected numbers (convert with .to(...), or "
+         "use logical operations)");
   }
   return d;
 }
@@ -209,9 +212,8 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
       fail(info.name, "_: output with shape ", inplace->sizes(),
            " doesn't match the broadcast shape ", sizes);
     }
-    if (inplace->dtype() != out_dtype &&
-        (is_floating(out_dtype) > is_floating(inplace->dtype()) ||
-         inplace->dtype() == DType::Bool)) {
+    if (inplace->dtype() != out_dtype && (is_floating(out_dtype) > is_floating(inplace->dtype()) ||
+                                          inplace->dtype() == DType::Bool)) {
       fail(info.name, "_: result type ", name_of(out_dtype),
            " can't be cast to the desired output type ", name_of(inplace->dtype()));
     }
@@ -308,13 +310,27 @@ Tensor add_gradients(Tensor have, const Tensor& g, bool in_place) {
 
 namespace ops {
 
-Tensor add(const Tensor& a, const Tensor& b) { return apply<Add>(a, b); }
-Tensor sub(const Tensor& a, const Tensor& b) { return apply<Sub>(a, b); }
-Tensor mul(const Tensor& a, const Tensor& b) { return apply<Mul>(a, b); }
-Tensor div(const Tensor& a, const Tensor& b) { return apply<Div>(a, b); }
-Tensor eq(const Tensor& a, const Tensor& b) { return apply<Eq>(a, b); }
-Tensor exp(const Tensor& x) { return apply<Exp>(x); }
-Tensor square(const Tensor& x) { return apply<Square>(x); }
+Tensor add(const Tensor& a, const Tensor& b) {
+  return apply<Add>(a, b);
+}
+Tensor sub(const Tensor& a, const Tensor& b) {
+  return apply<Sub>(a, b);
+}
+Tensor mul(const Tensor& a, const Tensor& b) {
+  return apply<Mul>(a, b);
+}
+Tensor div(const Tensor& a, const Tensor& b) {
+  return apply<Div>(a, b);
+}
+Tensor eq(const Tensor& a, const Tensor& b) {
+  return apply<Eq>(a, b);
+}
+Tensor exp(const Tensor& x) {
+  return apply<Exp>(x);
+}
+Tensor square(const Tensor& x) {
+  return apply<Square>(x);
+}
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Tensor* in[] = {&condition, &a, &b};
   return map(map_info<Where>, in);
@@ -354,7 +370,8 @@ Tensor with_alpha_(const Tensor& a, const Tensor& b, const Number& alpha) {
 
 Tensor gelu(const Tensor& x, std::string_view approximate) {
   if (approximate == "tanh") return apply<GeluTanh>(x);
-  if (approximate != "none") fail("gelu: approximate must be 'none' or 'tanh', got '", approximate, "'");
+  if (approximate != "none")
+    fail("gelu: approximate must be 'none' or 'tanh', got '", approximate, "'");
   return apply<Gelu>(x);
 }
 
@@ -370,8 +387,8 @@ constexpr uint8_t kBoth = kMethod | kFunction;
 template <class F>
 Op unary(std::string_view doc, uint8_t where = kBoth) {
   Op op = row<static_cast<Tensor (*)(const Tensor&)>(&apply<F>),
-              static_cast<Tensor (*)(const Tensor&)>(&apply_<F>)>(
-      text(F::name, "(Tensor input)"), where, doc);
+              static_cast<Tensor (*)(const Tensor&)>(&apply_<F>)>(text(F::name, "(Tensor input)"),
+                                                                  where, doc);
   op.unary = &apply<F>;
   return op;
 }
@@ -412,14 +429,18 @@ void add_elementwise(OpTable& t) {
   t.push_back(unary<Sqrt>("The square root of each element. Derivative: 1 / (2 sqrt(x))."));
   t.push_back(unary<Sin>("The sine of each element, in radians. Derivative: cos(x)."));
   t.push_back(unary<Cos>("The cosine of each element, in radians. Derivative: -sin(x)."));
-  t.push_back(unary<Tanh>("The hyperbolic tangent of each element. Derivative: 1 - tanh(x)^2.", kBoth | kFunctional));
-  t.push_back(unary<Sigmoid>("1 / (1 + exp(-x)) of each element. Derivative: y (1 - y).", kBoth | kFunctional));
-  t.push_back(unary<Erf>("The error function of each element. Derivative: 2 / sqrt(pi) exp(-x^2)."));
-  t.push_back(unary<Relu>("max(x, 0) of each element. Derivative: 1 where x > 0, else 0.", kBoth | kFunctional));
-  t.push_back(row<&ops::gelu>(
-      "gelu(Tensor input, *, str approximate='none')", kFunctional,
-      "x Phi(x) of each element, Phi the normal distribution function (Hendrycks and Gimpel, 2016). "
-      "With approximate='tanh', the paper's approximation through tanh."));
+  t.push_back(unary<Tanh>("The hyperbolic tangent of each element. Derivative: 1 - tanh(x)^2.",
+                          kBoth | kFunctional));
+  t.push_back(unary<Sigmoid>("1 / (1 + exp(-x)) of each element. Derivative: y (1 - y).",
+                             kBoth | kFunctional));
+  t.push_back(
+      unary<Erf>("The error function of each element. Derivative: 2 / sqrt(pi) exp(-x^2)."));
+  t.push_back(unary<Relu>("max(x, 0) of each element. Derivative: 1 where x > 0, else 0.",
+                          kBoth | kFunctional));
+  t.push_back(row<&ops::gelu>("gelu(Tensor input, *, str approximate='none')", kFunctional,
+                              "x Phi(x) of each element, Phi the normal distribution function "
+                              "(Hendrycks and Gimpel, 2016). "
+                              "With approximate='tanh', the paper's approximation through tanh."));
   t.push_back(binary_with_alpha<Add>("input + alpha * other. Derivatives: 1, alpha."));
   t.push_back(binary_with_alpha<Sub>("input - alpha * other. Derivatives: 1, -alpha."));
   t.push_back(binary<Mul>("input * other. Derivatives: other, input."));
@@ -428,8 +449,10 @@ void add_elementwise(OpTable& t) {
                           "input ** exponent. Derivatives: b a^(b-1), a^b log(a).");
   pow.binary = &ops::pow;
   t.push_back(pow);
-  t.push_back(binary<Maximum>("The larger of two elements. At a tie each operand gets half of the gradient."));
-  t.push_back(binary<Minimum>("The smaller of two elements. At a tie each operand gets half of the gradient."));
+  t.push_back(binary<Maximum>(
+      "The larger of two elements. At a tie each operand gets half of the gradient."));
+  t.push_back(binary<Minimum>(
+      "The smaller of two elements. At a tie each operand gets half of the gradient."));
   t.push_back(comparison<Eq>("input == other, a bool tensor."));
   t.push_back(comparison<Ne>("input != other, a bool tensor."));
   t.push_back(comparison<Lt>("input < other, a bool tensor."));

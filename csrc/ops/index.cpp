@@ -68,7 +68,8 @@ void assign_region(const Tensor& x, const Region& r, const Tensor& value) {
   Tensor v = value;
   // as PyTorch, leading dimensions of size 1 that the region lacks are dropped
   while (v.dim() > r.sizes.size() && v.size(0) == 1) v = squeeze(v, 0);
-  if (v.dim() > r.sizes.size() || !(broadcast_shapes("index_put_", r.sizes, v.sizes()) == r.sizes)) {
+  if (v.dim() > r.sizes.size() ||
+      !(broadcast_shapes("index_put_", r.sizes, v.sizes()) == r.sizes)) {
     fail("index_put_: shape mismatch: value tensor of shape ", value.sizes(),
          " cannot be broadcast to indexing result of shape ", r.sizes);
   }

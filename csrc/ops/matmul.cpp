@@ -66,7 +66,9 @@ Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& b
   return out;
 }
 
-Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }
+Tensor transposed(const Tensor& x) {
+  return transpose(x, -1, -2);
+}
 
 // C = A B: dA = dC B^T, dB = A^T dC
 constexpr Rule kMatmul{"matmul", [](Node& node, Tensor* g, Tensor* out) {
@@ -122,9 +124,9 @@ constexpr Rule kLinear{"linear", &linear_pull};
 
 Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const MapInfo* activation) {
-  const Tensor out = gemm(x, weight.view({weight.size(1), weight.size(0)},
-                                         {weight.stride(1), weight.stride(0)}),
-                          {}, bias.defined() ? contiguous(bias) : bias, activation);
+  const Tensor out =
+      gemm(x, weight.view({weight.size(1), weight.size(0)}, {weight.stride(1), weight.stride(0)}),
+           {}, bias.defined() ? contiguous(bias) : bias, activation);
   if (recording(x, weight, bias)) {
     const Tensor* in[] = {&x, &weight, &bias};
     Node* n = record(kLinear, in, bias.defined() ? 3 : 2, out, 3, activation);

@@ -12,9 +12,9 @@
 namespace wengert {
 
 enum class ArgType : uint8_t {
-  Tensor,   // a tensor
-  Value,    // a tensor or a number; the function receives a tensor
-  Number,   // an int or a float
+  Tensor,  // a tensor
+  Value,   // a tensor or a number; the function receives a tensor
+  Number,  // an int or a float
   Int,
   Float,
   Bool,
@@ -47,10 +47,10 @@ struct Arg {
 struct Param {
   std::string name;
   ArgType type;
-  bool optional = false;      // None may be given
+  bool optional = false;  // None may be given
   bool has_default = false;
   bool keyword_only = false;
-  std::string default_text;   // as Python shows it
+  std::string default_text;  // as Python shows it
   Arg default_value;
 };
 

@@ -1,5 +1,5 @@
-// The operations as C++ functions. Each is defined in its family's file, together with its dtype and
-// shape rule, its launch, its derivative rule and its row in the table.
+// The operations as C++ functions. Each is defined in its family's file, together with its dtype
+// and shape rule, its launch, its derivative rule and its row in the table.
 #pragma once
 
 #include <optional>
@@ -53,7 +53,7 @@ Tensor square(const Tensor& x);
 Tensor to(const Tensor& x, DType dtype, bool copy = false);
 Tensor clone(const Tensor& x);
 Tensor contiguous(const Tensor& x);
-Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
+Tensor& copy_(Tensor& self, const Tensor& source);     // broadcasting, recorded
 void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
 void fill(const Tensor& x, const Number& v);           // not recorded
 
@@ -94,7 +94,7 @@ Tensor log_softmax(const Tensor& x, int64_t dim, OptDType dtype = {});
 
 // indexing
 struct Region;
-Tensor at_region(const Tensor& x, const Region& r);                       // a view
+Tensor at_region(const Tensor& x, const Region& r);                         // a view
 void assign_region(const Tensor& x, const Region& r, const Tensor& value);  // recorded
 // Rows by int64 indices, in which negative ones count from the end.
 Tensor take_rows(const Tensor& x, const Tensor& index);

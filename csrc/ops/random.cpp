@@ -23,7 +23,9 @@ Generator& generator() {
 
 // Counters a fill of n elements uses: four words each, two words an element at the most, in whole
 // blocks of 64 elements.
-uint64_t counters_for(int64_t n) { return (static_cast<uint64_t>(n) + 63) / 64 * 32; }
+uint64_t counters_for(int64_t n) {
+  return (static_cast<uint64_t>(n) + 63) / 64 * 32;
+}
 
 void run_random(Kernel kernel, const Tensor& out, double a, double b) {
   Launch l;
@@ -112,8 +114,12 @@ Tensor normal_(const Tensor& self, double mean, double std) {
 
 }  // namespace
 
-void manual_seed(uint64_t seed) { set_random_state({seed, 0}); }
-uint64_t initial_seed() { return random_state().seed; }
+void manual_seed(uint64_t seed) {
+  set_random_state({seed, 0});
+}
+uint64_t initial_seed() {
+  return random_state().seed;
+}
 uint64_t take_counters(uint64_t n) {
   const std::lock_guard hold(generator().lock);
   return std::exchange(generator().state.counter, generator().state.counter + n);
@@ -139,8 +145,8 @@ void add_random(OpTable& t) {
                                "Normal numbers of mean 0 and variance 1, shaped like input."));
   t.push_back(row<&randint_below>("randint(int high, int[] size, *, dtype? dtype=None)", kFunction,
                                   "Whole numbers in [0, high), or [low, high)."));
-  t.push_back(row<&randint>("randint(int low, int high, int[] size, *, dtype? dtype=None)",
-                            kFunction, ""));
+  t.push_back(
+      row<&randint>("randint(int low, int high, int[] size, *, dtype? dtype=None)", kFunction, ""));
   t.push_back(row<&randperm>("randperm(int n)", kFunction,
                              "The numbers 0 to n - 1 in random order, int64."));
   t.push_back(row<&uniform_>("uniform_(Tensor self, float from=0.0, float to=1.0)", kMethod,

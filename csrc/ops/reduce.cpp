@@ -108,7 +108,8 @@ void extreme_pull(Node& node, Tensor* g, Tensor* out) {
   const Tensor x = node.unpack(0);
   const Tensor y = with_dims(ops::detach(node.unpack(1)), x.sizes(), p.mask);
   const Tensor hit = ops::to(ops::eq(ops::detach(x), y), x.dtype());
-  const Tensor count = with_dims(reduce(Kernel::Sum, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
+  const Tensor count =
+      with_dims(reduce(Kernel::Sum, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
   out[0] = ops::mul(hit, ops::div(with_dims(*g, x.sizes(), p.mask), count));
 }
 constexpr Rule kAMax{"amax", &extreme_pull};
@@ -117,8 +118,8 @@ constexpr Rule kAMin{"amin", &extreme_pull};
 void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
   for (int d = 0; d < x.dim(); ++d) {
     if ((mask >> d & 1) && x.size(d) == 0) {
-      fail(ErrorKind::Index, op, ": expected reduction dim ", d, " to have non-zero size, got shape ",
-           x.sizes());
+      fail(ErrorKind::Index, op, ": expected reduction dim ", d,
+           " to have non-zero size, got shape ", x.sizes());
     }
   }
 }
@@ -256,8 +257,12 @@ Tensor amin(const Tensor& x, const Dims* dims, bool keepdim) {
 Tensor argmin(const Tensor& x, OptInt dim, bool keepdim) {
   return arg_extreme(Kernel::ArgMin, "argmin", x, dim, keepdim);
 }
-Tensor max_all(const Tensor& x) { return amax(x, nullptr, false); }
-Tensor min_all(const Tensor& x) { return amin(x, nullptr, false); }
+Tensor max_all(const Tensor& x) {
+  return amax(x, nullptr, false);
+}
+Tensor min_all(const Tensor& x) {
+  return amin(x, nullptr, false);
+}
 
 // how many elements are (or are not) zero, compared with none
 Tensor no_more(const Tensor& hits, const Dims* dims, bool keepdim, bool none) {
@@ -278,24 +283,28 @@ Tensor any(const Tensor& x, const Dims* dims, bool keepdim) {
 void add_reduce(OpTable& t) {
   using namespace ops;
   constexpr uint8_t both = kMethod | kFunction;
-  t.push_back(row<&sum>("sum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
-                        both, "The sum over some or all dimensions. Derivative: 1."));
-  t.push_back(row<&mean>("mean(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
-                         both, "The mean over some or all dimensions. Derivative: 1 / n."));
+  t.push_back(
+      row<&sum>("sum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+                both, "The sum over some or all dimensions. Derivative: 1."));
+  t.push_back(
+      row<&mean>("mean(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+                 both, "The mean over some or all dimensions. Derivative: 1 / n."));
   t.push_back(row<&amax>("amax(Tensor input, int[]? dim=None, bool keepdim=False)", both,
                          "The largest element. Equal ones share the gradient evenly."));
   t.push_back(row<&amin>("amin(Tensor input, int[]? dim=None, bool keepdim=False)", both,
                          "The smallest element. Equal ones share the gradient evenly."));
-  t.push_back(row<&max_all>("max(Tensor input)", both,
-                            "The largest element, as amax; with dim, the largest along it and their "
-                            "indices; with another tensor, as maximum."));
+  t.push_back(
+      row<&max_all>("max(Tensor input)", both,
+                    "The largest element, as amax; with dim, the largest along it and their "
+                    "indices; with another tensor, as maximum."));
   t.push_back(row<&extreme_along<Kernel::AMax, Kernel::ArgMax, &kAMax, &kMaxAt>>(
       "max(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Maximum>)>(
       "max(Tensor input, Tensor other)", both, ""));
-  t.push_back(row<&min_all>("min(Tensor input)", both,
-                            "The smallest element, as amin; with dim, the smallest along it and their "
-                            "indices; with another tensor, as minimum."));
+  t.push_back(
+      row<&min_all>("min(Tensor input)", both,
+                    "The smallest element, as amin; with dim, the smallest along it and their "
+                    "indices; with another tensor, as minimum."));
   t.push_back(row<&extreme_along<Kernel::AMin, Kernel::ArgMin, &kAMin, &kMinAt>>(
       "min(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Minimum>)>(

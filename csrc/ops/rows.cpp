@@ -84,7 +84,8 @@ Reduction reduction_of(const char* op, std::string_view name) {
   if (name == "mean") return kReduceMean;
   if (name == "sum") return kReduceSum;
   if (name == "none") return kReduceNone;
-  fail(ErrorKind::Value, op, ": ", name, " is not a valid value for reduction; expected 'none', "
+  fail(ErrorKind::Value, op, ": ", name,
+       " is not a valid value for reduction; expected 'none', "
        "'mean' or 'sum'");
 }
 
@@ -179,8 +180,8 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, int64_t ignore_i
   for (int d = 1; d + 1 < x.dim(); ++d) x = transpose(x, d, d + 1);
   const int64_t classes = x.sizes().back();
   if (x.dim() != 2) x = reshape(x, {target.numel(), classes});
-  const Tensor loss = cross_entropy_rows(contiguous(x), reshape(contiguous(target), {target.numel()}),
-                                         ignore_index, reduction);
+  const Tensor loss = cross_entropy_rows(
+      contiguous(x), reshape(contiguous(target), {target.numel()}), ignore_index, reduction);
   return reduction == kReduceNone && !(loss.sizes() == expected) ? reshape(loss, expected) : loss;
 }
 

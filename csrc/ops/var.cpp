@@ -14,31 +14,77 @@ Var two(const Var& a, const Var& b) {
 }
 }  // namespace
 
-Var operator-(const Var& x) { return one<Neg>(x); }
-Var operator+(const Var& a, const Var& b) { return two<Add>(a, b); }
-Var operator-(const Var& a, const Var& b) { return two<Sub>(a, b); }
-Var operator*(const Var& a, const Var& b) { return two<Mul>(a, b); }
-Var operator/(const Var& a, const Var& b) { return two<Div>(a, b); }
-Var operator==(const Var& a, const Var& b) { return two<Eq>(a, b); }
-Var operator<(const Var& a, const Var& b) { return two<Lt>(a, b); }
-Var operator<=(const Var& a, const Var& b) { return two<Le>(a, b); }
-Var operator>(const Var& a, const Var& b) { return two<Gt>(a, b); }
-Var operator>=(const Var& a, const Var& b) { return two<Ge>(a, b); }
-Var operator&(const Var& a, const Var& b) { return two<Mul>(a, b); }  // of bools
+Var operator-(const Var& x) {
+  return one<Neg>(x);
+}
+Var operator+(const Var& a, const Var& b) {
+  return two<Add>(a, b);
+}
+Var operator-(const Var& a, const Var& b) {
+  return two<Sub>(a, b);
+}
+Var operator*(const Var& a, const Var& b) {
+  return two<Mul>(a, b);
+}
+Var operator/(const Var& a, const Var& b) {
+  return two<Div>(a, b);
+}
+Var operator==(const Var& a, const Var& b) {
+  return two<Eq>(a, b);
+}
+Var operator<(const Var& a, const Var& b) {
+  return two<Lt>(a, b);
+}
+Var operator<=(const Var& a, const Var& b) {
+  return two<Le>(a, b);
+}
+Var operator>(const Var& a, const Var& b) {
+  return two<Gt>(a, b);
+}
+Var operator>=(const Var& a, const Var& b) {
+  return two<Ge>(a, b);
+}
+Var operator&(const Var& a, const Var& b) {
+  return two<Mul>(a, b);
+}  // of bools
 Var select(const Var& condition, const Var& a, const Var& b) {
   return Var(ops::where(condition.tensor(), a.tensor(), b.tensor()));
 }
-Var exp(const Var& x) { return one<Exp>(x); }
-Var log(const Var& x) { return one<Log>(x); }
-Var sin(const Var& x) { return one<Sin>(x); }
-Var cos(const Var& x) { return one<Cos>(x); }
-Var tanh(const Var& x) { return one<Tanh>(x); }
-Var sigmoid(const Var& x) { return one<Sigmoid>(x); }
-Var erf(const Var& x) { return one<Erf>(x); }
-Var sqrt(const Var& x) { return one<Sqrt>(x); }
-Var abs(const Var& x) { return one<Abs>(x); }
-Var pow(const Var& a, const Var& b) { return two<Pow>(a, b); }
-Var maximum(const Var& a, const Var& b) { return two<Maximum>(a, b); }
-Var minimum(const Var& a, const Var& b) { return two<Minimum>(a, b); }
+Var exp(const Var& x) {
+  return one<Exp>(x);
+}
+Var log(const Var& x) {
+  return one<Log>(x);
+}
+Var sin(const Var& x) {
+  return one<Sin>(x);
+}
+Var cos(const Var& x) {
+  return one<Cos>(x);
+}
+Var tanh(const Var& x) {
+  return one<Tanh>(x);
+}
+Var sigmoid(const Var& x) {
+  return one<Sigmoid>(x);
+}
+Var erf(const Var& x) {
+  return one<Erf>(x);
+}
+Var sqrt(const Var& x) {
+  return one<Sqrt>(x);
+}
+Var abs(const Var& x) {
+  return one<Abs>(x);
+}
+Var pow(const Var& a, const Var& b) {
+  return two<Pow>(a, b);
+}
+Var maximum(const Var& a, const Var& b) {
+  return two<Maximum>(a, b);
+}
+Var minimum(const Var& a, const Var& b) {
+  return two<Minimum>(a, b);
+}
 
 }  // namespace wengert

@@ -14,9 +14,8 @@ Tensor make_view(const Tensor& x, const Dims& sizes, const Dims& strides, int64_
   return v;
 }
 
-constexpr Rule kReshape{"view", [](Node& node, Tensor* g, Tensor* out) {
-                          out[0] = reshape(*g, node.input_sizes(0));
-                        }};
+constexpr Rule kReshape{
+    "view", [](Node& node, Tensor* g, Tensor* out) { out[0] = reshape(*g, node.input_sizes(0)); }};
 constexpr Rule kExpand{"expand", [](Node&, Tensor* g, Tensor* out) {
                          out[0] = *g;  // the walk sums to shape
                        }};
@@ -78,8 +77,8 @@ std::optional<Dims> view_strides(const Tensor& x, const Dims& sizes) {
   for (int from = x.dim() - 1; from >= 0; --from) {
     if (chunk == 1) chunk_stride = x.stride(from);
     chunk *= x.size(from);
-    const bool ends = from == 0 || (x.size(from - 1) != 1 &&
-                                    x.stride(from - 1) != chunk * chunk_stride);
+    const bool ends =
+        from == 0 || (x.size(from - 1) != 1 && x.stride(from - 1) != chunk * chunk_stride);
     if (!ends) continue;
     int64_t covered = 1;
     while (to >= 0 && (covered < chunk || sizes[to] == 1)) {
@@ -139,9 +138,10 @@ Tensor expand(const Tensor& x, const Dims& asked) {
 
 Tensor permute(const Tensor& x, const Dims& asked) {
   if (asked.size() != x.dim()) {
-    fail("permute: number of dimensions in the tensor input does not match the length of the "
-         "desired ordering of dimensions: ",
-         x.dim(), " vs ", asked.size());
+    fail(
+        "permute: number of dimensions in the tensor input does not match the length of the "
+        "desired ordering of dimensions: ",
+        x.dim(), " vs ", asked.size());
   }
   Dims order = asked, sizes = asked, strides = asked;
   unsigned seen = 0;
@@ -226,7 +226,8 @@ Tensor t_row(const Tensor& x) {
 
 Tensor flatten_row(const Tensor& x, int64_t start_dim, int64_t end_dim) {
   const int a = wrap_dim("flatten", start_dim, x.dim()), b = wrap_dim("flatten", end_dim, x.dim());
-  if (a > b) fail("flatten: start_dim cannot come after end_dim, got ", start_dim, " and ", end_dim);
+  if (a > b)
+    fail("flatten: start_dim cannot come after end_dim, got ", start_dim, " and ", end_dim);
   if (x.dim() == 0) return reshape(x, {1});
   if (a == b) return x;
   Dims sizes;
@@ -242,11 +243,21 @@ Tensor flatten_row(const Tensor& x, int64_t start_dim, int64_t end_dim) {
   return reshape(x, sizes);
 }
 
-Tensor reshape_row(const Tensor& x, const Dims& shape) { return reshape(x, shape); }
-Tensor view_row(const Tensor& x, const Dims& size) { return view(x, size); }
-Tensor expand_row(const Tensor& x, const Dims& size) { return expand(x, size); }
-Tensor permute_row(const Tensor& x, const Dims& dims) { return permute(x, dims); }
-Tensor detach_row(const Tensor& x) { return detach(x); }
+Tensor reshape_row(const Tensor& x, const Dims& shape) {
+  return reshape(x, shape);
+}
+Tensor view_row(const Tensor& x, const Dims& size) {
+  return view(x, size);
+}
+Tensor expand_row(const Tensor& x, const Dims& size) {
+  return expand(x, size);
+}
+Tensor permute_row(const Tensor& x, const Dims& dims) {
+  return permute(x, dims);
+}
+Tensor detach_row(const Tensor& x) {
+  return detach(x);
+}
 
 }  // namespace
 

@@ -210,7 +210,9 @@ thread_local Walk* Walk::current = nullptr;
 
 }  // namespace
 
-bool walk_wants(const Node& n) { return !Walk::current || Walk::current->wants(n); }
+bool walk_wants(const Node& n) {
+  return !Walk::current || Walk::current->wants(n);
+}
 
 void walk_back(std::span<const Tensor> roots, std::span<const Tensor> grads,
                const WalkOptions& options, Tensor* results) {

@@ -107,8 +107,8 @@ Tensor Node::unpack(int at) {
          "been freed; pass retain_graph=True to the first backward");
   }
   if (s.tensor.version() != s.version) {
-    fail(name(), ": a tensor that is needed for the gradient, ", name_of(s.tensor.dtype()), " of shape ",
-         s.tensor.sizes(), s.output >= 0 ? " (the output)" : "",
+    fail(name(), ": a tensor that is needed for the gradient, ", name_of(s.tensor.dtype()),
+         " of shape ", s.tensor.sizes(), s.output >= 0 ? " (the output)" : "",
          ", has been modified by an inplace operation: it is at version ", s.tensor.version(),
          "; expected version ", s.version, " instead. Clone it before changing it");
   }
@@ -124,8 +124,12 @@ void Node::release_saved() {
   released = true;
 }
 
-bool grad_enabled() { return grad_mode; }
-bool set_grad_enabled(bool on) { return std::exchange(grad_mode, on); }
+bool grad_enabled() {
+  return grad_mode;
+}
+bool set_grad_enabled(bool on) {
+  return std::exchange(grad_mode, on);
+}
 
 namespace {
 Leaf* leaf_of(const Tensor& t) {
@@ -146,8 +150,9 @@ void set_requires_grad(const Tensor& t, bool on) {
   Leaf* leaf = leaf_of(t);
   if (!leaf) {
     if (on) return;
-    fail("requires_grad: you can only change requires_grad flags of leaf variables; use detach() "
-         "to stop the gradient of a result");
+    fail(
+        "requires_grad: you can only change requires_grad flags of leaf variables; use detach() "
+        "to stop the gradient of a result");
   }
   if (on && !is_floating(t.dtype())) {
     fail("requires_grad: only tensors of floating point dtype can require gradients, got ",

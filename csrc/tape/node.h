@@ -87,7 +87,9 @@ struct Leaf : Node {
   OutputMeta meta_storage;
 };
 
-inline Node* node_of(const Tensor& t) { return static_cast<Node*>(t->node.get()); }
+inline Node* node_of(const Tensor& t) {
+  return static_cast<Node*>(t->node.get());
+}
 inline bool requires_grad(const Tensor& t) {
   const Node* n = node_of(t);
   return n && n->active;

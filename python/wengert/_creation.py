@@ -71,9 +71,7 @@ def from_dlpack(array: Any) -> Tensor:
     return _interop.from_array(array)
 
 
-def as_tensor(
-    data: Any, dtype: dtype | None = None, device: device | str | None = None
-) -> Tensor:
+def as_tensor(data: Any, dtype: dtype | None = None, device: device | str | None = None) -> Tensor:
     """Like `tensor`, but sharing memory where data is a tensor or an array of the right dtype."""
     if not isinstance(data, Tensor):
         shares = hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__")

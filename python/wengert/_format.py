@@ -48,18 +48,16 @@ def tensor_text(t: Tensor) -> str:
     else:
         shown = values
         if values.size > 1000:  # only what will be seen decides the form
-            index = tuple(
-                np.r_[:3, n - 3 : n] if n > 6 else np.arange(n) for n in values.shape
-            )
+            index = tuple(np.r_[:3, n - 3 : n] if n > 6 else np.arange(n) for n in values.shape)
             shown = values[np.ix_(*index)]
-        formatter: Any = {"bool": str, "int_kind": lambda x: str(x).rjust(width)}
-        width = 0
+        formatter: Any
         if t.dtype.is_floating_point:
             formatter = {"float_kind": _float_text(shown)}
-        elif t.dtype is not _core.bool:
-            width = max(len(str(x)) for x in shown.flat)
-        else:
+        elif t.dtype is _core.bool:
             formatter = {"bool": lambda x: str(x).rjust(5)}
+        else:
+            width = max(len(str(x)) for x in shown.flat)
+            formatter = {"int_kind": lambda x: str(x).rjust(width)}
         body = np.array2string(
             values, separator=", ", prefix="tensor(", threshold=1000, edgeitems=3,
             formatter=formatter, max_line_width=80,

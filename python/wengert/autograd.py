@@ -106,15 +106,15 @@ class no_grad(_GradMode):  # noqa: N801
 
     mode = False
 
-    def __new__(cls, fn: Any = None) -> Any:
-        made = super().__new__(cls)
+    def __new__(cls, fn: Any = None) -> no_grad:
+        made = object.__new__(cls)
         return made if fn is None else made(fn)
 
 
 class inference_mode(no_grad):  # noqa: N801
     """As `no_grad`."""
 
-    def __new__(cls, mode: Any = True) -> Any:
+    def __new__(cls, mode: Any = True) -> inference_mode:
         made = object.__new__(cls)
         if not isinstance(mode, bool):
             return made(mode)
@@ -125,8 +125,8 @@ class inference_mode(no_grad):  # noqa: N801
 class enable_grad(_GradMode):  # noqa: N801
     """Record operations, inside `no_grad`."""
 
-    def __new__(cls, fn: Any = None) -> Any:
-        made = super().__new__(cls)
+    def __new__(cls, fn: Any = None) -> enable_grad:
+        made = object.__new__(cls)
         return made if fn is None else made(fn)
 
 
@@ -139,3 +139,12 @@ class set_grad_enabled(_GradMode):  # noqa: N801
 
     def __enter__(self) -> None:
         _core.set_grad_mode(self.mode)
+
+
+def __getattr__(name: str) -> Any:
+    # They need NumPy, so they are loaded at first use.
+    if name in ("gradcheck", "gradgradcheck"):
+        from . import testing
+
+        return getattr(testing, name)
+    raise AttributeError(f"module 'wengert.autograd' has no attribute {name!r}")

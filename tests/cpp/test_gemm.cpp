@@ -13,13 +13,12 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "isas.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
 namespace wengert::cpu {
 namespace {
-
-constexpr const char* kIsas[] = {"v2", "avx2", "avx512", "neon"};
 
 template <class T>
 void halve_negatives(char* const* ptr, int64_t n, const double* params) {

@@ -11,12 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "isas.h"
 #include "kernels/cpu/vmath_table.h"
 
 namespace wengert::cpu {
 namespace {
-
-constexpr const char* kIsas[] = {"v2", "avx2", "avx512", "neon"};
 
 template <class R>
 R sigmoid(R x) {

@@ -10,7 +10,9 @@
 namespace wengert::cpu {
 
 inline constexpr int kNumReductions = 5;  // Sum, AMax, AMin, ArgMax, ArgMin
-constexpr int reduction_index(KernelId k) { return k - id(Kernel::Sum); }
+constexpr int reduction_index(KernelId k) {
+  return k - id(Kernel::Sum);
+}
 
 using ReduceRow = void (*)(const void* x, int64_t n, void* out);
 using ReduceColumns = void (*)(const void* x, int64_t rows, int64_t row_stride, int64_t n,

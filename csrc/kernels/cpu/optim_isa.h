@@ -1,5 +1,5 @@
-// One step of each optimizer over elements [begin, end) of one parameter. The formulas are PyTorch's;
-// their sources stand in the docstrings of python/wengert/optim.
+// One step of each optimizer over elements [begin, end) of one parameter. The formulas are
+// PyTorch's; their sources stand in the docstrings of python/wengert/optim.
 #pragma once
 
 #include "kernels/cpu/cpu.h"

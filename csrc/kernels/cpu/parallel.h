@@ -23,9 +23,9 @@ class RangeFn {
   void (*call_)(void*, int64_t, int64_t);
 };
 
-int num_threads();           // threads a parallel region may use, the caller included
+int num_threads();            // threads a parallel region may use, the caller included
 void set_num_threads(int n);  // n >= 1
-bool pool_started();         // whether worker threads exist in this process
+bool pool_started();          // whether worker threads exist in this process
 
 // Runs body over [0, n) in contiguous ranges, at most one a thread, each of at least `grain` items;
 // with n <= grain, one thread, or inside another region, on the calling thread alone. The caller

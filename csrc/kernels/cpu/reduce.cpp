@@ -10,10 +10,10 @@
 namespace wengert::cpu {
 namespace {
 
-constexpr int64_t kChunk = 32768;      // elements of a row reduced in one go
-constexpr int64_t kChunkRows = 1024;   // rows of a column reduction in one go
+constexpr int64_t kChunk = 32768;       // elements of a row reduced in one go
+constexpr int64_t kChunkRows = 1024;    // rows of a column reduction in one go
 constexpr int64_t kBlockColumns = 256;  // columns to a unit of parallel work: a few cache lines
-constexpr int64_t kGrain = 32768;      // elements a thread must get
+constexpr int64_t kGrain = 32768;       // elements a thread must get
 
 class Scratch {
  public:

@@ -116,15 +116,16 @@ void cross_entropy_forward(const cpu::CrossEntropyRows& r, int64_t begin, int64_
 
 template <class T>
 void cross_entropy_backward(const cpu::CrossEntropyRows& r, int64_t begin, int64_t end,
-                            const void* lse, const void* scale, int64_t scale_stride,
-                            double factor, void* gx_) {
+                            const void* lse, const void* scale, int64_t scale_stride, double factor,
+                            void* gx_) {
   for (int64_t i = begin; i < end; ++i) {
     const T* x = static_cast<const T*>(r.x) + i * r.cols;
     T* gx = static_cast<T*>(gx_) + i * r.cols;
     const int64_t t = r.target[i];
-    const T s = t == r.ignore_index ? T(0)
-                                    : static_cast<T>(static_cast<const T*>(scale)[i * scale_stride] *
-                                                     static_cast<T>(factor));
+    const T s = t == r.ignore_index
+                    ? T(0)
+                    : static_cast<T>(static_cast<const T*>(scale)[i * scale_stride] *
+                                     static_cast<T>(factor));
     const Vec<T> sv = Vec<T>::broadcast(s);
     const Vec<T> shift = Vec<T>::broadcast(static_cast<const T*>(lse)[i]);
     along_row<T>(r.cols, [&](int64_t j, int m) __attribute__((always_inline)) {

@@ -65,7 +65,7 @@ void run_cross_entropy(const Launch& l) {
       if (reduction == Mean::None) return;
       T total = 0;
       isa().reduce[reduction_index(id(Kernel::Sum))][static_cast<int>(l.dtype)].row(losses, rows,
-                                                                                   &total);
+                                                                                    &total);
       *data<T>(l, 0) = reduction == Mean::Mean ? total / static_cast<T>(counted) : total;
     }
   });

@@ -15,10 +15,9 @@ void philox(uint64_t seed, uint64_t counter, uint32_t out[4]) {
   uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-    const uint32_t next[4] = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0],
-                              static_cast<uint32_t>(p1),
-                              static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1],
-                              static_cast<uint32_t>(p0)};
+    const uint32_t next[4] = {
+        static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
+        static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
     std::copy(next, next + 4, c);
     k[0] += 0x9E3779B9;
     k[1] += 0xBB67AE85;
@@ -121,8 +120,7 @@ void run_randint(const Launch& l) {
 // All parameters are one long vector, cut evenly whatever their number and sizes.
 void run_optimizer(const Launch& l) {
   const auto& o = *static_cast<const OptimizerLaunch*>(l.pointer);
-  const OptimizerLoop fn =
-      isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
+  const OptimizerLoop fn = isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
   parallel_for(l.count, kOptimizerGrain, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
     for (int64_t k = 0; k < o.num_items && first < end; ++k) {

@@ -61,7 +61,7 @@ struct Vec {
   Raw<T> v;
 
   Vec() = default;
-  WENGERT_INLINE Vec(Raw<T> r) : v(r) {}                        // NOLINT
+  WENGERT_INLINE Vec(Raw<T> r) : v(r) {}  // NOLINT
   WENGERT_INLINE explicit Vec(double s) : v(static_cast<T>(s) - Raw<T>{}) {}
 
   static WENGERT_INLINE Vec broadcast(T s) { return Vec(s - Raw<T>{}); }
@@ -152,16 +152,22 @@ WENGERT_INLINE Vec<T> select(Mask<T> c, Vec<T> a, Vec<T> b) {
 template <class T>
 WENGERT_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return _mm512_fmadd_ps(a.v, b.v, c.v);
-  else return _mm512_fmadd_pd(a.v, b.v, c.v);
+  if constexpr (sizeof(T) == 4)
+    return _mm512_fmadd_ps(a.v, b.v, c.v);
+  else
+    return _mm512_fmadd_pd(a.v, b.v, c.v);
 #elif defined(__FMA__)
-  if constexpr (sizeof(T) == 4) return _mm256_fmadd_ps(a.v, b.v, c.v);
-  else return _mm256_fmadd_pd(a.v, b.v, c.v);
+  if constexpr (sizeof(T) == 4)
+    return _mm256_fmadd_ps(a.v, b.v, c.v);
+  else
+    return _mm256_fmadd_pd(a.v, b.v, c.v);
 #elif defined(__aarch64__)
   Vec<T> r;
   for (int i = 0; i < Vec<T>::N; ++i) {
-    if constexpr (sizeof(T) == 4) r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
-    else r.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
+    if constexpr (sizeof(T) == 4)
+      r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+    else
+      r.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
   }
   return r;
 #else
@@ -173,19 +179,27 @@ WENGERT_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
 template <class T>
 WENGERT_INLINE Vec<T> sqrt(Vec<T> x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return _mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), x.v);
-  else return _mm512_maskz_sqrt_pd(static_cast<__mmask8>(-1), x.v);
+  if constexpr (sizeof(T) == 4)
+    return _mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), x.v);
+  else
+    return _mm512_maskz_sqrt_pd(static_cast<__mmask8>(-1), x.v);
 #elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4) return _mm256_sqrt_ps(x.v);
-  else return _mm256_sqrt_pd(x.v);
+  if constexpr (sizeof(T) == 4)
+    return _mm256_sqrt_ps(x.v);
+  else
+    return _mm256_sqrt_pd(x.v);
 #elif defined(__SSE4_2__)
-  if constexpr (sizeof(T) == 4) return _mm_sqrt_ps(x.v);
-  else return _mm_sqrt_pd(x.v);
+  if constexpr (sizeof(T) == 4)
+    return _mm_sqrt_ps(x.v);
+  else
+    return _mm_sqrt_pd(x.v);
 #else
   Vec<T> r;
   for (int i = 0; i < Vec<T>::N; ++i) {
-    if constexpr (sizeof(T) == 4) r.v[i] = __builtin_sqrtf(x.v[i]);
-    else r.v[i] = __builtin_sqrt(x.v[i]);
+    if constexpr (sizeof(T) == 4)
+      r.v[i] = __builtin_sqrtf(x.v[i]);
+    else
+      r.v[i] = __builtin_sqrt(x.v[i]);
   }
   return r;
 #endif

@@ -37,9 +37,9 @@ class Sequential(Module):
     def _members_changed(self) -> None:
         self.__dict__.pop("_plan", None)
 
-    def _make_plan(self) -> list[tuple[Module, str | None]]:
+    def _make_plan(self) -> list[tuple[Any, str | None]]:
         """Return the modules to call, with the activation that each takes along."""
-        plan: list[tuple[Module, str | None]] = []
+        plan: list[tuple[Any, str | None]] = []
         for m in self._modules.values():
             last = plan[-1] if plan else None
             if (

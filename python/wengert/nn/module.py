@@ -63,6 +63,10 @@ class Module:
     """
 
     training: bool
+    _parameters: _Registry
+    _buffers: _Registry
+    _modules: _Registry
+    _non_persistent: set[str]
 
     def __init__(self) -> None:
         d = self.__dict__
@@ -182,9 +186,7 @@ class Module:
         for _, child in self.named_children():
             yield child
 
-    def _named_members(
-        self, kind: str, prefix: str, recurse: bool
-    ) -> Iterator[tuple[str, Tensor]]:
+    def _named_members(self, kind: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
         for path, m in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
             for name, value in m.__dict__[kind].items():
@@ -203,9 +205,7 @@ class Module:
         for _, p in self.named_parameters(recurse=recurse):
             yield p
 
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True
-    ) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Yield the buffers with their dotted names."""
         yield from self._named_members("_buffers", prefix, recurse)
 
@@ -363,7 +363,7 @@ class Module:
             self.__dict__[kind] = registry
 
 
-class _Loaded(tuple):  # type: ignore[type-arg]
+class _Loaded(tuple[list[str], list[str]]):
     """The names that load_state_dict did not find, and those it did not know."""
 
     def __new__(cls, missing: list[str], unexpected: list[str]) -> _Loaded:
