@@ -154,9 +154,22 @@ void check_devices(const MapInfo& info, const Tensor* const* in) {
   }
 }
 
+void check_inplace_result(const MapInfo& info, const Tensor& self, const Dims& sizes,
+                          DType out_dtype) {
+  if (!(sizes == self.sizes())) {
+    fail(info.name, "_: output with shape ", self.sizes(), " doesn't match the broadcast shape ",
+         sizes);
+  }
+  if (self.dtype() != out_dtype &&
+      (is_floating(out_dtype) > is_floating(self.dtype()) || self.dtype() == DType::Bool)) {
+    fail(info.name, "_: result type ", name_of(out_dtype),
+         " can't be cast to the desired output type ", name_of(self.dtype()));
+  }
+}
+
 // What the derivatives will read. An operand that is about to be overwritten is kept without its
 // node (which would then own itself): its version tells the rule that the value is gone.
-void save_operands(Node* n, const MapInfo& info, const Tensor* in, const Tensor& out,
+void save_operands(Node* n, const MapInfo& info, const Tensor* const* in, const Tensor& out,
                    bool inplace) {
   unsigned uses = 0;
   for (int i = 0; i < info.arity; ++i) {
@@ -164,8 +177,9 @@ void save_operands(Node* n, const MapInfo& info, const Tensor* in, const Tensor&
   }
   for (int i = 0; i < info.arity; ++i) {
     if (!(uses >> i & 1)) continue;
-    const bool overwritten = inplace && in[i].impl() == out.impl();
-    n->save(i, overwritten ? in[i].view(in[i].sizes(), in[i].strides()) : in[i]);
+    const Tensor& x = *in[i];
+    const bool overwritten = inplace && x.impl() == out.impl();
+    n->save(i, overwritten ? x.view(x.sizes(), x.strides()) : x);
   }
   if (inplace) out.bump_version();
   if (uses & kY) n->save_output(info.arity, out);
@@ -180,49 +194,47 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
   const DType dtype = compute_dtype(info, inputs);
   const DType out_dtype = info.kind == Kind::Compare ? DType::Bool : dtype;
   check_devices(info, inputs);
-  Tensor in[3];
+  Tensor converted[3];
   const Tensor* operands[4];
+  const Tensor** in = operands + 1;
   bool same_shape = true;
   for (int i = 0; i < info.arity; ++i) {
+    const Tensor& x = *inputs[i];
+    in[i] = &x;
     if (i == info.mask_operand) {
-      if (inputs[i]->dtype() != DType::Bool) {
-        fail(info.name, ": expected condition to be a bool tensor, got ",
-             name_of(inputs[i]->dtype()));
+      if (x.dtype() != DType::Bool) {
+        fail(info.name, ": expected condition to be a bool tensor, got ", name_of(x.dtype()));
       }
-      in[i] = *inputs[i];
-    } else {
-      in[i] = as_dtype(*inputs[i], dtype);
+    } else if (x.dtype() != dtype) {
+      converted[i] = as_dtype(x, dtype);
+      in[i] = &converted[i];
     }
-    operands[i + 1] = &in[i];
-    same_shape = same_shape && in[i].sizes() == in[0].sizes();
-    if (in[i]->base) check_view(info.name, in[i]);
+    same_shape = same_shape && x.sizes() == inputs[0]->sizes();
+    if (x->base) check_view(info.name, x);
   }
-  Dims sizes = in[0].sizes();
-  if (!same_shape) {
-    for (int i = 1; i < info.arity; ++i) sizes = broadcast_shapes(info.name, sizes, in[i].sizes());
-  }
+  const bool differentiable = info.linear || (info.uses[0] | info.uses[1] | info.uses[2]);
   bool records = false;
-  if (info.linear || info.uses[0] | info.uses[1] | info.uses[2]) {
-    for (int i = 0; i < info.arity; ++i) records = records || recording(in[i]);
+  for (int i = 0; differentiable && i < info.arity; ++i) records = records || recording(*in[i]);
+  Dims broadcast;
+  if (!same_shape) {
+    broadcast = in[0]->sizes();
+    for (int i = 1; i < info.arity; ++i) {
+      broadcast = broadcast_shapes(info.name, broadcast, in[i]->sizes());
+    }
   }
+  const Dims& sizes = same_shape ? in[0]->sizes() : broadcast;
   Tensor out;
   if (inplace) {
     records = check_inplace(info.name, *inplace, records);
-    if (!(sizes == inplace->sizes())) {
-      fail(info.name, "_: output with shape ", inplace->sizes(),
-           " doesn't match the broadcast shape ", sizes);
-    }
-    if (inplace->dtype() != out_dtype && (is_floating(out_dtype) > is_floating(inplace->dtype()) ||
-                                          inplace->dtype() == DType::Bool)) {
-      fail(info.name, "_: result type ", name_of(out_dtype),
-           " can't be cast to the desired output type ", name_of(inplace->dtype()));
-    }
+    check_inplace_result(info, *inplace, sizes, out_dtype);
     for (int i = 0; i < info.arity; ++i) {
-      if (overlaps(*inplace, in[i])) in[i] = ops::clone(in[i]);
+      if (!overlaps(*inplace, *in[i])) continue;
+      converted[i] = ops::clone(*in[i]);
+      in[i] = &converted[i];
     }
     out = inplace->dtype() == out_dtype ? *inplace : Tensor::empty(sizes, out_dtype);
   } else {
-    out = Tensor::empty(sizes, out_dtype, in[0].device());
+    out = Tensor::empty(sizes, out_dtype, in[0]->device());
   }
   operands[0] = &out;
   Launch l;
@@ -236,9 +248,7 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
     out = *inplace;
   }
   if (records) {
-    const int num_saved = info.linear ? 0 : info.arity + 1;
-    const Tensor* const edges[] = {&in[0], &in[1], &in[2]};
-    Node* n = record(info, edges, info.arity, out, num_saved,
+    Node* n = record(info, in, info.arity, out, info.linear ? 0 : info.arity + 1,
                      info.has_params ? static_cast<int>(sizeof l.number) : 0);
     if (info.has_params) std::memcpy(&n->payload<double[4]>(), params, sizeof l.number);
     save_operands(n, info, in, out, inplace);

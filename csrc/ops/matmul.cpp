@@ -124,9 +124,15 @@ constexpr Rule kLinear{"linear", &linear_pull};
 
 Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const MapInfo* activation) {
-  const Tensor out =
-      gemm(x, weight.view({weight.size(1), weight.size(0)}, {weight.stride(1), weight.stride(0)}),
-           {}, bias.defined() ? contiguous(bias) : bias, activation);
+  const Tensor by = weight.view({weight.size(1), weight.size(0)},
+                                {weight.stride(1), weight.stride(0)});
+  if (!is_floating(x.dtype())) {  // integer products have no epilogue
+    const Tensor product = gemm(x, by, {});
+    const Tensor sum = bias.defined() ? add(product, bias) : product;
+    const Tensor* in[] = {&sum};
+    return activation ? map(*activation, in) : sum;
+  }
+  const Tensor out = gemm(x, by, {}, bias.defined() ? contiguous(bias) : bias, activation);
   if (recording(x, weight, bias)) {
     const Tensor* in[] = {&x, &weight, &bias};
     Node* n = record(kLinear, in, bias.defined() ? 3 : 2, out, 3, activation);

@@ -164,7 +164,7 @@ Tensor arg_extreme(Kernel kernel, const char* op, const Tensor& input, OptInt di
     if (x.numel() == 0) {
       fail(ErrorKind::Index, op, ": expected reduction dim to be specified for input.numel() == 0");
     }
-    const Tensor flat = ops::reshape(x, {x.numel()});
+    const Tensor flat = ops::contiguous(ops::reshape(x, {x.numel()}));
     const Tensor at = reduce(kernel, flat, 1, false, DType::Int64);
     return keepdim ? ops::reshape(at, Dims::filled(x.dim(), 1)) : at;
   }
@@ -266,6 +266,9 @@ Tensor min_all(const Tensor& x) {
 
 // how many elements are (or are not) zero, compared with none
 Tensor no_more(const Tensor& hits, const Dims* dims, bool keepdim, bool none) {
+  if (dims && dims->empty()) {  // as PyTorch, here an empty list reduces nothing
+    return eq(hits, number_like({true, !none, 0}, &hits));
+  }
   const Tensor count = sum(hits, dims, keepdim);
   const Tensor zero = number_like({true, 0, 0}, &count);
   return none ? eq(count, zero) : apply<Ne>(count, zero);

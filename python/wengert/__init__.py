@@ -31,7 +31,7 @@ from ._core import (
 from ._creation import arange, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 
-float = float32  # noqa: A001
+float = float32
 double = float64
 long = int64
 
@@ -83,11 +83,11 @@ __all__ = [
 _tensor.attach(Tensor)
 
 
-def show_config() -> str:
-    """Return version, compiler, instruction set, threads and CUDA, as text."""
+def show_config() -> None:
+    """Print version, compiler, instruction set, threads and CUDA."""
     c = _core.config()
     cuda = c["cuda"] or "not built"
-    return (
+    print(
         f"wengert {c['version']}\n  compiler: {c['compiler']}\n  instruction set: {c['isa']}"
         f"\n  threads: {c['threads']}\n  CUDA: {cuda}"
     )

@@ -63,7 +63,7 @@ def tensor_text(t: Tensor) -> str:
             formatter=formatter, max_line_width=80,
         )  # fmt: skip
     default = t.dtype in (_core.get_default_dtype(), _core.int64, _core.bool)
-    if not default or t.numel() == 0 and t.dtype is not _core.get_default_dtype():
+    if not default or (t.numel() == 0 and t.dtype is not _core.get_default_dtype()):
         notes.append(f"dtype={t.dtype}")
     if t._grad_fn_name is not None:
         notes.append(f"grad_fn=<{t._grad_fn_name}>")

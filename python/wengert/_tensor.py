@@ -27,9 +27,7 @@ def to(
             dtype, device = a.dtype, a.device
         elif isinstance(a, (_core.device, str)):
             device = a
-        elif isinstance(a, bool):
-            non_blocking = a
-        elif a is not None:
+        elif a is not None and not isinstance(a, bool):  # a bool is non_blocking
             dtype = a
     if device is not None:
         _core.device(device)

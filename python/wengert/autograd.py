@@ -101,20 +101,22 @@ class _GradMode:
         return self
 
 
-class no_grad(_GradMode):  # noqa: N801
+class no_grad(_GradMode):
     """Do not record operations: as a ``with`` block or a decorator."""
 
     mode = False
 
     def __new__(cls, fn: Any = None) -> no_grad:
+        """Make a context manager or, given a function, decorate it."""
         made = object.__new__(cls)
         return made if fn is None else made(fn)
 
 
-class inference_mode(no_grad):  # noqa: N801
+class inference_mode(no_grad):
     """As `no_grad`."""
 
     def __new__(cls, mode: Any = True) -> inference_mode:
+        """Make a context manager or, given a function, decorate it."""
         made = object.__new__(cls)
         if not isinstance(mode, bool):
             return made(mode)
@@ -122,15 +124,16 @@ class inference_mode(no_grad):  # noqa: N801
         return made
 
 
-class enable_grad(_GradMode):  # noqa: N801
+class enable_grad(_GradMode):
     """Record operations, inside `no_grad`."""
 
     def __new__(cls, fn: Any = None) -> enable_grad:
+        """Make a context manager or, given a function, decorate it."""
         made = object.__new__(cls)
         return made if fn is None else made(fn)
 
 
-class set_grad_enabled(_GradMode):  # noqa: N801
+class set_grad_enabled(_GradMode):
     """Switch recording on or off, at once and until the end of a ``with`` block."""
 
     def __init__(self, mode: bool) -> None:

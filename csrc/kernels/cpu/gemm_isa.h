@@ -11,64 +11,6 @@
 
 namespace wengert::WENGERT_ISA {
 
-// ---- parts of vectors --------------------------------------------------------------------------
-
-#if defined(__AVX2__) && !defined(__AVX512F__)
-template <class T>
-WENGERT_INLINE __m256i first_lanes(int n) {
-  if constexpr (sizeof(T) == 4) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  } else {
-    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
-  }
-}
-#endif
-
-// The first n lanes, 0 <= n <= N; lanes beyond are zero, and their memory is not touched.
-template <class T>
-WENGERT_INLINE Vec<T> load_part(const T* p, int n) {
-  if (n >= Vec<T>::N) return Vec<T>::load(p);
-#if defined(__AVX512F__)
-  const auto m = static_cast<__mmask16>((1u << n) - 1);
-  if constexpr (sizeof(T) == 4)
-    return _mm512_maskz_loadu_ps(m, p);
-  else
-    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(m), p);
-#elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    return _mm256_maskload_ps(p, first_lanes<T>(n));
-  else
-    return _mm256_maskload_pd(p, first_lanes<T>(n));
-#else
-  Vec<T> r{Raw<T>{}};
-  T lane[Vec<T>::N] = {};
-  for (int i = 0; i < n; ++i) lane[i] = p[i];
-  __builtin_memcpy(&r.v, lane, sizeof r.v);
-  return r;
-#endif
-}
-
-template <class T>
-WENGERT_INLINE void store_part(Vec<T> x, T* p, int n) {
-  if (n >= Vec<T>::N) return x.store(p);
-#if defined(__AVX512F__)
-  const auto m = static_cast<__mmask16>((1u << n) - 1);
-  if constexpr (sizeof(T) == 4)
-    _mm512_mask_storeu_ps(p, m, x.v);
-  else
-    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(m), x.v);
-#elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    _mm256_maskstore_ps(p, first_lanes<T>(n), x.v);
-  else
-    _mm256_maskstore_pd(p, first_lanes<T>(n), x.v);
-#else
-  T lane[Vec<T>::N];
-  __builtin_memcpy(lane, &x.v, sizeof x.v);
-  for (int i = 0; i < n; ++i) p[i] = lane[i];
-#endif
-}
-
 // ---- the micro-kernel --------------------------------------------------------------------------
 
 // MR rows by NV vectors of C in registers. Every element's sum runs upwards in k from zero with one
@@ -167,9 +109,9 @@ void gemm_micro(const cpu::GemmTile& tile) {
       const int n = static_cast<int>(left < N ? left : N);
       V sum = sums[i][v];
       T* out = c + i * c_rs + v * N;
-      if (tile.add) sum = load_part(out, n) + sum;
-      if (bias != nullptr) sum = sum + load_part(bias + v * N, n);
-      store_part(sum, out, n);
+      if (tile.add) sum = V::load(out, n) + sum;
+      if (bias != nullptr) sum = sum + V::load(bias + v * N, n);
+      sum.store(out, n);
     }
   }
 }
@@ -219,7 +161,7 @@ void gemm_pack_transposed(const T* src, int64_t lane_stride, int64_t lanes, int6
       } else {
 #pragma GCC unroll 16
         for (int i = 0; i < N; ++i) {
-          r[i] = i < have ? load_part(s + i * lane_stride, steps) : V{Raw<T>{}};
+          r[i] = i < have ? V::load(s + i * lane_stride, steps) : V{Raw<T>{}};
         }
       }
       transpose_stages<T, N / 2>(r);
@@ -230,7 +172,7 @@ void gemm_pack_transposed(const T* src, int64_t lane_stride, int64_t lanes, int6
       } else {
 #pragma GCC unroll 16
         for (int i = 0; i < N; ++i) {
-          if (i < steps) store_part(r[i], d + i * width, want);
+          if (i < steps) r[i].store(d + i * width, want);
         }
       }
     }
@@ -251,12 +193,12 @@ void gemm_pack_rows(const T* src, int64_t step_stride, int64_t lanes, int64_t wi
     int64_t l = 0;
     for (; l < whole; l += N) V::load(s + l).store(d + l);
     if (rest != 0) {
-      const V part = load_part(s + l, rest);
+      const V part = V::load(s + l, rest);
       // A narrow panel: what a store writes too far the next step's overwrites.
       if (l + N <= width || (width < N && p + 1 < k))
         part.store(d + l);
       else
-        store_part(part, d + l, static_cast<int>(width - l));
+        part.store(d + l, static_cast<int>(width - l));
       l += N;
     }
     for (; l < width; ++l) d[l] = T(0);
@@ -301,7 +243,7 @@ void gemm_vector_transposed(const T* src, int64_t lane_stride, int64_t lanes, co
         } else {
 #pragma GCC unroll 1
           for (int i = 0; i < N; ++i) {
-            r[i] = i < have ? load_part(s + i * lane_stride + q, steps) : V{Raw<T>{}};
+            r[i] = i < have ? V::load(s + i * lane_stride + q, steps) : V{Raw<T>{}};
           }
         }
         transpose_stages<T, N / 2>(r);
@@ -316,7 +258,7 @@ void gemm_vector_transposed(const T* src, int64_t lane_stride, int64_t lanes, co
       }
       sum = p == 0 ? part : sum + part;
     }
-    store_part(sum, sums + l, have);
+    sum.store(sums + l, have);
   }
 }
 
@@ -349,7 +291,7 @@ void gemm_vector_rows(const T* src, int64_t step_stride, int64_t lanes, const T*
           } else {
 #pragma GCC unroll 1
             for (int i = 0; i < steps; ++i) {
-              sum = fma(y[i], load_part(rows + i * step_stride + l, n), sum);
+              sum = fma(y[i], V::load(rows + i * step_stride + l, n), sum);
             }
           }
           sum.store(part + l);
@@ -358,8 +300,8 @@ void gemm_vector_rows(const T* src, int64_t step_stride, int64_t lanes, const T*
       for (int64_t l = 0; l < count; l += N) {
         const int n = static_cast<int>(count - l < N ? count - l : N);
         V sum = V::load(part + l);
-        if (p > 0) sum = load_part(sums + l0 + l, n) + sum;
-        store_part(sum, sums + l0 + l, n);
+        if (p > 0) sum = V::load(sums + l0 + l, n) + sum;
+        sum.store(sums + l0 + l, n);
       }
     }
   }

@@ -44,11 +44,7 @@ WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
 }
 template <class T>
 WENGERT_INLINE void store_result(Vec<T> v, char* p, int n) {
-  if (n == Vec<T>::N) {
-    v.store(reinterpret_cast<T*>(p));
-  } else {
-    v.store(reinterpret_cast<T*>(p), n);
-  }
+  v.store(reinterpret_cast<T*>(p), n);
 }
 template <class T>
 WENGERT_INLINE void store_result(Mask<T> m, char* p, int n) {
@@ -71,7 +67,7 @@ WENGERT_INLINE auto load_operand(const char* p, int64_t i, int n) {
     return load_mask<T>(p + i, n);
   } else {
     const T* at = reinterpret_cast<const T*>(p) + i;
-    return n == Vec<T>::N ? Vec<T>::load(at) : Vec<T>::load(at, n);
+    return Vec<T>::load(at, n);
   }
 }
 // What an operand that was not saved looks like.

@@ -20,11 +20,11 @@ struct Arrays {
 
 template <class T>
 WENGERT_INLINE Vec<T> get(const T* p, int64_t i, int m) {
-  return m == Vec<T>::N ? Vec<T>::load(p + i) : Vec<T>::load(p + i, m);
+  return Vec<T>::load(p + i, m);
 }
 template <class T>
 WENGERT_INLINE void put(Vec<T> v, T* p, int64_t i, int m) {
-  m == Vec<T>::N ? v.store(p + i) : v.store(p + i, m);
+  v.store(p + i, m);
 }
 
 // Calls step(i, m, g) over [begin, end) with the gradient after maximize and L2 weight decay.

@@ -41,23 +41,22 @@ struct MinOf {
 
 // The first n lanes from memory, the others the identity.
 template <class R, class T>
-WENGERT_INLINE Vec<T> load_part(const T* p, int n) {
-  Vec<T> r = R::identity();
-  __builtin_memcpy(&r.v, p, static_cast<size_t>(n) * sizeof(T));
-  return r;
+WENGERT_INLINE Vec<T> load_part_or_identity(const T* p, int n) {
+  return select(first_lanes<T>(n), Vec<T>::load(p, n), R::identity());
 }
 
 // Joins all lanes by halves.
+template <class R, int Distance, class T>
+WENGERT_INLINE T join_lanes_from(Vec<T> v) {
+  if constexpr (Distance == 0) {
+    return v.v[0];
+  } else {
+    return join_lanes_from<R, Distance / 2>(R::join(v, swap_lanes<Distance>(v)));
+  }
+}
 template <class R, class T>
 WENGERT_INLINE T join_lanes(Vec<T> v) {
-  alignas(64) T lane[Vec<T>::N];
-  v.store(lane);
-  for (int half = Vec<T>::N / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) {
-      lane[i] = R::join(Vec<T>::broadcast(lane[i]), Vec<T>::broadcast(lane[i + half])).v[0];
-    }
-  }
-  return lane[0];
+  return join_lanes_from<R, Vec<T>::N / 2>(v);
 }
 
 // Four vectors run side by side to hide the latency of an addition.
@@ -71,7 +70,7 @@ WENGERT_INLINE T reduce_dense(const T* x, int64_t n) {
   }
   for (int u = 0; i < n; i += N, ++u) {
     const int m = n - i < N ? static_cast<int>(n - i) : N;
-    acc[u] = R::join(acc[u], load_part<R>(x + i, m));
+    acc[u] = R::join(acc[u], load_part_or_identity<R>(x + i, m));
   }
   return join_lanes<R>(R::join(R::join(acc[0], acc[1]), R::join(acc[2], acc[3])));
 }
@@ -100,7 +99,7 @@ void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, 
     const int m = n - j < N ? static_cast<int>(n - j) : N;
     Vec<T> acc = R<T>::identity();
     for (int64_t r = 0; r < rows; ++r) {
-      acc = R<T>::join(acc, load_part<R<T>>(in + r * row_stride + j, m));
+      acc = R<T>::join(acc, load_part_or_identity<R<T>>(in + r * row_stride + j, m));
     }
     acc.store(to + j, m);
   }

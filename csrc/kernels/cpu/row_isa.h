@@ -23,23 +23,10 @@ WENGERT_INLINE T sum_row(int64_t cols, Term&& term) {
   Vec<T> acc(0.0);
   along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
     Vec<T> t = term(j, m);
-    if (m < N) {
-      alignas(64) T lane[N];
-      t.store(lane);
-      t = Vec<T>::load(lane, m);
-    }
+    if (m < N) t = select(first_lanes<T>(m), t, Vec<T>(0.0));
     acc = acc + t;
   });
   return join_lanes<SumOf<T>>(acc);
-}
-
-template <class T>
-WENGERT_INLINE Vec<T> load_some(const T* p, int m) {
-  return m == Vec<T>::N ? Vec<T>::load(p) : Vec<T>::load(p, m);
-}
-template <class T>
-WENGERT_INLINE void store_some(Vec<T> v, T* p, int m) {
-  m == Vec<T>::N ? v.store(p) : v.store(p, m);
 }
 
 // max + log(sum(exp(x - max))), the stable form; `exps`, if given, receives exp(x - max).
@@ -50,7 +37,7 @@ WENGERT_INLINE T log_sum_exp(const T* x, int64_t cols, T& sum, T& max) {
   const T shift = max - max == 0 || max != max ? max : T(0);
   const Vec<T> s = Vec<T>::broadcast(shift);
   sum = sum_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-    return exp(load_some(x + j, m) - s);
+    return exp(Vec<T>::load(x + j, m) - s);
   });
   return shift + log(Vec<T>::broadcast(sum)).v[0];
 }
@@ -64,19 +51,19 @@ void softmax_forward(const void* x_, void* y_, int64_t rows, int64_t cols, bool 
       T sum, max;
       const Vec<T> lse = Vec<T>::broadcast(log_sum_exp(x, cols, sum, max));
       along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-        store_some(load_some(x + j, m) - lse, y + j, m);
+        (Vec<T>::load(x + j, m) - lse).store(y + j, m);
       });
       continue;
     }
     const Vec<T> max = Vec<T>::broadcast(reduce_dense<MaxOf<T>>(x, cols));
     const T sum = sum_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-      const Vec<T> e = exp(load_some(x + j, m) - max);
-      store_some(e, y + j, m);
+      const Vec<T> e = exp(Vec<T>::load(x + j, m) - max);
+      e.store(y + j, m);
       return e;
     });
     const Vec<T> scale = Vec<T>::broadcast(T(1) / sum);
     along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-      store_some(load_some(y + j, m) * scale, y + j, m);
+      (Vec<T>::load(y + j, m) * scale).store(y + j, m);
     });
   }
 }
@@ -90,13 +77,13 @@ void softmax_backward(const void* g_, const void* y_, void* gx_, int64_t rows, i
     const T* y = static_cast<const T*>(y_) + r * cols;
     T* gx = static_cast<T*>(gx_) + r * cols;
     const T total = sum_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-      const Vec<T> gv = load_some(g + j, m);
-      return log_form ? gv : gv * load_some(y + j, m);
+      const Vec<T> gv = Vec<T>::load(g + j, m);
+      return log_form ? gv : gv * Vec<T>::load(y + j, m);
     });
     const Vec<T> sum = Vec<T>::broadcast(total);
     along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-      const Vec<T> gv = load_some(g + j, m), yv = load_some(y + j, m);
-      store_some(log_form ? gv - exp(yv) * sum : yv * (gv - sum), gx + j, m);
+      const Vec<T> gv = Vec<T>::load(g + j, m), yv = Vec<T>::load(y + j, m);
+      Vec<T>(log_form ? gv - exp(yv) * sum : yv * (gv - sum)).store(gx + j, m);
     });
   }
 }
@@ -129,7 +116,7 @@ void cross_entropy_backward(const cpu::CrossEntropyRows& r, int64_t begin, int64
     const Vec<T> sv = Vec<T>::broadcast(s);
     const Vec<T> shift = Vec<T>::broadcast(static_cast<const T*>(lse)[i]);
     along_row<T>(r.cols, [&](int64_t j, int m) __attribute__((always_inline)) {
-      store_some(exp(load_some(x + j, m) - shift) * sv, gx + j, m);
+      (exp(Vec<T>::load(x + j, m) - shift) * sv).store(gx + j, m);
     });
     if (t != r.ignore_index) gx[t] -= s;
   }

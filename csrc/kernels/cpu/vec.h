@@ -54,6 +54,66 @@ struct Mask {
   WENGERT_INLINE friend Mask operator!(Mask a) { return {~a.v}; }
 };
 
+// 0, 1, 2, ... in the lanes.
+template <class T>
+WENGERT_INLINE Raw<int_of<T>> lane_numbers() {
+  Raw<int_of<T>> r{};
+  for (int i = 0; i < kVecBytes / static_cast<int>(sizeof(T)); ++i) r[i] = static_cast<int_of<T>>(i);
+  return r;
+}
+// The lanes below n.
+template <class T>
+WENGERT_INLINE Mask<T> first_lanes(int n) {
+  return {lane_numbers<T>() < static_cast<int_of<T>>(n)};
+}
+
+// Part of a vector from and to memory, reading and writing nothing beyond. A memcpy of a length not
+// known to the compiler is a call of some 5 ns; masked instructions are free.
+template <class T>
+WENGERT_INLINE Raw<T> load_part(const T* p, int n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    return reinterpret_cast<Raw<T>>(
+        _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), p));
+  } else {
+    return reinterpret_cast<Raw<T>>(
+        _mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p));
+  }
+#elif defined(__AVX2__)
+  const auto mask = reinterpret_cast<__m256i>(first_lanes<T>(n).v);
+  if constexpr (sizeof(T) == 4) {
+    return reinterpret_cast<Raw<T>>(_mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask));
+  } else {
+    return reinterpret_cast<Raw<T>>(
+        _mm256_maskload_epi64(reinterpret_cast<const long long*>(p), mask));
+  }
+#else
+  Raw<T> r{};
+  __builtin_memcpy(&r, p, static_cast<size_t>(n) * sizeof(T));
+  return r;
+#endif
+}
+template <class T>
+WENGERT_INLINE void store_part(Raw<T> v, T* p, int n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1),
+                             reinterpret_cast<__m512i>(v));
+  } else {
+    _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), reinterpret_cast<__m512i>(v));
+  }
+#elif defined(__AVX2__)
+  const auto mask = reinterpret_cast<__m256i>(first_lanes<T>(n).v);
+  if constexpr (sizeof(T) == 4) {
+    _mm256_maskstore_epi32(reinterpret_cast<int*>(p), mask, reinterpret_cast<__m256i>(v));
+  } else {
+    _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), mask, reinterpret_cast<__m256i>(v));
+  }
+#else
+  __builtin_memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+#endif
+}
+
 template <class T>
 struct Vec {
   using value_type = T;
@@ -73,14 +133,10 @@ struct Vec {
   // The first n lanes; the others are zero. Tails run the same instructions as whole vectors, so
   // an element's bits do not depend on where it stands in an array.
   static WENGERT_INLINE Vec load(const T* p, int n) {
-    Vec r{Raw<T>{}};
-    __builtin_memcpy(&r.v, p, static_cast<size_t>(n) * sizeof(T));
-    return r;
+    return n >= N ? load(p) : Vec(load_part(p, n));
   }
   WENGERT_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
-  WENGERT_INLINE void store(T* p, int n) const {
-    __builtin_memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
-  }
+  WENGERT_INLINE void store(T* p, int n) const { n >= N ? store(p) : store_part(v, p, n); }
 
   WENGERT_INLINE friend Vec operator+(Vec a, Vec b) { return a.v + b.v; }
   WENGERT_INLINE friend Vec operator-(Vec a, Vec b) { return a.v - b.v; }
@@ -145,6 +201,18 @@ WENGERT_INLINE Vec<T> select(Mask<T> c, Vec<T> a, Vec<T> b) {
   } else {
     return (a.v & c.v) | (b.v & ~c.v);
   }
+}
+
+// Lane i takes lane i ^ Distance, a power of two.
+template <int Distance, class T>
+WENGERT_INLINE Vec<T> swap_lanes(Vec<T> x) {
+#if defined(__clang__)
+  Vec<T> r;
+  for (int i = 0; i < Vec<T>::N; ++i) r.v[i] = x.v[i ^ Distance];
+  return r;
+#else
+  return __builtin_shuffle(x.v, lane_numbers<T>() ^ Distance);
+#endif
 }
 
 // a * b + c, rounded once where the ISA has it; never contracted behind our back

@@ -24,6 +24,7 @@ class ReLU(Module):
         return input.relu_() if self.inplace else F.relu(input)
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
         return "inplace=True" if self.inplace else ""
 
 
@@ -55,6 +56,7 @@ class GELU(Module):
         return F.gelu(input, approximate=self.approximate)
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
         return f"approximate={self.approximate!r}"
 
 
@@ -64,6 +66,7 @@ class _AlongDim(Module):
         self.dim = dim
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
         return f"dim={self.dim}"
 
 

@@ -65,6 +65,7 @@ class Linear(Module):
         return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
@@ -95,4 +96,5 @@ class Flatten(Module):
         return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
+        """Return what ``repr`` shows."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -83,6 +83,7 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call ``forward``."""
         return self.forward(*args, **kwargs)
 
     # --- members -------------------------------------------------------------------------------
@@ -371,8 +372,10 @@ class _Loaded(tuple[list[str], list[str]]):
 
     @property
     def missing_keys(self) -> list[str]:
+        """Names of the module that were not in the dict."""
         return self[0]
 
     @property
     def unexpected_keys(self) -> list[str]:
+        """Names in the dict that the module does not have."""
         return self[1]

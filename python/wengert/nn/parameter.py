@@ -20,6 +20,7 @@ class Parameter(Tensor):
     """
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        """Make a parameter of a tensor's memory."""
         return Tensor._make_subclass(cls, _empty(0) if data is None else data, requires_grad)
 
     def __repr__(self) -> str:

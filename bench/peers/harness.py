@@ -1,0 +1,296 @@
+"""Measures candidates side by side: one process, one run, in turn, and only if they agree.
+
+A case names what is counted and builds its candidates, one or more a library. Before any timing
+every candidate's values are compared with wengert's; a case whose candidates differ is refused.
+Then the candidates take turns, round after round, each for as many repetitions as make up one
+measurable stretch, so that whatever else the machine does falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from peers import Peers
+
+WENGERT = "wengert"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One library's way of doing what a case measures.
+
+    Parameters
+    ----------
+    name
+        The library, and the variant where there is more than one.
+    stmt
+        The Python statement that is timed, as often as needed.
+    names
+        What the statement refers to.
+    check
+        Computes the values that all candidates must agree on.
+    after
+        Runs once at the end of each timed stretch, inside it: waits for work still under way.
+    per
+        How many counted units a statement does, where not as the case says.
+    """
+
+    name: str
+    stmt: str
+    names: dict[str, Any]
+    check: Callable[[], Any]
+    after: str = "pass"
+    per: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Parameters
+    ----------
+    name
+        ``family/what/size``.
+    counted
+        What one unit of the figures is, such as "one operation".
+    build
+        Makes the candidates from the libraries at hand; wengert's first.
+    per
+        How many units a statement does.
+    flops, nbytes
+        Floating point operations and bytes that must move at least, a unit; 0: not shown.
+    rtol, atol
+        How closely the values must agree: ``|x - wengert| <= atol + rtol |wengert|``.
+    """
+
+    name: str
+    counted: str
+    build: Callable[[Peers], list[Candidate]]
+    per: int = 1
+    flops: float = 0
+    nbytes: float = 0
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how often to measure.
+
+    ``stretch`` is the least length of a timed stretch and ``budget`` that of a case, in seconds.
+    """
+
+    stretch: float = 0.005
+    budget: float = 2.0
+    min_rounds: int = 5
+    max_rounds: int = 200
+
+
+@dataclass
+class Timing:
+    """A candidate's figures: seconds a unit, one a round."""
+
+    name: str
+    repetitions: int
+    seconds: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    @property
+    def min(self) -> float:
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def cores(self) -> float:
+        """Processor time over wall time: how many cores it really kept busy."""
+        return self.cpu / self.wall
+
+
+class DisagreementError(Exception):
+    """Candidates computed different values."""
+
+
+# --- checking ----------------------------------------------------------------------------------
+
+
+def host(value: Any) -> Any:
+    """Return a NumPy array of float64 with the values of any library's array, or a number's."""
+    import numpy as np
+
+    if hasattr(value, "detach"):
+        value = value.detach().numpy()
+    return np.asarray(value, dtype=np.float64)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for v in value:
+            yield from _flat(v)
+    else:
+        yield host(value)
+
+
+def check_equal(case: Case, candidates: Sequence[Candidate]) -> None:
+    """Compare every candidate's values with the first one's.
+
+    Raises
+    ------
+    DisagreementError
+        If they differ by more than the case's tolerance.
+    """
+    import numpy as np
+
+    expected = list(_flat(candidates[0].check()))
+    for candidate in candidates[1:]:
+        got = list(_flat(candidate.check()))
+        if len(got) != len(expected):
+            raise DisagreementError(
+                f"{candidate.name}: {len(got)} values, expected {len(expected)}"
+            )
+        for i, (x, want) in enumerate(zip(got, expected, strict=True)):
+            if x.shape != want.shape:
+                raise DisagreementError(f"{candidate.name}: value {i} has shape {x.shape}")
+            if not np.allclose(x, want, rtol=case.rtol, atol=case.atol):
+                worst = float(np.max(np.abs(x - want)))
+                raise DisagreementError(
+                    f"{candidate.name}: value {i} differs from wengert's by up to {worst:.3g} "
+                    f"(rtol {case.rtol:g}, atol {case.atol:g})"
+                )
+
+
+# --- timing ------------------------------------------------------------------------------------
+
+_LOOP = """\
+def loop(_repetitions, _clock, _cpu_clock):
+    _cpu = _cpu_clock()
+    _start = _clock()
+    for _ in _repetitions:
+        {stmt}
+    {after}
+    _end = _clock()
+    return _end - _start, _cpu_clock() - _cpu
+"""
+
+
+class Loop:
+    """A candidate's statement, compiled into a loop around it."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        source = _LOOP.format(stmt=candidate.stmt, after=candidate.after)
+        scope = dict(candidate.names)
+        exec(compile(source, f"<{candidate.name}>", "exec"), scope)
+        self._loop: Callable[..., tuple[float, float]] = scope["loop"]
+
+    def run(self, repetitions: int) -> tuple[float, float]:
+        """Return the wall and the processor time of so many repetitions, in seconds."""
+        repeat = itertools.repeat(None, repetitions)
+        return self._loop(repeat, time.perf_counter, time.process_time)
+
+    def calibrate(self, stretch: float) -> int:
+        """Return how many repetitions take at least `stretch` seconds, after warming up."""
+        self.run(1)
+        n = 1
+        while True:
+            wall = min(self.run(n)[0], self.run(n)[0])
+            if wall >= stretch:
+                return n
+            n = max(n + 1, min(n * 10, int(n * 1.2 * stretch / max(wall, 1e-9))))
+
+
+def measure(case: Case, candidates: Sequence[Candidate], settings: Settings) -> list[Timing]:
+    """Time the candidates in turn, and return a timing each."""
+    loops = [Loop(c) for c in candidates]
+    timings = []
+    gc.collect()
+    gc.disable()
+    try:
+        for candidate, loop in zip(candidates, loops, strict=True):
+            settle()
+            timings.append(Timing(candidate.name, loop.calibrate(settings.stretch)))
+        end = time.perf_counter() + settings.budget
+        order = list(range(len(loops)))
+        for done in range(settings.max_rounds):
+            if done >= settings.min_rounds and time.perf_counter() > end:
+                break
+            for i in order:
+                _stretch(loops[i], timings[i], candidates[i].per or case.per)
+            order.append(order.pop(0))  # nobody always comes after the same neighbour
+    finally:
+        gc.enable()
+    return timings
+
+
+def settle(limit: float = 0.3, look: float = 0.002) -> None:
+    """Wait until no thread of this process runs: idle ones of a pool spin for up to 0.1 seconds."""
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(look)
+        if time.process_time() - before < 0.05 * look:
+            return
+
+
+def _stretch(loop: Loop, timing: Timing, per: int) -> None:
+    """Add one stretch, after others' threads have stopped and a warm-up brought back our own."""
+    settle()
+    if timing.repetitions > 1:
+        loop.run(max(1, timing.repetitions // 10))
+    wall, cpu = loop.run(timing.repetitions)
+    timing.seconds.append(wall / (timing.repetitions * per))
+    timing.wall += wall
+    timing.cpu += cpu
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def run_case(case: Case, peers: Peers, settings: Settings) -> dict[str, Any]:
+    """Build, check and time a case; the result is ready for JSON."""
+    import numpy as np
+
+    candidates = case.build(peers)
+    if candidates[0].name != WENGERT:
+        raise ValueError(f"{case.name}: the first candidate must be {WENGERT}")
+    result: dict[str, Any] = {
+        "name": case.name,
+        "counted": case.counted,
+        "rtol": case.rtol,
+        "atol": case.atol,
+    }
+    try:
+        check_equal(case, candidates)
+    except DisagreementError as e:
+        return {**result, "refused": str(e)}
+    timings = measure(case, candidates, settings)
+    ours = timings[0]
+    rows = []
+    for t in timings:
+        row: dict[str, Any] = {
+            "name": t.name,
+            "min_s": t.min,
+            "median_s": t.median,
+            "rounds": len(t.seconds),
+            "repetitions": t.repetitions,
+            "ratio_min": t.min / ours.min,
+            "ratio_median": t.median / ours.median,
+            "quartiles_s": [float(q) for q in np.quantile(t.seconds, [0.25, 0.75])],
+            "cores": t.cores,
+        }
+        if case.flops:
+            row["gflops"] = case.flops / t.min / 1e9
+        if case.nbytes:
+            row["gbytes"] = case.nbytes / t.min / 1e9
+        rows.append(row)
+    return {**result, "rows": rows}

@@ -1,0 +1,191 @@
+"""The libraries that are compared, those installed, with their threads pinned."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness import WENGERT, Candidate, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32] | NDArray[np.int64]
+
+NAMES = (WENGERT, "numpy", "torch", "jax")
+PACKAGES = {
+    WENGERT: ("wengert",),
+    "numpy": ("numpy",),
+    "torch": ("torch",),
+    "jax": ("jax", "jaxlib"),
+}
+WAITS = ("native", "passive")
+# Variables by which an environment steers the libraries.
+_STEERING = (
+    *("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NVPL_", "BLIS_", "NPY_", "ATEN_"),
+    *("TORCH_", "DNNL_", "ONEDNN_", "XLA_", "JAX_", "TF_", "WENGERT_", "MALLOC_", "GLIBC_"),
+)
+
+
+def missing(name: str) -> str | None:
+    """Return the package of a library that is not installed, or None."""
+    return next((p for p in PACKAGES[name] if importlib.util.find_spec(p) is None), None)
+
+
+def version(name: str) -> str:
+    """Return the installed version of a library."""
+    if name == WENGERT:
+        return str(importlib.import_module(WENGERT).__version__)
+    return importlib.metadata.version(name)
+
+
+def environment(threads: int, wait: str) -> dict[str, str]:
+    """Return the environment of a process whose libraries use so many threads.
+
+    What the caller's environment tells the libraries to do otherwise is left out, so that each
+    picks its best code for this machine. With ``wait="passive"`` idle threads of OpenMP and
+    OpenBLAS sleep at once; with ``"native"`` they spin as long as they do by default.
+    """
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_STEERING)}
+    n = str(threads)
+    for name in ("OMP", "MKL", "OPENBLAS", "WENGERT"):
+        env[f"{name}_NUM_THREADS"] = n
+    env["MKL_DYNAMIC"] = env["OMP_DYNAMIC"] = "FALSE"
+    env["NPROC"] = n  # the size of XLA's pool
+    env["JAX_PLATFORMS"] = "cpu"
+    env["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    if wait == "passive":
+        env["OMP_WAIT_POLICY"] = "passive"
+        env["KMP_BLOCKTIME"] = "0"
+        env["OPENBLAS_THREAD_TIMEOUT"] = "16"  # 2^16 cycles
+    return env
+
+
+def settings() -> dict[str, str]:
+    """Return what this process's environment tells the libraries."""
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith((*_STEERING, "NPROC"))}
+
+
+def pools() -> list[dict[str, Any]]:
+    """Return the thread pools in use and the instruction sets they picked, if that can be told."""
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return []
+    found = importlib.import_module("threadpoolctl").threadpool_info()
+    return [{k: v for k, v in pool.items() if k != "filepath"} for pool in found]
+
+
+@dataclass
+class Peers:
+    """The imported libraries; None where one is not installed or not wanted."""
+
+    threads: int
+    wg: Any
+    np: Any
+    torch: Any = None
+    jax: Any = None
+    _names: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        return name in self._names
+
+    def names(self, peer: str) -> dict[str, Any]:
+        """Return what expressions of a library may refer to."""
+        return self._names[peer]
+
+    def rng(self, seed: int = 0) -> np.random.Generator:
+        generator: np.random.Generator = self.np.random.default_rng(seed)
+        return generator
+
+    def array(self, peer: str, values: Array, requires_grad: bool = False) -> Any:
+        """Return a library's own copy of values."""
+        if peer == WENGERT:
+            return self.wg.tensor(values, requires_grad=requires_grad)
+        if peer == "torch":
+            return self.torch.tensor(values, requires_grad=requires_grad)
+        if peer == "jax":
+            return self.jax.numpy.array(values)
+        return values.copy()
+
+
+def load(threads: int) -> Peers:
+    """Import what is installed and set its threads."""
+    import numpy as np
+
+    import wengert as wg  # type: ignore[import-not-found,unused-ignore]
+
+    wg.set_num_threads(threads)
+    p = Peers(threads, wg, np)
+    p._names[WENGERT] = {"wg": wg, "F": wg.nn.functional, "grad": wg.autograd.grad}
+    p._names["numpy"] = {"np": np}
+    if missing("torch") is None:
+        p.torch = importlib.import_module("torch")
+        p.torch.set_num_threads(threads)
+        functional = importlib.import_module("torch.nn.functional")
+        p._names["torch"] = {"torch": p.torch, "F": functional, "grad": p.torch.autograd.grad}
+    if missing("jax") is None:
+        p.jax = importlib.import_module("jax")
+        p._names["jax"] = {"jax": p.jax, "jnp": p.jax.numpy}
+    for name in NAMES:
+        if not p.has(name):
+            print(f"{name}: not installed, left out", file=sys.stderr)
+    return p
+
+
+def expressions(
+    name: str,
+    exprs: Mapping[str, str],
+    inputs: Callable[[np.random.Generator], Mapping[str, Array]],
+    counted: str = "one operation",
+    grad: tuple[str, ...] = (),
+    **case: Any,
+) -> Case:
+    """Return a case of one expression a library, over the same inputs.
+
+    JAX's is compiled with `jax.jit` as a function of the inputs, and waited for each time.
+
+    Parameters
+    ----------
+    name, counted, case
+        Of `Case`.
+    exprs
+        The expressions by library.
+    inputs
+        Makes the arrays, float32 or int64, by name.
+    grad
+        Which inputs require grad, where a library asks for that.
+    """
+
+    def build(p: Peers) -> list[Candidate]:
+        arrays = inputs(p.rng())
+        candidates = []
+        for label, expr in exprs.items():
+            peer = label.split()[0]
+            if not p.has(peer):
+                continue
+            values = {k: p.array(peer, v, k in grad) for k, v in arrays.items()}
+            scope = {**p.names(peer), **values}
+            if peer == "jax":
+                function = eval(f"lambda {', '.join(values)}: ({expr})", p.names(peer))
+                scope = {**values, "f": p.jax.jit(function), "wait": p.jax.block_until_ready}
+                expr = f"wait(f({', '.join(values)}))"
+            candidates.append(Candidate(label, expr, scope, _evaluator(expr, scope)))
+        return candidates
+
+    return Case(name, counted, build, **case)
+
+
+def _evaluator(expr: str, scope: dict[str, Any]) -> Callable[[], Any]:
+    return lambda: eval(expr, dict(scope))
+
+
+def everywhere(expr: str, *peers: str) -> dict[str, str]:
+    """Return the same expression for each of some libraries, by default wengert and torch."""
+    return dict.fromkeys(peers or (WENGERT, "torch"), expr)

@@ -1,0 +1,130 @@
+"""Runs the comparison: ``python bench/peers/run.py``; ``--help`` tells the options.
+
+Each number of threads is measured in a process of its own, with the libraries' threads set before
+they are imported, so that no two pools are ever sized differently in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peers
+import report
+from harness import Settings, run_case
+
+if TYPE_CHECKING:
+    from harness import Case
+
+FAMILIES = ("scalar", "elementwise", "reduce", "rows", "gemm", "layer", "mlp", "optim")
+IMPORTS = "import"
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    p = argparse.ArgumentParser(description="wengert beside NumPy, PyTorch and JAX.")
+    p.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each in a process")
+    p.add_argument("--only", nargs="+", default=[], metavar="NAME",
+                   help="only cases whose name contains one of these")  # fmt: skip
+    p.add_argument("--out", type=Path, help="write all figures there, as JSON")
+    p.add_argument("--wait", choices=peers.WAITS, default="native",
+                   help="whether idle threads of OpenMP and OpenBLAS spin as by default, and are "
+                   "waited for, or sleep at once")  # fmt: skip
+    p.add_argument("--budget", type=float, default=3.0, help="seconds a case, at least")
+    p.add_argument("--rounds", type=int, default=10, help="rounds a case, at least")
+    p.add_argument("--quick", action="store_true", help="a smoke run: 0.2 seconds, 3 rounds")
+    p.add_argument("--list", action="store_true", help="print the names of the cases and stop")
+    p.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = p.parse_args(argv)
+    if options.quick:
+        options.budget, options.rounds = 0.2, 3
+    return options
+
+
+def wanted(name: str, only: list[str]) -> bool:
+    """Return whether a case was asked for."""
+    return not only or any(part in name for part in only)
+
+
+def find_cases(only: list[str]) -> list[Case]:
+    """Return the cases asked for, of all families."""
+    modules = [importlib.import_module(f"cases_{family}") for family in FAMILIES]
+    return [case for m in modules for case in m.CASES if wanted(case.name, only)]
+
+
+def run_child(options: argparse.Namespace) -> None:
+    """Measure with one number of threads, in this process."""
+    threads = options.threads[0]
+    libraries = peers.load(threads)
+    settings = Settings(budget=options.budget, min_rounds=options.rounds)
+    results = []
+    for case in find_cases(options.only):
+        result = run_case(case, libraries, settings)
+        print(report.case_text(result, threads), flush=True)
+        results.append(result)
+        gc.collect()
+    found = {n: peers.version(n) for n in peers.NAMES if libraries.has(n)}
+    run = {
+        "threads": threads,
+        "wait": options.wait,
+        "versions": found,
+        "environment": peers.settings(),
+        "pools": peers.pools(),
+        "cases": results,
+    }
+    options.child.write_text(json.dumps(run))
+
+
+def run_threads(options: argparse.Namespace, threads: int, folder: Path) -> dict[str, Any]:
+    """Measure with one number of threads, in a fresh process."""
+    out = folder / f"{threads}.json"
+    command = [sys.executable, str(Path(__file__).resolve()), "--threads", str(threads)]
+    command += ["--wait", options.wait, "--budget", str(options.budget)]
+    command += ["--rounds", str(options.rounds), "--child", str(out)]
+    command += ["--only", *options.only] if options.only else []
+    subprocess.run(command, env=peers.environment(threads, options.wait), check=True)
+    result: dict[str, Any] = json.loads(out.read_text())
+    return result
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a case was refused."""
+    options = parse()
+    if options.child:
+        run_child(options)
+        return 0
+    if options.list:
+        print("\n".join([*(c.name for c in find_cases(options.only)), IMPORTS]))
+        return 0
+    results = report.header()
+    runs: list[dict[str, Any]] = []
+    if find_cases(options.only):
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [run_threads(options, n, Path(folder)) for n in options.threads]
+    results["runs"] = runs
+    if wanted(IMPORTS, options.only):
+        imports = importlib.import_module("cases_import")
+        results["import"] = imports.measure(rounds=5 if options.quick else 20)
+        print(imports.text(results["import"]), flush=True)
+    for summary in (report.not_ahead(runs) if runs else "", report.overloaded(runs)):
+        if summary:
+            print(f"{summary}\n")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        print(f"written: {options.out}")
+    refused = [c["name"] for run in runs for c in run["cases"] if "refused" in c]
+    if refused:
+        print(f"refused: {', '.join(refused)}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""The main job: a multilayer perceptron learns handwritten digits."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import wengert as wg
+from wengert import _digits, nn, optim
+from wengert._digits import CLASSES, Digits, RefusedError, files, picture
+from wengert.utils.data import DataLoader, TensorDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+SPLIT_SEED = 0  # of the digits: whatever the seed of a run, the same images are held out
+LARGE = 10_000  # training images from which on the second set of defaults holds
+
+
+class OptimizerChoice(NamedTuple):
+    """How an optimizer is made, and the learning rate that serves it here."""
+
+    make: Callable[..., optim.Optimizer]
+    lr: float
+
+
+class Defaults(NamedTuple):
+    """What is taken where the user says nothing."""
+
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+
+
+OPTIMIZERS = {
+    "sgd": OptimizerChoice(optim.SGD, 0.5),
+    "momentum": OptimizerChoice(lambda p, lr: optim.SGD(p, lr, momentum=0.9), 0.1),
+    "rmsprop": OptimizerChoice(optim.RMSprop, 0.003),
+    "adam": OptimizerChoice(optim.Adam, 0.003),
+    "adamw": OptimizerChoice(optim.AdamW, 0.003),
+}
+SMALL_SET = Defaults(hidden=(512,), epochs=40, batch_size=32)
+LARGE_SET = Defaults(hidden=(256,), epochs=4, batch_size=128)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user can choose; None stands for a default that depends on the data."""
+
+    data: str | None = None
+    optimizer: str = "adam"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    hidden: tuple[int, ...] | None = None
+    threads: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    save: str | None = None
+    load: str | None = None
+    plot: str | None = None
+    plot_must_work: bool = False
+
+
+@dataclass
+class History:
+    """What was measured."""
+
+    losses: list[float] = field(default_factory=list)  # of every step
+    epoch_losses: list[float] = field(default_factory=list)  # their means
+    seconds: list[float] = field(default_factory=list)  # zero_grad, forward, loss, backward, step
+
+
+class Result(NamedTuple):
+    """What a run gives."""
+
+    accuracy: float  # of the test images, in percent
+    model: nn.Sequential
+    history: History
+
+
+class DivergedError(RefusedError):
+    """The loss is no longer a number."""
+
+    code = 1
+
+
+class InterruptedRunError(RefusedError):
+    """Ctrl-C; the message says what became of the weights."""
+
+    code = 130
+
+
+class Progress:
+    """A bar on a terminal where tqdm is installed, else about ten lines."""
+
+    def __init__(self, epochs: int, steps: int, say: Callable[[str], None]) -> None:
+        self._epochs, self._say = epochs, say
+        self._every = -(-epochs // 10)
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=epochs * steps, unit=" steps", unit_scale=True)
+        self.step: Callable[[], object] = self._bar.update if self._bar else lambda: None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def epoch(self, number: int, loss: float) -> None:
+        """Tell the mean loss of an epoch."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"epoch {number}/{self._epochs}, loss {loss:.4f}", False)
+        elif number % self._every == 0 or number == self._epochs:
+            self._say(f"epoch {number:{len(str(self._epochs))}}/{self._epochs}  loss {loss:.4f}")
+
+
+def builtin() -> Digits:
+    """Return the digits of the package, 4/5 of them to learn from."""
+    images, labels = _digits.load()
+    wg.manual_seed(SPLIT_SEED)
+    order = wg.randperm(len(images)).numpy()
+    train, test = order[: len(images) * 4 // 5], order[len(images) * 4 // 5 :]
+    return Digits("UCI digits", images[train], labels[train], images[test], labels[test])
+
+
+def prepare(data: Digits, device: wg.device) -> tuple[TensorDataset, TensorDataset]:
+    """Flatten the images and shift and scale all pixels alike to mean 0, variance 1.
+
+    Raises
+    ------
+    RefusedError
+        If the numbers are too large for that.
+    """
+    x_train, x_test = (_float32(x) for x in (data.x_train, data.x_test))
+    mean = x_train.mean().item()
+    x_train.sub_(mean)
+    std = math.sqrt(x_train.square().mean().item())
+    if not math.isfinite(mean + std):
+        raise RefusedError(f"{data.name}: the numbers of x_train are too large")
+    x_train.div_(std or 1.0)
+    x_test.sub_(mean).div_(std or 1.0)
+    pairs = ((x_train, data.y_train), (x_test, data.y_test))
+    train, test = (TensorDataset(x.to(device), wg.tensor(y).to(device)) for x, y in pairs)
+    return train, test
+
+
+def _float32(x: NDArray[Any]) -> wg.Tensor:
+    out = wg.empty((len(x), x[0].size))
+    out.numpy()[...] = x.reshape(len(x), -1)
+    return out
+
+
+def build(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Make a perceptron with ReLU after every hidden layer."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, CLASSES))
+
+
+def fit(
+    model: nn.Sequential,
+    batches: DataLoader,
+    optimizer: optim.Optimizer,
+    epochs: int,
+    history: History,
+    progress: Progress,
+) -> None:
+    """Train, with a learning rate that falls linearly to 0, and note every step in history.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is no longer a finite number.
+    """
+    loss_of, clock = nn.CrossEntropyLoss(), time.perf_counter
+    lr, total = optimizer.param_groups[0]["lr"], epochs * len(batches)
+    for epoch in range(1, epochs + 1):
+        for x, y in batches:
+            optimizer.param_groups[0]["lr"] = lr * (1 - len(history.losses) / total)
+            start = clock()
+            optimizer.zero_grad()
+            loss = loss_of(model(x), y)
+            loss.backward()
+            optimizer.step()
+            history.seconds.append(clock() - start)
+            history.losses.append(loss.item())
+            progress.step()
+        mean = fmean(history.losses[-len(batches) :])
+        if not math.isfinite(mean):
+            raise DivergedError(f"the loss is {mean} in epoch {epoch}; try a lower --lr")
+        history.epoch_losses.append(mean)
+        progress.epoch(epoch, mean)
+
+
+def predict(model: nn.Sequential, images: TensorDataset) -> wg.Tensor:
+    """Return the most likely class of every image."""
+    with wg.no_grad():
+        return wg.cat([model(x).argmax(1) for x, _ in DataLoader(images, 1000)])
+
+
+def run(settings: Settings, say: Callable[[str], None] = print) -> Result:
+    """Do the whole job and tell of it line by line.
+
+    Raises
+    ------
+    RefusedError
+        If a setting or a file cannot be used, or training fails or is interrupted.
+    """
+    threads = wg.get_num_threads()
+    if settings.threads is not None:
+        wg.set_num_threads(settings.threads)
+    try:
+        return _run(settings, say)
+    finally:
+        wg.set_num_threads(threads)
+
+
+def _run(settings: Settings, say: Callable[[str], None]) -> Result:
+    device = _check(settings)
+    data = builtin() if settings.data is None else _digits.read(settings.data)
+    train, test = prepare(data, device)
+    default = SMALL_SET if len(train) < LARGE else LARGE_SET
+    model = _model(settings, train.tensors[0].size(1), default).to(device)
+    _describe(data, model, say)
+    history = History()
+    if settings.load is None or settings.epochs is not None:
+        _learn(settings, default, model, train, history, say)
+    if settings.save is not None:
+        files.save_weights(settings.save, model)
+        say(f"weights: {settings.save}")
+    predicted = predict(model, test)
+    if settings.plot is not None:
+        say(_draw(settings, data, predicted.numpy(), history))
+    hits = (predicted == test.tensors[1]).long().sum().item()
+    accuracy = 100 * hits / len(test)
+    say(f"test accuracy: {accuracy:.2f} %")
+    return Result(accuracy, model, history)
+
+
+def _check(settings: Settings) -> wg.device:
+    """Find before the work what would fail after it."""
+    if settings.save is not None or settings.load is not None:
+        files.need_safetensors()
+    if settings.save is not None:
+        files.check_target(settings.save)
+    if settings.plot is not None and settings.plot_must_work:
+        files.check_target(settings.plot)
+    try:
+        return wg.device(settings.device)
+    except RuntimeError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _model(settings: Settings, inputs: int, default: Defaults) -> nn.Sequential:
+    hidden, weights = settings.hidden, None
+    if settings.load is not None:
+        weights = files.load_weights(settings.load)
+        saved = files.hidden_sizes(settings.load, weights, inputs)
+        if hidden not in (None, saved):
+            raise RefusedError(
+                f"{settings.load}: has the hidden sizes {_dashed(saved)}, not {_dashed(hidden)}"
+            )
+        hidden = saved
+    wg.manual_seed(settings.seed)
+    model = build(inputs, default.hidden if hidden is None else hidden)
+    if weights is not None:
+        model.load_state_dict(weights)
+    return model
+
+
+def _learn(
+    settings: Settings,
+    default: Defaults,
+    model: nn.Sequential,
+    train: TensorDataset,
+    history: History,
+    say: Callable[[str], None],
+) -> None:
+    choice = OPTIMIZERS[settings.optimizer]
+    lr, epochs = settings.lr or choice.lr, settings.epochs or default.epochs
+    batches = DataLoader(train, settings.batch_size or default.batch_size, shuffle=True)
+    optimizer = choice.make(model.parameters(), lr=lr)
+    say(
+        f"training: {settings.optimizer}, learning rate {lr:g} falling to 0, {epochs} epochs, "
+        f"batches of {batches.batch_size}, seed {settings.seed}, threads {wg.get_num_threads()}"
+    )
+    start = time.perf_counter()
+    try:
+        with Progress(epochs, len(batches), say) as progress:
+            fit(model, batches, optimizer, epochs, history, progress)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(_interrupted(settings, model, history)) from None
+    seconds = time.perf_counter() - start
+    fastest, middle = 1e6 * min(history.seconds), 1e6 * median(history.seconds)
+    say(f"time: {epochs} epochs in {seconds:.2f} s, {1e3 * seconds / epochs:.1f} ms each")
+    say(
+        f"time per step: median {middle:.1f} us, minimum {fastest:.1f} us "
+        f"({len(history.seconds):,} steps: zero_grad, forward, loss, backward, step)"
+    )
+
+
+def _interrupted(settings: Settings, model: nn.Sequential, history: History) -> str:
+    told = f"interrupted after {len(history.losses):,} steps"
+    if settings.save is None:
+        return told
+    if not history.losses:
+        return f"{told}; {settings.save} is left as it was"
+    files.save_weights(settings.save, model)
+    return f"{told}; the weights so far are in {settings.save}"
+
+
+def _draw(settings: Settings, data: Digits, predicted: NDArray[Any], history: History) -> str:
+    path = str(settings.plot)
+    try:
+        picture.draw(path, data, predicted, history.losses, history.epoch_losses)
+    except ImportError:
+        return "no picture: matplotlib is not installed (pip install wengert[plot])"
+    except RefusedError as error:
+        if settings.plot_must_work:
+            raise
+        return f"no picture: {error}"
+    return f"picture: {path}"
+
+
+def _describe(data: Digits, model: nn.Sequential, say: Callable[[str], None]) -> None:
+    shape = "x".join(str(n) for n in data.x_train.shape[1:])
+    say(
+        f"data: {data.name}, {len(data.x_train):,} training and {len(data.x_test):,} test images "
+        f"of {shape}, {CLASSES} classes"
+    )
+    linear = [m for m in model if isinstance(m, nn.Linear)]
+    sizes = _dashed([linear[0].in_features, *(m.out_features for m in linear)])
+    count = sum(p.numel() for p in model.parameters())
+    say(f"model: {sizes} with ReLU, {count:,} parameters")
+
+
+def _dashed(sizes: Iterable[int] | None) -> str:
+    return "-".join(str(n) for n in sizes or ())
