@@ -85,10 +85,12 @@ class Case:
 class Settings:
     """How long and how often to measure.
 
-    ``stretch`` is the least length of a timed stretch and ``budget`` that of a case, in seconds.
+    ``stretch`` is the least length of a timed stretch, ``warm`` that of what is run before it, and
+    ``budget`` that of a case, in seconds.
     """
 
     stretch: float = 0.005
+    warm: float = 0.0005
     budget: float = 2.0
     min_rounds: int = 5
     max_rounds: int = 200
@@ -225,7 +227,7 @@ def measure(case: Case, candidates: Sequence[Candidate], settings: Settings) -> 
             if done >= settings.min_rounds and time.perf_counter() > end:
                 break
             for i in order:
-                _stretch(loops[i], timings[i], candidates[i].per or case.per)
+                _stretch(loops[i], timings[i], candidates[i].per or case.per, settings.warm)
             order.append(order.pop(0))  # nobody always comes after the same neighbour
     finally:
         gc.enable()
@@ -242,10 +244,11 @@ def settle(limit: float = 0.3, look: float = 0.002) -> None:
             return
 
 
-def _stretch(loop: Loop, timing: Timing, per: int) -> None:
+def _stretch(loop: Loop, timing: Timing, per: int, warm: float) -> None:
     """Add one stretch, after others' threads have stopped and a warm-up brought back our own."""
     settle()
-    if timing.repetitions > 1:
+    until = time.perf_counter() + warm
+    while timing.repetitions > 1 and time.perf_counter() < until:
         loop.run(max(1, timing.repetitions // 10))
     wall, cpu = loop.run(timing.repetitions)
     timing.seconds.append(wall / (timing.repetitions * per))

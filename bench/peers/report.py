@@ -108,7 +108,7 @@ def overloaded(runs: Sequence[dict[str, Any]]) -> str:
     for run in runs:
         for case in run["cases"]:
             for r in case.get("rows", []):
-                if r["cores"] > run["threads"] * 1.1 + 0.05:
+                if r["cores"] > run["threads"] + 0.2:
                     rows.append([case["name"], str(run["threads"]), r["name"], f"{r['cores']:.2f}"])
     return (
         table(["used more cores than threads", "threads", "candidate", "cores"], rows)

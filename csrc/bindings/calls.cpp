@@ -95,10 +95,6 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       if (Number n; !is_tensor(o) && number_from(o, n)) {
         Tensor& t = out.owned[out.num_owned++];
         t = number_like(n, peer);
-        if (PyBool_Check(o)) {
-          t = Tensor::scalar(n.i, DType::Bool);
-          t->weak = true;
-        }
         a.tensor = &t;
         return;
       }

@@ -150,7 +150,7 @@ bool number_from(PyObject* o, Number& out) {
     int overflow = 0;
     const int64_t i = PyLong_AsLongLongAndOverflow(o, &overflow);
     if (overflow) fail("overflow: a Python int does not fit in int64");
-    out = {true, i, static_cast<double>(i)};
+    out = {true, i, static_cast<double>(i), PyBool_Check(o) != 0};
     return true;
   }
   // NumPy's scalars, without importing NumPy.

@@ -98,11 +98,6 @@ const Op* abs_op;
 
 // The other operand of a tensor; undefined if it is nothing that can stand in arithmetic.
 Tensor operand(PyObject* o, const Tensor& peer) {
-  if (PyBool_Check(o)) {
-    Tensor t = Tensor::scalar(int64_t{o == Py_True}, DType::Bool);
-    t->weak = true;
-    return t;
-  }
   Number n;
   if (number_from(o, n)) return number_like(n, &peer);
   if (std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray") return tensor_from_array(o);

@@ -48,7 +48,9 @@ struct TensorImpl : Counted {
   int64_t numel = 0;
   Ref<Storage> storage;
   Ref<Attachment> node;    // the tape's
-  Ref<TensorImpl> base;    // what this is a view of, if it is one
+  Ref<TensorImpl> base;       // what this is a view of, if it is one
+  uint32_t history = 0;       // how often an operation was recorded as this tensor's
+  uint32_t base_history = 0;  // the base's when this view was taken
   void* object = nullptr;  // the binding's, not owned
   Dims sizes, strides;
 

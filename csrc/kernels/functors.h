@@ -225,7 +225,7 @@ struct Relu {
   static constexpr Uses uses[] = {kY};
   template <class V>
   static WENGERT_FN V f(V x) {
-    return select(x <= V(0.0), V(0.0), x);  // NaN stays
+    return select(x < V(0.0), V(0.0), x);  // NaN and -0 stay
   }
   template <int I, class V>
   static WENGERT_FN V df(V, V y) {

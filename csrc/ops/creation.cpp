@@ -57,8 +57,10 @@ Tensor number_like(const Number& v, const Tensor* peer) {
   Tensor t;
   if (peer && is_floating(peer->dtype())) {
     t = Tensor::scalar(v.integral ? static_cast<double>(v.i) : v.d, peer->dtype());
+  } else if (v.integral) {
+    t = Tensor::scalar(v.i, v.boolean ? DType::Bool : DType::Int64);
   } else {
-    t = v.integral ? Tensor::scalar(v.i, DType::Int64) : Tensor::scalar(v.d, DType::Float64);
+    t = Tensor::scalar(v.d, DType::Float64);
   }
   t->weak = true;
   return t;
@@ -213,7 +215,9 @@ Tensor ones_row(const Dims& size, OptDType dtype, Device device, bool requires_g
 }
 Tensor full_row(const Dims& size, const Number& value, OptDType dtype, Device device,
                 bool requires_grad) {
-  const DType inferred = value.integral ? DType::Int64 : default_dtype();
+  const DType inferred = value.boolean    ? DType::Bool
+                         : value.integral ? DType::Int64
+                                          : default_dtype();
   return finish(full(size, value, dtype.value_or(inferred), device), requires_grad);
 }
 Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, bool requires_grad) {

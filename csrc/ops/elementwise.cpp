@@ -65,21 +65,20 @@ void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n
 // --- in place ----------------------------------------------------------------------------------
 
 void check_view(const char* op, const Tensor& x) {
-  const TensorImpl* base = x->base.get();
-  if (!base || base->node.get() == nullptr) return;
-  const auto* of_base = static_cast<const Node*>(base->node.get());
-  if (of_base->leaf || of_base->sequence == 0) return;
-  const Node* own = node_of(x);
-  if (!own || own->sequence < of_base->sequence) {
-    fail(op, ": this view of shape ", x.sizes(),
-         " was taken before its base was changed in place by ", of_base->name(),
-         "; take the view again");
-  }
+  if (!grad_enabled() || !x->base || x->base->history == x->base_history) return;
+  const auto* of_base = static_cast<const Node*>(x->base->node.get());
+  fail(op, ": this view of shape ", x.sizes(), " was taken before its base was changed in place",
+       of_base ? " by " : "", of_base ? of_base->name() : "", "; take the view again");
+}
+
+void set_base(const Tensor& view, const Tensor& of) {
+  view->base = of->base ? of->base : of.ref();
+  view->base_history = of->base ? of->base_history : of->history;
 }
 
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   for (int d = 0; d < self.dim(); ++d) {
-    if (self.stride(d) == 0 && self.size(d) > 1) {
+    if (self.stride(d) == 0 && self.size(d) > 1 && self.numel() > 0) {
       fail(op,
            ": unsupported operation: more than one element of the written-to tensor refers to a "
            "single memory location (expanded to ",

@@ -55,7 +55,7 @@ Tensor embed(const Tensor& g, const Region& r, const Dims& sizes) {
 
 Tensor at_region(const Tensor& x, const Region& r) {
   const Tensor v = region_view(x, r);
-  v->base = x->base ? x->base : x.ref();
+  set_base(v, x);
   if (recording(x)) {
     check_view("index", x);
     const Tensor* in[] = {&x};

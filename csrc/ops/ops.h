@@ -10,11 +10,12 @@
 
 namespace wengert {
 
-// A Python number: an int or a float.
+// A Python number: an int, a float or a bool.
 struct Number {
   bool integral = false;
   int64_t i = 0;
   double d = 0;
+  bool boolean = false;  // then integral too
 };
 
 using OptDType = std::optional<DType>;
@@ -108,5 +109,7 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record);
 // Throws when x is a view whose base was changed in place after the view was taken, so that its
 // history is out of date.
 void check_view(const char* op, const Tensor& x);
+// Makes `view` known as a view of `of`, or of what that is a view of.
+void set_base(const Tensor& view, const Tensor& of);
 
 }  // namespace wengert

@@ -10,7 +10,7 @@ namespace {
 
 Tensor make_view(const Tensor& x, const Dims& sizes, const Dims& strides, int64_t offset = 0) {
   Tensor v = x.view(sizes, strides, offset);
-  v->base = x->base ? x->base : x.ref();
+  set_base(v, x);
   return v;
 }
 

@@ -188,6 +188,7 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
   new (n->outputs()) OutputMeta{output.sizes(), output.dtype(), output.device()};
   output->node = Ref<Attachment>::adopt(made.release());
   output->slot = 0;
+  ++output->history;
   return n;
 }
 

@@ -1,4 +1,4 @@
-"""``python -m wengert`` trains a small network on handwritten digits and tells how well and fast."""
+"""``python -m wengert`` trains a small network on handwritten digits."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     from wengert._train import LARGE, LARGE_SET, OPTIMIZERS, SMALL_SET
 
     def default(name: str) -> str:
-        small, large = (
-            str(getattr(d, name)).strip("(),") for d in (SMALL_SET, LARGE_SET)
-        )
+        small, large = (str(getattr(d, name)).strip("(),") for d in (SMALL_SET, LARGE_SET))
         return f"default: {small}, from {LARGE:,} training images on {large}"
 
     rates = ", ".join(f"{name} {choice.lr:g}" for name, choice in OPTIMIZERS.items())
@@ -82,28 +80,53 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    p.add_argument("--data", metavar="FILE.npz",
-                   help="arrays x_train, y_train, x_test, y_test instead of the built-in digits")
+    p.add_argument(
+        "--data",
+        metavar="FILE.npz",
+        help="arrays x_train, y_train, x_test, y_test instead of the built-in digits",
+    )
     p.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    p.add_argument("--lr", type=_positive, metavar="RATE",
-                   help=f"learning rate at the start, falling linearly to 0; default: {rates}")
+    p.add_argument(
+        "--lr",
+        type=_positive,
+        metavar="RATE",
+        help=f"learning rate at the start, falling linearly to 0; default: {rates}",
+    )
     p.add_argument("--epochs", type=_count(1, 1_000_000), metavar="N", help=default("epochs"))
     p.add_argument("--batch-size", type=_count(1, 2**31), metavar="N", help=default("batch_size"))
-    p.add_argument("--hidden", type=_sizes, nargs="+", metavar="N",
-                   help="sizes of the hidden layers, such as 256,128; " + default("hidden"))
-    p.add_argument("--threads", type=_count(1, 1024), metavar="N",
-                   help="the results do not depend on it")
-    p.add_argument("--seed", type=_count(0, 2**63 - 1), default=0, metavar="N",
-                   help="of the starting weights and the order of the images; default: 0")
+    p.add_argument(
+        "--hidden",
+        type=_sizes,
+        nargs="+",
+        metavar="N",
+        help="sizes of the hidden layers, such as 256,128; " + default("hidden"),
+    )
+    p.add_argument(
+        "--threads", type=_count(1, 1024), metavar="N", help="the results do not depend on it"
+    )
+    p.add_argument(
+        "--seed",
+        type=_count(0, 2**63 - 1),
+        default=0,
+        metavar="N",
+        help="of the starting weights and the order of the images; default: 0",
+    )
     p.add_argument("--device", default="cpu", help="default: cpu")
     p.add_argument("--save", metavar="FILE", help="write the weights (needs safetensors)")
-    p.add_argument("--load", metavar="FILE",
-                   help="read the weights and test them; with --epochs, train them further")
+    p.add_argument(
+        "--load",
+        metavar="FILE",
+        help="read the weights and test them; with --epochs, train them further",
+    )
     picture = p.add_mutually_exclusive_group()
-    picture.add_argument("--plot", type=_picture, metavar="FILE",
-                         help=f"where the picture goes, if there is matplotlib; default: {PICTURE}")
+    picture.add_argument(
+        "--plot",
+        type=_picture,
+        metavar="FILE",
+        help=f"where the picture goes, if there is matplotlib; default: {PICTURE}",
+    )
     picture.add_argument("--no-plot", action="store_true", help="make no picture")
-    return p  # fmt: skip
+    return p
 
 
 def _run(argv: Sequence[str] | None) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
 import time
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wengert as wg
-from wengert import _digits, nn, optim
+from wengert import _core, _digits, nn, optim
 from wengert._digits import CLASSES, Digits, RefusedError, files, picture
+from wengert._digits.progress import Progress
 from wengert.utils.data import DataLoader, TensorDataset
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SPLIT_SEED = 0  # of the digits: whatever the seed of a run, the same images are held out
 LARGE = 10_000  # training images from which on the second set of defaults holds
 
 
@@ -98,71 +96,6 @@ class InterruptedRunError(RefusedError):
     code = 130
 
 
-class Progress:
-    """A bar on a terminal where tqdm is installed, else about ten lines."""
-
-    def __init__(self, epochs: int, steps: int, say: Callable[[str], None]) -> None:
-        self._epochs, self._say = epochs, say
-        self._every = -(-epochs // 10)
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            with contextlib.suppress(ImportError):
-                from tqdm import tqdm
-
-                self._bar = tqdm(total=epochs * steps, unit=" steps", unit_scale=True)
-        self.step: Callable[[], object] = self._bar.update if self._bar else lambda: None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def epoch(self, number: int, loss: float) -> None:
-        """Tell the mean loss of an epoch."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"epoch {number}/{self._epochs}, loss {loss:.4f}", False)
-        elif number % self._every == 0 or number == self._epochs:
-            self._say(f"epoch {number:{len(str(self._epochs))}}/{self._epochs}  loss {loss:.4f}")
-
-
-def builtin() -> Digits:
-    """Return the digits of the package, 4/5 of them to learn from."""
-    images, labels = _digits.load()
-    wg.manual_seed(SPLIT_SEED)
-    order = wg.randperm(len(images)).numpy()
-    train, test = order[: len(images) * 4 // 5], order[len(images) * 4 // 5 :]
-    return Digits("UCI digits", images[train], labels[train], images[test], labels[test])
-
-
-def prepare(data: Digits, device: wg.device) -> tuple[TensorDataset, TensorDataset]:
-    """Flatten the images and shift and scale all pixels alike to mean 0, variance 1.
-
-    Raises
-    ------
-    RefusedError
-        If the numbers are too large for that.
-    """
-    x_train, x_test = (_float32(x) for x in (data.x_train, data.x_test))
-    mean = x_train.mean().item()
-    x_train.sub_(mean)
-    std = math.sqrt(x_train.square().mean().item())
-    if not math.isfinite(mean + std):
-        raise RefusedError(f"{data.name}: the numbers of x_train are too large")
-    x_train.div_(std or 1.0)
-    x_test.sub_(mean).div_(std or 1.0)
-    pairs = ((x_train, data.y_train), (x_test, data.y_test))
-    train, test = (TensorDataset(x.to(device), wg.tensor(y).to(device)) for x, y in pairs)
-    return train, test
-
-
-def _float32(x: NDArray[Any]) -> wg.Tensor:
-    out = wg.empty((len(x), x[0].size))
-    out.numpy()[...] = x.reshape(len(x), -1)
-    return out
-
-
 def build(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Make a perceptron with ReLU after every hidden layer."""
     layers: list[nn.Module] = []
@@ -210,7 +143,7 @@ def fit(
 def predict(model: nn.Sequential, images: TensorDataset) -> wg.Tensor:
     """Return the most likely class of every image."""
     with wg.no_grad():
-        return wg.cat([model(x).argmax(1) for x, _ in DataLoader(images, 1000)])
+        return _core.cat([model(x).argmax(1) for x, _ in DataLoader(images, 1000)])
 
 
 def run(settings: Settings, say: Callable[[str], None] = print) -> Result:
@@ -232,8 +165,8 @@ def run(settings: Settings, say: Callable[[str], None] = print) -> Result:
 
 def _run(settings: Settings, say: Callable[[str], None]) -> Result:
     device = _check(settings)
-    data = builtin() if settings.data is None else _digits.read(settings.data)
-    train, test = prepare(data, device)
+    data = _digits.split() if settings.data is None else _digits.read(settings.data)
+    train, test = _digits.prepare(data, device)
     default = SMALL_SET if len(train) < LARGE else LARGE_SET
     model = _model(settings, train.tensors[0].size(1), default).to(device)
     _describe(data, model, say)

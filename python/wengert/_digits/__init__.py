@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wengert import _core
+from wengert.utils.data import TensorDataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLASSES = 10
+SPLIT_SEED = 0  # whatever the seed of a run, the same images are held out
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -42,6 +47,15 @@ def load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         np.load(file, allow_pickle=False) as archive,
     ):
         return archive["images"], archive["labels"].astype(np.int64)
+
+
+def split() -> Digits:
+    """Return the digits of the package in a fixed random order, 4/5 of them to learn from."""
+    images, labels = load()
+    _core.manual_seed(SPLIT_SEED)
+    order = _core.randperm(len(images)).numpy()
+    train, test = order[: len(images) * 4 // 5], order[len(images) * 4 // 5 :]
+    return Digits("UCI digits", images[train], labels[train], images[test], labels[test])
 
 
 def read(path: str) -> Digits:
@@ -78,14 +92,14 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
         raise
     except OSError as error:
         raise RefusedError(f"{path}: cannot be read: {error.strerror or 'damaged'}") from None
-    except Exception:  # noqa: BLE001 - whatever else goes wrong is the fault of the file
+    except Exception:  # whatever else goes wrong is the fault of the file
         raise RefusedError(f"{path}: not an .npz file, or a damaged one") from None
 
 
 def _member(path: str, key: str, archive: Mapping[str, Any]) -> NDArray[Any]:
     try:
         value = archive[key]
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # as above
         objects = isinstance(error, ValueError) and "allow_pickle" in str(error)
         what = "holds Python objects, which are never loaded" if objects else "damaged"
         raise RefusedError(f"{path}: {key}: {what}") from None
@@ -116,3 +130,32 @@ def _check_part(path: str, part: str, x: NDArray[Any], y: NDArray[Any]) -> None:
     with np.errstate(over="ignore"):
         if x.dtype.kind == "f" and not np.isfinite(x.astype(np.float32)).all():
             raise RefusedError(f"{path}: x_{part} holds NaN, infinite or too large numbers")
+
+
+def prepare(data: Digits, device: _core.device) -> tuple[TensorDataset, TensorDataset]:
+    """Flatten the images and shift and scale all pixels alike to mean 0, variance 1.
+
+    Raises
+    ------
+    RefusedError
+        If the numbers are too large for that.
+    """
+    x_train, x_test = (_float32(x) for x in (data.x_train, data.x_test))
+    mean = x_train.mean().item()
+    x_train.sub_(mean)
+    std = math.sqrt(x_train.square().mean().item())
+    if not math.isfinite(mean + std):
+        raise RefusedError(f"{data.name}: the numbers of x_train are too large")
+    x_train.div_(std or 1.0)
+    x_test.sub_(mean).div_(std or 1.0)
+    pairs = ((x_train, data.y_train), (x_test, data.y_test))
+    train, test = (
+        TensorDataset(x.to(device), _core.tensor_from_data(y, None).to(device)) for x, y in pairs
+    )
+    return train, test
+
+
+def _float32(x: NDArray[Any]) -> _core.Tensor:
+    out = _core.empty((len(x), x[0].size))
+    out.numpy()[...] = x.reshape(len(x), -1)
+    return out

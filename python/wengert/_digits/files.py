@@ -97,7 +97,7 @@ def load_weights(path: str) -> Weights:
         weights: Weights = load(Path(path).read_bytes())
     except OSError as error:
         raise RefusedError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception:  # noqa: BLE001 - whatever else goes wrong is the fault of the file
+    except Exception:  # whatever else goes wrong is the fault of the file
         raise RefusedError(f"{path}: not a safetensors file, or a damaged one") from None
     return weights
 

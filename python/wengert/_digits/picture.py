@@ -39,9 +39,16 @@ def draw(
     from matplotlib.figure import Figure
 
     images = _as_images(data.x_test)
-    style = {"font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT}
-    with mpl.rc_context({**style, "xtick.color": INK, "ytick.color": INK}):
-        figure = Figure(figsize=(13, 5.6), facecolor="white")
+    style: Any = {
+        "font.size": 10,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with mpl.rc_context(style):
+        figure: Any = Figure(figsize=(13, 5.4), facecolor="white")
         FigureCanvasAgg(figure)
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.5))
         _loss(left, losses, epoch_losses)
@@ -60,7 +67,9 @@ def _as_images(x: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def _loss(figure: Any, losses: Sequence[float], epoch_losses: Sequence[float]) -> None:
-    axes = figure.add_axes((0.17, 0.12, 0.76, 0.74))
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.add_axes((0.15, 0.11, 0.79, 0.79))
     axes.set_title("training loss", loc="left", fontweight="bold", pad=12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#e4e7eb", linewidth=0.8)
@@ -77,14 +86,16 @@ def _loss(figure: Any, losses: Sequence[float], epoch_losses: Sequence[float]) -
     axes.plot(
         [(i + 1) / steps for i in range(len(losses))],
         [max(loss, floor) for loss in losses],
-        color=FAINT, alpha=0.55, linewidth=0.6, label="step", rasterized=True,
+        color=FAINT, alpha=0.55, linewidth=0.6, label="each step", rasterized=True,
     )  # fmt: skip
     axes.plot(
         [i + 0.5 for i in range(len(epoch_losses))],
         [max(loss, floor) for loss in epoch_losses],
-        color=GOOD, linewidth=2.2, marker="o" if len(epoch_losses) < 10 else "", label="epoch",
+        color=GOOD, linewidth=2.2, marker="o" if len(epoch_losses) < 10 else "",
+        label="mean of the epoch",
     )  # fmt: skip
     axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
 
 
@@ -95,14 +106,17 @@ def _grid(
     right = (int(i) for i in (predicted == labels).nonzero()[0])
     accuracy = 100 * (1 - len(wrong) / len(labels))
     title = f"test images: {accuracy:.2f} % right, {len(wrong):,} of {len(labels):,} wrong"
-    figure.text(0.02, 0.89, title, fontweight="bold", fontsize="large")
+    figure.text(0.02, 0.93, title, fontweight="bold", fontsize="large")
     if images is None:
         return
     shown = wrong[: ROWS * COLUMNS // 2]
     shown += [i for _, i in zip(range(ROWS * COLUMNS - len(shown)), right, strict=False)]
     grid = figure.subplots(
         ROWS, COLUMNS, squeeze=False,
-        gridspec_kw={"left": 0.02, "right": 0.98, "top": 0.83, "bottom": 0.03, "hspace": 0.5},
+        gridspec_kw={
+            "left": 0.02, "right": 0.98, "top": 0.87, "bottom": 0.03,
+            "hspace": 0.42, "wspace": 0.2,
+        },
     )  # fmt: skip
     for axes in grid.flat:
         axes.axis("off")
