@@ -106,7 +106,7 @@ Tensor row_index(PyObject* index) {
   Tensor rows;
   if (is_tensor(index)) {
     rows = tensor_of(index);
-  } else if (PyList_Check(index) || std::string_view(Py_TYPE(index)->tp_name) == "numpy.ndarray") {
+  } else if (PyList_Check(index) || is_array(index)) {
     rows = tensor_from_data(index, {});
     if (rows.numel() == 0) rows = ops::to(rows, DType::Int64);
   }

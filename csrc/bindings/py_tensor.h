@@ -48,6 +48,7 @@ Device device_from(PyObject* o);           // throws; also of text
 
 // --- values ------------------------------------------------------------------------------------
 
+bool is_array(PyObject* o);  // of NumPy's
 // A Python or NumPy number, or nothing.
 bool number_from(PyObject* o, Number& out);
 // A tensor from nested sequences, numbers and tensors, as wg.tensor makes it.

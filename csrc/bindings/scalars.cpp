@@ -141,6 +141,15 @@ Device device_from(PyObject* o) {
   fail("device: unknown device '", text, "'; expected 'cpu' or 'cuda'");
 }
 
+bool is_array(PyObject* o) { return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray"; }
+
+namespace {
+// An array or scalar of NumPy's, told without importing it.
+bool is_numpy(PyObject* o) {
+  return std::string_view(Py_TYPE(o)->tp_name).rfind("numpy.", 0) == 0;
+}
+}  // namespace
+
 bool number_from(PyObject* o, Number& out) {
   if (PyFloat_Check(o)) {
     out = {false, 0, PyFloat_AS_DOUBLE(o)};
@@ -153,11 +162,7 @@ bool number_from(PyObject* o, Number& out) {
     out = {true, i, static_cast<double>(i), PyBool_Check(o) != 0};
     return true;
   }
-  // NumPy's scalars, without importing NumPy.
-  const char* type = Py_TYPE(o)->tp_name;
-  if (std::string_view(type).rfind("numpy.", 0) != 0 || std::string_view(type) == "numpy.ndarray") {
-    return false;
-  }
+  if (!is_numpy(o) || is_array(o)) return false;
   const py::object v = py::reinterpret_steal<py::object>(PyObject_CallMethod(o, "item", nullptr));
   if (!v) rethrow_python();
   return (PyFloat_Check(v.ptr()) || PyLong_Check(v.ptr())) && number_from(v.ptr(), out);
@@ -253,15 +258,22 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
   }
   const bool sequence = PyList_Check(data) || PyTuple_Check(data);
   Number plain;
-  if (!sequence && !number_from(data, plain)) {
-    const Tensor shared = tensor_from_array(data);
+  if (!sequence && (is_numpy(data) || !number_from(data, plain))) {
+    // NumPy's scalars have a dtype of their own, which counts.
+    const py::object array = is_numpy(data)
+                                 ? py::module_::import("numpy").attr("asarray")(py::handle(data))
+                                 : py::reinterpret_borrow<py::object>(data);
+    if (!PyObject_CheckBuffer(array.ptr()) && !PyObject_HasAttrString(array.ptr(), "__dlpack__")) {
+      fail(ErrorKind::Type, "tensor: could not infer dtype of ", Py_TYPE(data)->tp_name,
+           "; expected numbers, nested sequences of them, arrays or tensors");
+    }
+    const Tensor shared = tensor_from_array(array.ptr());
     return ops::to(shared, dtype.value_or(shared.dtype()), true);
   }
   // A list of arrays is stacked by NumPy, which they come from.
   if (sequence && PySequence_Fast_GET_SIZE(data) > 0) {
     PyObject* first = PySequence_Fast_GET_ITEM(data, 0);
-    if (!is_tensor(first) && PyObject_HasAttrString(first, "__array_interface__") &&
-        std::string_view(Py_TYPE(first)->tp_name) == "numpy.ndarray") {
+    if (is_array(first)) {
       const py::object stacked = py::module_::import("numpy").attr("array")(py::handle(data));
       const Tensor shared = tensor_from_array(stacked.ptr());
       return ops::to(shared, dtype.value_or(shared.dtype()), true);

@@ -100,7 +100,7 @@ const Op* abs_op;
 Tensor operand(PyObject* o, const Tensor& peer) {
   Number n;
   if (number_from(o, n)) return number_like(n, &peer);
-  if (std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray") return tensor_from_array(o);
+  if (is_array(o)) return tensor_from_array(o);
   return {};
 }
 

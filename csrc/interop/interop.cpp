@@ -44,7 +44,16 @@ const Tensor& tensor_of(nb::handle h) {
 }
 
 // A tensor on the array's memory, which stays alive until the last view of it is gone.
-nb::object from_array(nb::ndarray<nb::ro> array) {
+nb::object from_array(nb::object source) {
+  nb::ndarray<nb::ro> array;
+  if (!nb::try_cast(source, array)) {
+    const nb::object dtype = nb::getattr(source, "dtype", nb::none());
+    throw nb::type_error(
+        text("expected an array of bool, int64, float32 or float64 in native byte order, got ",
+             Py_TYPE(source.ptr())->tp_name, dtype.is_none() ? "" : " of dtype ",
+             dtype.is_none() ? "" : nb::str(dtype).c_str())
+            .c_str());
+  }
   if (array.device_type() != nb::device::cpu::value) {
     throw nb::value_error("from_dlpack: the array is not in CPU memory");
   }
@@ -106,6 +115,9 @@ NB_MODULE(_interop, m) {
   nb::set_leak_warnings(false);
   m.def("from_array", &from_array, nb::arg("array"),
         "A tensor that shares memory with a NumPy array or a DLPack provider.");
+  m.def("is_writable", [](const nb::ndarray<>&) { return true; }, nb::arg("array"),
+        "Whether the array may be written through.");
+  m.def("is_writable", [](const nb::ndarray<nb::ro>&) { return false; }, nb::arg("array"));
   m.def("to_numpy", &to_array<nb::numpy>, nb::arg("tensor"),
         "A NumPy array that shares memory with a tensor.");
   m.def("to_dlpack", &to_array<nb::array_api>, nb::arg("tensor"),

@@ -65,10 +65,19 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """Make a tensor that shares memory with anything that offers DLPack or a buffer."""
+    """Make a tensor that shares memory with anything that offers DLPack or a buffer.
+
+    Memory that may not be written to is copied instead.
+
+    Raises
+    ------
+    TypeError
+        If it offers neither, or elements that wengert does not have.
+    """
     from . import _interop
 
-    return _interop.from_array(array)
+    t = _interop.from_array(array)
+    return t if _interop.is_writable(array) else t.clone()
 
 
 def as_tensor(data: Any, dtype: dtype | None = None, device: device | str | None = None) -> Tensor:
