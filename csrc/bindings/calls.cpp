@@ -41,8 +41,16 @@ const char* type_name(ArgType t) {
 
 [[noreturn]] __attribute__((noinline, cold)) void mismatch(const Op& op, const Param& p,
                                                            PyObject* got) {
+  std::string found = Py_TYPE(got)->tp_name;
+  const bool ints = p.type == ArgType::Ints || p.type == ArgType::VarInts;
+  if (ints && (PyTuple_Check(got) || PyList_Check(got))) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(got); ++i) {
+      PyObject* each = PySequence_Fast_GET_ITEM(got, i);
+      if (!PyIndex_Check(each)) found += text(" with a ", Py_TYPE(each)->tp_name, " at ", i);
+    }
+  }
   throw Mismatch{text(op.name, "(): argument '", p.name, "' must be ", type_name(p.type), ", not ",
-                      Py_TYPE(got)->tp_name)};
+                      found)};
 }
 
 bool int_from(PyObject* o, int64_t& out) {

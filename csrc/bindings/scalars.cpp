@@ -189,48 +189,56 @@ bool dims_from(PyObject* o, Dims& out) {
 
 namespace {
 
-// What a leaf of nested data asks for: bool < int64 < float.
-void scan(PyObject* o, int depth, Dims& sizes, int& rank, DType& dtype) {
-  if (PyList_Check(o) || PyTuple_Check(o)) {
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-    if (rank < 0 || depth < rank) {
-      if (depth == sizes.size()) sizes.push_back(n);
-    }
-    if (depth >= sizes.size() || sizes[depth] != n) {
-      fail(ErrorKind::Value, "tensor: expected sequence of length ",
-           depth < sizes.size() ? sizes[depth] : 0, " at dim ", depth, " (got ", n, ")");
-    }
-    for (Py_ssize_t i = 0; i < n; ++i) {
-      scan(PySequence_Fast_GET_ITEM(o, i), depth + 1, sizes, rank, dtype);
-    }
-    return;
-  }
-  if (rank < 0) rank = depth;
-  if (depth != sizes.size() || depth != rank) {
-    fail(ErrorKind::Value, "tensor: expected a sequence at dim ", depth, ", got ",
-         Py_TYPE(o)->tp_name, " (ragged nested sequences)");
-  }
-  DType here;
-  if (PyBool_Check(o)) {
-    here = DType::Bool;
-  } else if (is_tensor(o) && tensor_of(o).numel() == 1) {
-    here = tensor_of(o).dtype();
-    if (here == DType::Float32 && default_dtype() == DType::Float64) here = DType::Float64;
-  } else {
-    Number n;
-    if (!number_from(o, n)) {
-      fail(ErrorKind::Type, "tensor: could not infer dtype of ", Py_TYPE(o)->tp_name,
-           "; expected numbers, nested sequences of them, arrays or tensors");
-    }
-    here = n.integral ? DType::Int64 : default_dtype();
-  }
-  const auto order = [](DType d) { return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0; };
-  if (order(here) > order(dtype) || (order(here) == order(dtype) && here > dtype)) dtype = here;
+bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
+
+[[noreturn]] void no_dtype(PyObject* o) {
+  fail("tensor: could not infer dtype of ", Py_TYPE(o)->tp_name,
+       "; expected numbers, nested sequences of them, arrays or tensors");
 }
+
+// The dtype that one element asks for.
+DType dtype_of_element(PyObject* o) {
+  if (is_tensor(o) && tensor_of(o).numel() == 1) return tensor_of(o).dtype();
+  Number n;
+  if (!number_from(o, n)) no_dtype(o);
+  return n.boolean ? DType::Bool : n.integral ? DType::Int64 : default_dtype();
+}
+
+// What nested sequences hold: sizes from the first of each depth, the widest dtype, and the depth
+// of the elements (-1 while none was seen).
+struct Scan {
+  Dims sizes;
+  int rank = -1;
+  DType dtype = DType::Bool;
+
+  void visit(PyObject* o, int depth) {
+    if (!is_sequence(o)) {
+      if (depth < sizes.size()) {
+        fail(ErrorKind::Type, "tensor: not a sequence at dim ", depth, ": ", Py_TYPE(o)->tp_name);
+      }
+      rank = depth;
+      const DType here = dtype_of_element(o);
+      // float64 elements give float64; among numbers the default float type wins over integers
+      if (is_floating(here) != is_floating(dtype) ? is_floating(here) : here > dtype) dtype = here;
+      return;
+    }
+    if (depth == rank) {
+      fail(ErrorKind::Type, "tensor: a sequence of ", Py_TYPE(o)->tp_name,
+           " where a number was expected, at dim ", depth);
+    }
+    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
+    if (depth == sizes.size()) sizes.push_back(n);
+    if (sizes[depth] != n) {
+      fail(ErrorKind::Value, "tensor: expected sequence of length ", sizes[depth], " at dim ",
+           depth, " (got ", n, ")");
+    }
+    for (Py_ssize_t i = 0; i < n; ++i) visit(PySequence_Fast_GET_ITEM(o, i), depth + 1);
+  }
+};
 
 template <class T>
 void read(PyObject* o, T*& to) {
-  if (PyList_Check(o) || PyTuple_Check(o)) {
+  if (is_sequence(o)) {
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
     for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(o, i), to);
     return;
@@ -256,7 +264,7 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
     const GradMode off(false);
     return ops::to(tensor_of(data), dtype.value_or(tensor_of(data).dtype()), true);
   }
-  const bool sequence = PyList_Check(data) || PyTuple_Check(data);
+  const bool sequence = is_sequence(data);
   Number plain;
   if (!sequence && (is_numpy(data) || !number_from(data, plain))) {
     // NumPy's scalars have a dtype of their own, which counts.
@@ -264,8 +272,7 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
                                  ? py::module_::import("numpy").attr("asarray")(py::handle(data))
                                  : py::reinterpret_borrow<py::object>(data);
     if (!PyObject_CheckBuffer(array.ptr()) && !PyObject_HasAttrString(array.ptr(), "__dlpack__")) {
-      fail(ErrorKind::Type, "tensor: could not infer dtype of ", Py_TYPE(data)->tp_name,
-           "; expected numbers, nested sequences of them, arrays or tensors");
+      no_dtype(data);
     }
     const Tensor shared = tensor_from_array(array.ptr());
     return ops::to(shared, dtype.value_or(shared.dtype()), true);
@@ -279,13 +286,10 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
       return ops::to(shared, dtype.value_or(shared.dtype()), true);
     }
   }
-  Dims sizes;
-  int rank = -1;
-  DType found = DType::Bool;
-  bool any = true;
-  scan(data, 0, sizes, rank, found);
-  if (rank < 0) any = false;  // no element anywhere: empty lists
-  const Tensor out = Tensor::empty(sizes, dtype.value_or(any ? found : default_dtype()));
+  Scan found;
+  found.visit(data, 0);
+  const DType inferred = found.rank < 0 ? default_dtype() : found.dtype;
+  const Tensor out = Tensor::empty(found.sizes, dtype.value_or(inferred));
   visit(out.dtype(), [&]<class T>() {
     T* to = out.data<T>();
     read(data, to);

@@ -109,11 +109,11 @@ PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
     if (is_tensor(a) && is_tensor(b)) return wrap(op.binary(tensor_of(a), tensor_of(b)));
     if (is_tensor(a)) {
       const Tensor other = operand(b, tensor_of(a));
-      if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+      if (!other.defined() || (&op == binary_ops[kMatmul] && other->weak)) Py_RETURN_NOTIMPLEMENTED;
       return wrap(op.binary(tensor_of(a), other));
     }
     const Tensor other = operand(a, tensor_of(b));
-    if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+    if (!other.defined() || (&op == binary_ops[kMatmul] && other->weak)) Py_RETURN_NOTIMPLEMENTED;
     return wrap(op.binary(other, tensor_of(b)));
   });
 }
@@ -163,16 +163,19 @@ int bool_slot(PyObject* o) {
   });
   return failed ? -1 : result;
 }
+py::object single_item(PyObject* o) {
+  const Tensor& t = tensor_of(o);
+  if (t.numel() != 1) {
+    fail(ErrorKind::Value, "only one element tensors can be converted to Python scalars; shape ",
+         t.sizes());
+  }
+  return py::reinterpret_steal<py::object>(item_of(t));
+}
 PyObject* int_slot(PyObject* o) {
-  return guarded([&]() -> PyObject* {
-    const Tensor& t = tensor_of(o);
-    if (is_floating(t.dtype())) {
-      const py::object v = py::reinterpret_steal<py::object>(item_of(t));
-      return PyLong_FromDouble(PyFloat_AsDouble(v.ptr()));
-    }
-    const py::object v = py::reinterpret_steal<py::object>(item_of(t));
-    return PyNumber_Long(v.ptr());
-  });
+  return guarded([&] { return PyNumber_Long(single_item(o).ptr()); });
+}
+PyObject* float_slot(PyObject* o) {
+  return guarded([&] { return PyNumber_Float(single_item(o).ptr()); });
 }
 PyObject* index_slot(PyObject* o) {
   return guarded([&]() -> PyObject* {
@@ -186,13 +189,6 @@ PyObject* index_slot(PyObject* o) {
     return PyLong_FromLongLong(t.to_int64());
   });
 }
-PyObject* float_slot(PyObject* o) {
-  return guarded([&] {
-    const py::object v = py::reinterpret_steal<py::object>(item_of(tensor_of(o)));
-    return PyNumber_Float(v.ptr());
-  });
-}
-
 // --- sequence ----------------------------------------------------------------------------------
 
 Py_ssize_t length_slot(PyObject* o) {
@@ -342,6 +338,7 @@ int set_data(PyObject* o, PyObject* v, void*) {
 }
 
 PyGetSetDef getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {"shape", get_shape, nullptr, "The size of each dimension.", nullptr},
     {"dtype", get_dtype, nullptr, "The element type.", nullptr},
     {"device", get_device, nullptr, "Where the memory is.", nullptr},
@@ -389,8 +386,10 @@ PyObject* size_or_stride(PyObject* o, PyObject* args, const char* op, bool strid
     PyObject* dim = nullptr;
     if (!PyArg_ParseTuple(args, "|O", &dim)) rethrow_python();
     if (!dim || dim == Py_None) {
-      const py::object size = py::reinterpret_steal<py::object>(wrap_size(all));
-      return stride ? PySequence_Tuple(PySequence_List(size.ptr())) : size.inc_ref().ptr();
+      if (!stride) return wrap_size(all);
+      py::tuple out(static_cast<size_t>(all.size()));
+      for (int d = 0; d < all.size(); ++d) out[static_cast<size_t>(d)] = all[d];
+      return out.release().ptr();
     }
     const Py_ssize_t d = PyNumber_AsSsize_t(dim, PyExc_IndexError);
     if (d == -1 && PyErr_Occurred()) rethrow_python();

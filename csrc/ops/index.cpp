@@ -147,7 +147,7 @@ Tensor add_rows_at(const Tensor& g, const Tensor& index, const SelectPayload& p)
 
 Tensor checked_index(const Tensor& index, int64_t size, bool wrap) {
   if (index.dtype() != DType::Int64) {
-    fail(ErrorKind::Index, "index_select: expected an int64 index, got ", name_of(index.dtype()));
+    fail("index_select: expected an int64 index, got ", name_of(index.dtype()));
   }
   Tensor out = contiguous(index);
   bool negative = false;

@@ -146,6 +146,10 @@ Tensor extreme(Kernel kernel, const Rule& rule, const Tensor& input, const Dims*
                bool keepdim) {
   const DimMask mask = mask_of(rule.name, dims, input.dim());
   if (input->base) check_view(rule.name, input);
+  if (!dims && input.numel() == 0) {
+    fail(rule.name, ": expected reduction dim to be specified for input.numel() == 0, got shape ",
+         input.sizes());
+  }
   check_not_empty(rule.name, input, mask);
   const Tensor x = numbers(input);
   const Tensor out = reduce(kernel, x, mask, keepdim, x.dtype());
