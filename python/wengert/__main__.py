@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def _positive(text: str) -> float:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_count(1, 65536)(part) for part in text.replace(",", " ").split())
+    # Without a number there is still one text, the empty one, for _count to refuse.
+    return tuple(_count(1, 65536)(part) for part in text.replace(",", " ").split() or [""])
 
 
 def _picture(text: str) -> str:
@@ -141,9 +143,9 @@ def _run(argv: Sequence[str] | None) -> None:
             **options,
             plot=None if no_plot else plot or PICTURE,
             plot_must_work=plot is not None,
-        )
+        ),
+        partial(print, flush=True),
     )
-    sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> int:

@@ -141,7 +141,12 @@ class set_grad_enabled(_GradMode):
         self._before = _core.set_grad_mode(mode)
 
     def __enter__(self) -> None:
-        _core.set_grad_mode(self.mode)
+        before = _core.set_grad_mode(self.mode)
+        self.__dict__.setdefault("_before", before)  # set already, unless around a function
+
+    def __call__(self, fn: F) -> F:
+        _core.set_grad_mode(self._before)  # a decorator switches in calls alone
+        return super().__call__(fn)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ class Progress:
                 from tqdm import tqdm
 
                 self._bar = tqdm(total=epochs * steps, unit=" steps", unit_scale=True)
-        self.step: Callable[[], object] = self._bar.update if self._bar else lambda: None
+        self.step: Callable[[], object] = (lambda: None) if self._bar is None else self._bar.update
 
     def __enter__(self) -> Progress:
         return self
