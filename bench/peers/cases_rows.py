@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import Case
 from peers import everywhere, expressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness import Case
 
 SIZES = ((1024, 1000), (32, 10))
 _JAX_LOSS = "-jnp.take_along_axis(jax.nn.log_softmax(x), t[:, None], 1).mean()"

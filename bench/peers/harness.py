@@ -86,11 +86,12 @@ class Settings:
     """How long and how often to measure.
 
     ``stretch`` is the least length of a timed stretch, ``warm`` that of what is run before it, and
-    ``budget`` that of a case, in seconds.
+    ``budget`` that of a case, in seconds. ``settle``: whether there are pools to wait for.
     """
 
     stretch: float = 0.005
     warm: float = 0.0005
+    settle: bool = True
     budget: float = 2.0
     min_rounds: int = 5
     max_rounds: int = 200
@@ -219,7 +220,8 @@ def measure(case: Case, candidates: Sequence[Candidate], settings: Settings) -> 
     gc.disable()
     try:
         for candidate, loop in zip(candidates, loops, strict=True):
-            settle()
+            if settings.settle:
+                settle()
             timings.append(Timing(candidate.name, loop.calibrate(settings.stretch)))
         end = time.perf_counter() + settings.budget
         order = list(range(len(loops)))
@@ -227,15 +229,18 @@ def measure(case: Case, candidates: Sequence[Candidate], settings: Settings) -> 
             if done >= settings.min_rounds and time.perf_counter() > end:
                 break
             for i in order:
-                _stretch(loops[i], timings[i], candidates[i].per or case.per, settings.warm)
+                _stretch(loops[i], timings[i], candidates[i].per or case.per, settings)
             order.append(order.pop(0))  # nobody always comes after the same neighbour
     finally:
         gc.enable()
     return timings
 
 
-def settle(limit: float = 0.3, look: float = 0.002) -> None:
-    """Wait until no thread of this process runs: idle ones of a pool spin for up to 0.1 seconds."""
+def settle(limit: float = 0.5, look: float = 0.02) -> None:
+    """Wait until no thread of this process runs: idle ones of a pool spin for up to 0.1 seconds.
+
+    Systems count processor time by ticks of up to 10 ms, so a look must be longer than that.
+    """
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         before = time.process_time()
@@ -244,10 +249,11 @@ def settle(limit: float = 0.3, look: float = 0.002) -> None:
             return
 
 
-def _stretch(loop: Loop, timing: Timing, per: int, warm: float) -> None:
+def _stretch(loop: Loop, timing: Timing, per: int, settings: Settings) -> None:
     """Add one stretch, after others' threads have stopped and a warm-up brought back our own."""
-    settle()
-    until = time.perf_counter() + warm
+    if settings.settle:
+        settle()
+    until = time.perf_counter() + settings.warm
     while timing.repetitions > 1 and time.perf_counter() < until:
         loop.run(max(1, timing.repetitions // 10))
     wall, cpu = loop.run(timing.repetitions)

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import WENGERT, Candidate, Case
@@ -91,6 +92,7 @@ class Peers:
     np: Any
     torch: Any = None
     jax: Any = None
+    placed: bool = False  # whether each thread has a processor of its own
     _names: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
@@ -130,13 +132,45 @@ def load(threads: int) -> Peers:
         p.torch.set_num_threads(threads)
         functional = importlib.import_module("torch.nn.functional")
         p._names["torch"] = {"torch": p.torch, "F": functional, "grad": p.torch.autograd.grad}
+    placed = _place_workers(p)
     if missing("jax") is None:
         p.jax = importlib.import_module("jax")
         p._names["jax"] = {"jax": p.jax, "jnp": p.jax.numpy}
+        p.jax.numpy.ones((512, 512)).sum().block_until_ready()  # starts its threads, free to roam
+    if placed:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # this thread alone
+        p.placed = True
     for name in NAMES:
         if not p.has(name):
             print(f"{name}: not installed, left out", file=sys.stderr)
     return p
+
+
+def _place_workers(p: Peers) -> bool:
+    """Give each worker of each pool a processor of its own, beside the calling thread's first.
+
+    Some systems pack threads that seem idle on one processor for tens of milliseconds. That makes
+    two threads that spin and wait for each other a thousand times slower, at random. JAX's threads
+    are left where they are: the calling thread sleeps while they work.
+    """
+    tasks = Path("/proc/self/task")
+    if p.threads < 2 or not tasks.exists() or len(os.sched_getaffinity(0)) < p.threads:
+        return False
+    processors = sorted(os.sched_getaffinity(0))
+    known = {os.getpid()}
+    starts: list[Callable[[], Any]] = []
+    ones = p.np.ones((1024, 1024), p.np.float32)
+    starts.append(lambda: ones @ ones)
+    starts.append(lambda: p.wg.tensor(ones).exp())
+    if p.torch:
+        starts.append(lambda: p.torch.tensor(ones).exp().mm(p.torch.tensor(ones)))
+    for start in starts:
+        start()
+        workers = sorted({int(t.name) for t in tasks.iterdir()} - known)
+        for i, worker in enumerate(workers):
+            os.sched_setaffinity(worker, {processors[1 + i % (p.threads - 1)]})
+        known.update(workers)
+    return True
 
 
 def expressions(

@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,6 @@ from harness import Settings, run_case
 if TYPE_CHECKING:
     from harness import Case
 
-# Until the system has given each of several threads a processor of its own, in seconds: where
-# virtual machines pack threads that seem idle, it may take this long.
-SPREAD = 0.05
 FAMILIES = ("scalar", "elementwise", "reduce", "rows", "gemm", "layer", "mlp", "optim")
 IMPORTS = "import"
 
@@ -67,9 +63,7 @@ def run_child(options: argparse.Namespace) -> None:
     """Measure with one number of threads, in this process."""
     threads = options.threads[0]
     libraries = peers.load(threads)
-    settings = Settings(budget=options.budget, min_rounds=options.rounds)
-    if threads > 1:
-        settings = replace(settings, warm=SPREAD)
+    settings = Settings(budget=options.budget, min_rounds=options.rounds, settle=threads > 1)
     results = []
     for case in find_cases(options.only):
         result = run_case(case, libraries, settings)
@@ -80,6 +74,7 @@ def run_child(options: argparse.Namespace) -> None:
     run = {
         "threads": threads,
         "wait": options.wait,
+        "placed": libraries.placed,
         "versions": found,
         "environment": peers.settings(),
         "pools": peers.pools(),
