@@ -192,6 +192,7 @@ namespace {
 bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
 
 [[noreturn]] void no_dtype(PyObject* o) {
+  if (PyUnicode_Check(o)) fail(ErrorKind::Type, "tensor: invalid data type 'str'");
   fail("tensor: could not infer dtype of ", Py_TYPE(o)->tp_name,
        "; expected numbers, nested sequences of them, arrays or tensors");
 }
@@ -201,6 +202,10 @@ DType dtype_of_element(PyObject* o) {
   if (is_tensor(o) && tensor_of(o).numel() == 1) return tensor_of(o).dtype();
   Number n;
   if (!number_from(o, n)) no_dtype(o);
+  if (is_numpy(o) && !n.integral) {
+    return std::string_view(Py_TYPE(o)->tp_name) == "numpy.float32" ? DType::Float32
+                                                                    : DType::Float64;
+  }
   return n.boolean ? DType::Bool : n.integral ? DType::Int64 : default_dtype();
 }
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from . import _core
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from ._core import Tensor
 
     Tensors = Tensor | Sequence[Tensor]
-
-F = TypeVar("F", bound="Callable[..., Any]")
+    F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _listed(tensors: Any) -> list[Any]:
@@ -89,6 +87,8 @@ class _GradMode:
         _core.set_grad_mode(self._before)
 
     def __call__(self, fn: F) -> F:
+        import functools
+
         @functools.wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with type(self).__new__(type(self))._like(self):
@@ -145,7 +145,8 @@ class set_grad_enabled(_GradMode):
         self.__dict__.setdefault("_before", before)  # set already, unless around a function
 
     def __call__(self, fn: F) -> F:
-        _core.set_grad_mode(self._before)  # a decorator switches in calls alone
+        """Wrap a function: the switch is set during its calls alone."""
+        _core.set_grad_mode(self._before)
         return super().__call__(fn)
 
 

@@ -1,8 +1,6 @@
 """Checks of derivatives against differences, and of how much work an operation does.
 
-`gradcheck` compares every entry of the Jacobians that backpropagation gives with differences of
-the function itself; `gradgradcheck` does so for the derivative of the gradient. Names, defaults
-and messages are those of ``torch.autograd.gradcheck``.
+Names, defaults and messages are those of ``torch.autograd.gradcheck``.
 """
 
 from __future__ import annotations
@@ -23,14 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    Fn = Callable[..., Any]
+    Args = Sequence[Any]
 
-__all__ = [
-    "GradcheckError",
-    "count_launches",
-    "gradcheck",
-    "gradgradcheck",
-    "numerical_gradient",
-]
+__all__ = ["GradcheckError", "count_launches", "gradcheck", "gradgradcheck", "numerical_gradient"]
 
 
 class GradcheckError(RuntimeError):
@@ -41,152 +35,81 @@ def _as_tuple(x: Any) -> tuple[Any, ...]:
     return tuple(x) if isinstance(x, (tuple, list)) else (x,)
 
 
-def _is_differentiable(x: Any) -> bool:
+def _requires_grad(x: Any) -> bool:
     return isinstance(x, Tensor) and x.requires_grad
 
 
-def _values(fn: Callable[..., Any], inputs: Sequence[Any], keep: Sequence[int]) -> list[Array]:
-    """Copies of the outputs at the positions to keep: an output may share an input's memory."""
-    outputs = _as_tuple(fn(*inputs))
-    return [outputs[k].detach().numpy().astype(np.float64).ravel() for k in keep]
+def _values(fn: Fn, inputs: Args) -> list[Array]:
+    """Copies of the outputs that are tensors; they may share an input's memory."""
+    outputs = [y for y in _as_tuple(fn(*inputs)) if isinstance(y, Tensor)]
+    return [y.detach().numpy().astype(np.float64).ravel() for y in outputs]
 
 
 def _numerical_jacobians(
-    fn: Callable[..., Any],
-    inputs: Sequence[Any],
-    wrt: Sequence[int],
-    outputs: Sequence[int],
-    eps: float,
-    method: str = "central",
+    fn: Fn, inputs: Args, wrt: Sequence[int], eps: float, method: str = "central"
 ) -> list[list[Array]]:
-    """For each output and each input in wrt, differences of shape (input size, output size).
+    """For each output, by each input in wrt, differences of shape (input size, output size).
 
     The elements of the inputs are changed in their own memory, one at a time, and put back.
     """
     if method not in ("central", "forward"):
         raise ValueError(f"method must be 'central' or 'forward', got {method!r}")
-    center = _values(fn, inputs, outputs)
-    columns: list[list[Array]] = [[] for _ in outputs]
+    center = _values(fn, inputs)
+    found: list[list[Array]] = [[] for _ in center]
     for i in wrt:
         memory = inputs[i].detach().numpy()
         jacobians = [np.zeros((memory.size, c.size)) for c in center]
-        for row, at in enumerate(np.ndindex(memory.shape)):
-            x = memory[at]
+        for row, (at, x) in enumerate(np.ndenumerate(memory)):
             try:
                 memory[at] = x + eps
-                high, above = float(memory[at]), _values(fn, inputs, outputs)
+                high, above = float(memory[at]), _values(fn, inputs)
                 low, below = float(x), center
                 if method == "central":
                     memory[at] = x - eps
-                    low, below = float(memory[at]), _values(fn, inputs, outputs)
+                    low, below = float(memory[at]), _values(fn, inputs)
             finally:
                 memory[at] = x
             for j, a, b in zip(jacobians, above, below, strict=True):
                 j[row] = (a - b) / (high - low)
-        for column, j in zip(columns, jacobians, strict=True):
-            column.append(j)
-    return columns
+        for of_output, j in zip(found, jacobians, strict=True):
+            of_output.append(j)
+    return found
 
 
-def _analytical_jacobians(
-    output: Tensor, inputs: Sequence[Tensor]
-) -> tuple[list[Array], list[Any]]:
-    """By each input, the Jacobian of shape (input size, output size), a backward per column."""
+def _analytical_jacobians(output: Tensor, inputs: Sequence[Tensor]) -> list[tuple[Array, Any]]:
+    """By each input, the Jacobian, a backward for each column, and the gradient's dtype."""
     jacobians = [np.zeros((x.numel(), output.numel())) for x in inputs]
-    dtypes: list[Any] = [None] * len(inputs)
-    for column in range(output.numel()):
-        one_hot = np.zeros(output.numel())
-        one_hot[column] = 1
+    dtypes = [x.dtype for x in inputs]
+    for column, one_hot in enumerate(np.eye(output.numel())):
         cotangent = from_numpy(one_hot.reshape(tuple(output.shape))).to(output.dtype)
         grads = grad(output, inputs, cotangent, retain_graph=True, allow_unused=True)
         for i, g in enumerate(grads):
             if g is not None:
-                if tuple(g.shape) != tuple(inputs[i].shape):
-                    raise GradcheckError(
-                        f"Analytical gradient has incorrect size: {tuple(g.shape)} for input "
-                        f"#{i} of size {tuple(inputs[i].shape)}"
-                    )
                 jacobians[i][:, column] = g.detach().numpy().ravel()
                 dtypes[i] = g.dtype
-    return jacobians, dtypes
+    return list(zip(jacobians, dtypes, strict=True))
 
 
-def _check_inputs(inputs: Sequence[Any]) -> list[int]:
-    """The positions of the inputs to differentiate by."""
-    wrt = [i for i, x in enumerate(inputs) if _is_differentiable(x)]
+def _positions_of_inputs(inputs: Sequence[Any]) -> list[int]:
+    """Which inputs to differentiate by."""
+    wrt = [i for i, x in enumerate(inputs) if _requires_grad(x)]
     if not wrt:
-        raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, "
-            "but none of the them have requires_grad=True."
-        )
+        raise ValueError("gradcheck expects at least one input tensor to require gradient")
     for i in wrt:
         x = inputs[i]
         if x.dtype is not _core.float64:
-            warnings.warn(
-                f"Input #{i} requires gradient and is not a double precision floating point. This "
-                "check will likely fail if all the inputs are not of double precision floating "
-                "point. ",
-                stacklevel=4,
-            )
+            message = f"Input #{i} requires gradient and is not a double precision floating point. "
+            warnings.warn(message + "This check will likely fail.", stacklevel=4)
         if x.numel() and any(n > 1 and s == 0 for n, s in zip(x.shape, x.stride(), strict=True)):
             raise RuntimeError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
-                "that are non-overlapping to be able to compute the numerical gradients "
-                "correctly. You should call .contiguous on the input before passing it to "
-                "gradcheck."
+                "that are non-overlapping; call .contiguous() on it first."
             )
     return wrt
 
 
-def _check(
-    func: Callable[..., Any],
-    inputs: Sequence[Any],
-    eps: float,
-    atol: float,
-    rtol: float,
-    nondet_tol: float,
-    check_grad_dtypes: bool,
-) -> None:
-    wrt = _check_inputs(inputs)
-    outputs = _as_tuple(func(*inputs))
-    tensors = [k for k, y in enumerate(outputs) if isinstance(y, Tensor)]
-    kept = [k for k in tensors if outputs[k].requires_grad]
-    if not kept:
-        for k, row in zip(
-            tensors, _numerical_jacobians(func, inputs, wrt, tensors, eps), strict=True
-        ):
-            if any(np.any(j != 0) for j in row):
-                raise GradcheckError(
-                    f"Numerical gradient for function expected to be zero: output {k} does not "
-                    "require grad but depends on the inputs"
-                )
-        return
-    numerical = _numerical_jacobians(func, inputs, wrt, kept, eps)
-    differentiated = [inputs[i] for i in wrt]
-    for k, expected in zip(kept, numerical, strict=True):
-        found, dtypes = _analytical_jacobians(outputs[k], differentiated)
-        again, _ = _analytical_jacobians(outputs[k], differentiated)
-        for i, a, b, n, dtype in zip(wrt, found, again, expected, dtypes, strict=True):
-            if not np.allclose(a, n, rtol=rtol, atol=atol):
-                raise GradcheckError(
-                    f"Jacobian mismatch for output {k} with respect to input {i},\n"
-                    f"numerical:{n}\nanalytical:{a}\n"
-                )
-            if a.size and np.max(np.abs(a - b)) > nondet_tol:
-                raise GradcheckError(
-                    "Backward is not reentrant, i.e., running backward with same input and "
-                    "grad_output multiple times gives different values, although analytical "
-                    "gradient matches numerical gradient. The tolerance for nondeterminism was "
-                    f"{nondet_tol}. Output {k}, input {i}."
-                )
-            if check_grad_dtypes and dtype not in (None, inputs[i].dtype):
-                raise GradcheckError(
-                    f"Gradient of output {k} has dtype {dtype}, input {i} has {inputs[i].dtype}"
-                )
-
-
 def gradcheck(
-    func: Callable[..., Any],
+    func: Fn,
     inputs: Any,
     *,
     eps: float = 1e-6,
@@ -202,125 +125,111 @@ def gradcheck(
 
     Parameters
     ----------
-    func
-        Takes the inputs; returns a tensor or a tuple of them.
-    inputs
-        A tensor or a tuple. Those that require grad are differentiated by; they should be float64
-        and may have any shape.
-    eps
-        The step of the differences, in units of the inputs.
-    atol, rtol
-        The absolute and the relative tolerance.
+    func, inputs
+        A function that returns a tensor or a tuple of them, and what it takes: a tensor or a
+        tuple, of any shapes. It is differentiated by those that require grad; use float64.
+    eps, atol, rtol
+        The step of the differences, in units of the inputs; the tolerances.
     raise_exception
         Whether to raise or to return False on a mismatch.
-    nondet_tol
-        How far two runs of the same backward may differ.
-    check_grad_dtypes
-        Whether gradients must have the dtype of their inputs.
-
-    Returns
-    -------
-    bool
-        Whether all checks passed.
+    nondet_tol, check_grad_dtypes
+        How far two runs of the same backward may differ; whether gradients must have the dtypes
+        of their inputs.
 
     Raises
     ------
     GradcheckError
         At a mismatch, with the indices of output and input and both Jacobians, each of shape
         (elements of the input, elements of the output).
-    ValueError
-        If no input requires grad.
-    RuntimeError
-        If an input overlaps itself in memory.
+    ValueError, RuntimeError
+        If no input requires grad; if one overlaps itself in memory.
 
-    Notes
-    -----
-    The error of a central difference is of order eps^2 plus rounding over eps (Press, Teukolsky,
-    Vetterling, Flannery, Numerical Recipes, 5.7).
+    References
+    ----------
+    Press, Teukolsky, Vetterling, Flannery, Numerical Recipes, 5.7: the error of a difference.
     """
-    try:
-        _check(func, _as_tuple(inputs), eps, atol, rtol, nondet_tol, check_grad_dtypes)
-    except GradcheckError:
-        if raise_exception:
-            raise
-        return False
-    return True
+    wrong = _mismatch(func, _as_tuple(inputs), eps, atol, rtol, nondet_tol, check_grad_dtypes)
+    if wrong and raise_exception:
+        raise GradcheckError(wrong)
+    return not wrong
 
 
-def gradgradcheck(
-    func: Callable[..., Any],
-    inputs: Any,
-    grad_outputs: Any = None,
-    *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_grad_dtypes: bool = False,
-) -> bool:
+def _mismatch(
+    func: Fn, inputs: Args, eps: float, atol: float, rtol: float, nondet_tol: float, dtypes: bool
+) -> str:
+    """What is wrong first, or an empty text."""
+    wrt = _positions_of_inputs(inputs)
+    outputs = _as_tuple(func(*inputs))
+    tensors = [(k, y) for k, y in enumerate(outputs) if isinstance(y, Tensor)]
+    numerical = _numerical_jacobians(func, inputs, wrt, eps)
+    for (k, y), expected in zip(tensors, numerical, strict=True):
+        if not y.requires_grad:  # as PyTorch: passed over beside outputs that do
+            alone = not any(_requires_grad(other) for other in outputs)
+            if alone and any(np.any(n != 0) for n in expected):
+                return (
+                    f"Numerical gradient for function expected to be zero: output {k} does not "
+                    "require grad but depends on the inputs"
+                )
+            continue
+        runs = [_analytical_jacobians(y, [inputs[i] for i in wrt]) for _ in range(2)]
+        for i, n, (a, dtype), (b, _) in zip(wrt, expected, *runs, strict=True):
+            if not np.allclose(a, n, rtol=rtol, atol=atol):
+                return (
+                    f"Jacobian mismatch for output {k} with respect to input {i},\n"
+                    f"numerical:{n}\nanalytical:{a}\n"
+                )
+            if np.max(np.abs(a - b), initial=0) > nondet_tol:
+                return (
+                    "Backward is not reentrant, i.e., running backward with same input and "
+                    "grad_output multiple times gives different values. The tolerance for "
+                    f"nondeterminism was {nondet_tol}. Output {k}, input {i}."
+                )
+            if dtypes and dtype is not inputs[i].dtype:
+                return f"Gradient of output {k} has dtype {dtype}, input {i} {inputs[i].dtype}"
+    return ""
+
+
+def gradgradcheck(func: Fn, inputs: Any, grad_outputs: Any = None, **settings: Any) -> bool:
     """Compare the derivatives of the gradient, by inputs and cotangents, with differences.
 
-    Parameters
-    ----------
-    func, inputs, eps, atol, rtol, raise_exception, nondet_tol, check_grad_dtypes
-        As in `gradcheck`.
-    grad_outputs
-        A cotangent for each differentiable output, of its shape; by default numbers in [-1, 1),
-        the same in every call.
-
-    Raises
-    ------
-    GradcheckError, ValueError, RuntimeError
-        As `gradcheck`.
+    As `gradcheck`, whose keywords, defaults and errors it has. ``grad_outputs`` holds a cotangent
+    for each differentiable output, of its shape; by default random numbers in [-1, 1).
     """
     listed = _as_tuple(inputs)
 
-    def outputs_of(args: Sequence[Any]) -> list[Tensor]:
-        return [y for y in _as_tuple(func(*args)) if _is_differentiable(y)]
+    def outputs_of(args: Args) -> list[Tensor]:
+        return [y for y in _as_tuple(func(*args)) if _requires_grad(y)]
 
+    cotangents = _as_tuple(grad_outputs)
     if grad_outputs is None:
         rng = np.random.default_rng(0)
         cotangents = tuple(
             from_numpy(np.asarray(rng.uniform(-1, 1, tuple(y.shape)))).to(y.dtype).requires_grad_()
             for y in outputs_of(listed)
         )
-    else:
-        cotangents = _as_tuple(grad_outputs)
 
     def gradients(*args: Any) -> tuple[Tensor, ...]:
         args, given = args[: len(listed)], args[len(listed) :]
-        by = [x for x in args if _is_differentiable(x)]
+        by = [x for x in args if _requires_grad(x)]
         found = grad(outputs_of(args), by, given, create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(
-        gradients, (*listed, *cotangents), eps=eps, atol=atol, rtol=rtol,
-        raise_exception=raise_exception, nondet_tol=nondet_tol,
-        check_grad_dtypes=check_grad_dtypes,
-    )  # fmt: skip
+    return gradcheck(gradients, (*listed, *cotangents), **settings)
 
 
 def numerical_gradient(
-    fn: Callable[..., Tensor], inputs: Any, eps: float = 1e-6, method: str = "central"
+    fn: Fn, inputs: Any, eps: float = 1e-6, method: str = "central"
 ) -> tuple[Tensor, ...]:
-    """Return differences of the sum of fn's elements by every element of the inputs.
+    """Return a gradient for each input, by differences, of the sum of what fn returns.
 
     Parameters
     ----------
-    fn
-        Takes the inputs and returns a tensor.
-    inputs
-        A tensor or a tuple of floating point tensors that do not overlap themselves.
+    fn, inputs
+        A function that returns a tensor, and the floating point tensor or tuple that it takes.
     eps
         The step, in units of the inputs.
     method
         'central', with an error of order eps^2, or 'forward', of order eps with half the calls.
-
-    Returns
-    -------
-    tuple of Tensor
-        One gradient an input, of its shape and dtype.
 
     Raises
     ------
@@ -328,10 +237,10 @@ def numerical_gradient(
         If the method is another.
     """
     listed = _as_tuple(inputs)
-    (row,) = _numerical_jacobians(fn, listed, range(len(listed)), [0], eps, method)
+    (by_input,) = _numerical_jacobians(fn, listed, range(len(listed)), eps, method)
     return tuple(
         from_numpy(j.sum(1).reshape(tuple(x.shape))).to(x.dtype)
-        for j, x in zip(row, listed, strict=True)
+        for j, x in zip(by_input, listed, strict=True)
     )
 
 

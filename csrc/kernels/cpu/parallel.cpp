@@ -66,10 +66,19 @@ void wait_while(const std::atomic<Int>& word, Int old) {
 
 struct alignas(64) Mailbox {
   std::atomic<int> letters{0};    // each increment is one order
+  std::atomic<int> begun{0};      // the last order that somebody has taken on
   const RangeFn* body = nullptr;  // null: leave
   int64_t begin = 0;
   int64_t end = 0;
 };
+
+// Whether the caller of this is the one who carries out an order. The one who gave it takes it back
+// so if the worker has not begun: a worker that the system has put on its caller's CPU would hold
+// up the region for a time slice (seen here: 140 us instead of 67 for a 256 x 256 product).
+bool take_on(Mailbox& mail, int order) {
+  int before = order - 1;
+  return mail.begun.compare_exchange_strong(before, order);
+}
 
 struct Worker {
   Mailbox mail;
@@ -110,6 +119,7 @@ void work(Worker* self) {
   Mailbox& mail = self->mail;
   for (int seen = 0;; ++seen) {
     wait_while(mail.letters, seen);
+    if (!take_on(mail, seen + 1)) continue;
     if (mail.body == nullptr) return;
     (*mail.body)(mail.begin, mail.end);
     if (p.unfinished.fetch_sub(1) == 1) p.unfinished.notify_one();
@@ -199,6 +209,12 @@ void run_region(Pool& p, int parts, int64_t n, const RangeFn& body) {
   for (int i = 1; i < parts; ++i) post(*p.crew->workers[i - 1], &body, cut(i), cut(i + 1));
   in_region = true;
   body(0, cut(1));
+  for (int i = 1; i < parts; ++i) {
+    Mailbox& mail = p.crew->workers[i - 1]->mail;
+    if (!take_on(mail, mail.letters.load(std::memory_order_relaxed))) continue;
+    body(cut(i), cut(i + 1));
+    p.unfinished.fetch_sub(1);
+  }
   in_region = false;
   for (int left; (left = p.unfinished.load(std::memory_order_acquire)) != 0;) {
     wait_while(p.unfinished, left);

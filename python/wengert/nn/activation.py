@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wengert._core import functional as F  # noqa: N812
 
 from .module import Module
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from wengert._core import Tensor
 

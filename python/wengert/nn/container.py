@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
-
 from wengert._core import _linear_activation
 
 from .activation import ReLU, Sigmoid, Tanh
 from .linear import Linear
 from .module import Module
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 # Activations that the matrix product applies to each tile of its result while it is in cache.
 _FUSED = {ReLU: "relu", Tanh: "tanh", Sigmoid: "sigmoid"}
@@ -28,7 +27,7 @@ class Sequential(Module):
         super().__init__()
         named = (
             args[0].items()
-            if len(args) == 1 and isinstance(args[0], OrderedDict)
+            if len(args) == 1 and isinstance(args[0], dict)
             else ((str(i), m) for i, m in enumerate(args))
         )
         for name, module in named:
@@ -78,7 +77,7 @@ class Sequential(Module):
     def __getitem__(self, index: int | slice) -> Any:
         items = list(self._modules.items())
         if isinstance(index, slice):
-            return type(self)(OrderedDict(items[index]))
+            return type(self)(dict(items[index]))
         return items[index][1]
 
     def __setitem__(self, index: int, module: Module) -> None:

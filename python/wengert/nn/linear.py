@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from wengert._core import empty
 from wengert._core.functional import linear
@@ -12,6 +11,7 @@ from . import init
 from .module import Module
 from .parameter import Parameter
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from wengert._core import Tensor, device, dtype
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from wengert._core import Tensor
 from wengert.autograd import no_grad
 
 from .parameter import Parameter
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections import OrderedDict
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
+    from typing import Any, TypeVar
 
     from wengert._core import dtype
 
-M = TypeVar("M", bound="Module")
+    M = TypeVar("M", bound="Module")
+    _Mapping = MutableMapping[str, Any]
+else:
+    from _collections_abc import MutableMapping as _Mapping  # loaded by every interpreter
 
 
-class _Registry(MutableMapping[str, Any]):
+class _Registry(_Mapping):
     """The members of one kind, in order of registration.
 
     The values live in the module's own ``__dict__``, so that reaching ``self.weight`` in a forward
@@ -177,9 +179,11 @@ class Module:
             yield m
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules directly below, with their names."""
+        """Yield the modules directly below, shared ones once, with their names."""
+        seen: set[Module] = set()
         for name, child in self._modules.items():
-            if child is not None:
+            if child is not None and child not in seen:
+                seen.add(child)
                 yield name, child
 
     def children(self) -> Iterator[Module]:
@@ -286,6 +290,8 @@ class Module:
 
     def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
         """Return all parameters and persistent buffers by dotted name, sharing memory."""
+        from collections import OrderedDict
+
         out: OrderedDict[str, Tensor] = OrderedDict()
         for path, name, value in self._state_members():
             out[f"{prefix}{path}.{name}" if path else f"{prefix}{name}"] = value.detach()
@@ -295,8 +301,9 @@ class Module:
         for name, value in [*self._parameters.items(), *self._buffers.items()]:
             if value is not None and name not in self._non_persistent:
                 yield path, name, value
-        for name, child in self.named_children():
-            yield from child._state_members(f"{path}.{name}" if path else name)
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child._state_members(f"{path}.{name}" if path else name)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
         """Copy values by name into the parameters and buffers; all or, on an error, nothing.

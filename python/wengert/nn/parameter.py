@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from wengert._core import Tensor
 from wengert._core import empty as _empty
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Parameter(Tensor):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any, ClassVar
-
 from wengert import _core
 from wengert._core import Tensor
 from wengert.autograd import enable_grad
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
+    from collections import defaultdict
     from collections.abc import Callable, Iterable
+    from typing import Any, ClassVar
 
 
 class Optimizer:
@@ -37,6 +37,8 @@ class Optimizer:
                 "optimizer: params argument given to the optimizer should be an iterable of "
                 "Tensors or dicts, but got a Tensor"
             )
+        from collections import defaultdict
+
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -164,7 +166,10 @@ class FusedOptimizer(Optimizer):
             if steps is None:
                 continue
             shown = {n: t for n, t in zip(self.state_names, tensors, strict=True) if t is not None}
-            self.state[p] = {"step": steps, **shown} if self.has_step else shown
+            if self.has_step:
+                shown = {"step": steps, **shown}
+            if shown:
+                self.state[p] = shown
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over copies of states and settings."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from .optimizer import FusedOptimizer, check
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 
 class SGD(FusedOptimizer):
