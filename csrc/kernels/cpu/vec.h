@@ -196,11 +196,7 @@ WENGERT_INLINE Vec<Bool8> select(Mask<Bool8> c, Vec<Bool8> a, Vec<Bool8> b) {
 }
 template <class T>
 WENGERT_INLINE Vec<T> select(Mask<T> c, Vec<T> a, Vec<T> b) {
-  if constexpr (static_cast<T>(0.5) != T(0)) {
-    return from_bits<T>((bits(a) & c.v) | (bits(b) & ~c.v));
-  } else {
-    return (a.v & c.v) | (b.v & ~c.v);
-  }
+  return c.v ? a.v : b.v;
 }
 
 // Lane i takes lane i ^ Distance, a power of two.
