@@ -1,8 +1,8 @@
-"""Shared fixtures: PyTorch as the oracle where it is installed, and a clean state for every test."""
+"""A clean state for every test."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,12 +10,6 @@ import wengert as wg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def torch() -> Any:
-    """PyTorch, or skip: what it would be compared with is not there."""
-    return pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
 
 
 @pytest.fixture(autouse=True)

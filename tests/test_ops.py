@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from op_table import FLOATS, ROWS, SPECIAL, Draw, Row, Sample
 
 import wengert as wg
+from op_table import DTYPES, FLOATS, ROWS, SPECIAL, Draw, Row, Sample
+from oracle import needs_torch, torch
 from wengert import _core
 from wengert.testing import gradcheck, gradgradcheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-try:
-    import torch
-except ImportError:
-    torch = None  # type: ignore[assignment]
-
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch, the reference, is not installed")
 
 EXPOSURE = {name: where for name, _, where, _, _ in _core.op_rows()}
 INPLACE = {name for name, _, _, inplace, _ in _core.op_rows() if inplace}
@@ -29,18 +24,15 @@ EXACT = {"neg", "abs", "square", "relu", "add", "sub", "mul", "div", "maximum", 
 METHOD, FUNCTION, FUNCTIONAL, INTERNAL = 1, 2, 4, 8
 
 
-def rows(keep: Callable[[Row], Any] = lambda row: True, broken: dict[str, str] = {}) -> Any:  # noqa: B006
-    """Each row to keep; ``broken`` gives, by name, why a check is known to fail."""
+def rows(keep: Callable[[Row], Any] = lambda row: True) -> Any:
     return pytest.mark.parametrize(
-        "row",
-        [
-            pytest.param(
-                r, id=r.name, marks=[pytest.mark.xfail(reason=broken[r.name], strict=True)] if r.name in broken else []
-            )
-            for r in ROWS.values()
-            if keep(r)
-        ],
+        "row", [r for r in ROWS.values() if keep(r)], ids=lambda r: r.name
     )
+
+
+def rows_and_dtypes(dtypes: Sequence[str], keep: Callable[[Row], Any] = lambda row: True) -> Any:
+    cases = [(r, d) for r in ROWS.values() if keep(r) for d in dtypes if d in r.dtypes]
+    return pytest.mark.parametrize(("row", "dtype"), cases, ids=[f"{r.name}-{d}" for r, d in cases])
 
 
 each_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -158,11 +150,8 @@ def test_operation_is_where_its_row_says(name: str) -> None:
 
 
 @needs_torch
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
-@rows()
+@rows_and_dtypes(DTYPES)
 def test_forward(row: Row, dtype: str) -> None:
-    if dtype not in row.dtypes:
-        pytest.skip("the row has no operand of this dtype")
     for sample in row.draw(dtype):
         refuses: Any = (RuntimeError, TypeError) if dtype in row.refuses else None
         try:
@@ -180,7 +169,9 @@ def test_forward(row: Row, dtype: str) -> None:
         if row.elementwise and want[0].dtype.is_floating_point:
             exact = apply(oracle(row), sample, lambda a: to_torch(a.astype("float64")))
         for fn in forms(row.name):
-            if fn is getattr(wg.Tensor, row.name, None) and not isinstance(sample.args[0], np.ndarray):
+            if fn is getattr(wg.Tensor, row.name, None) and not isinstance(
+                sample.args[0], np.ndarray
+            ):
                 continue
             got = apply(fn, sample, to_wg)
             assert len(got) == len(want)
@@ -188,11 +179,8 @@ def test_forward(row: Row, dtype: str) -> None:
                 assert_close(row, g, w, e)
 
 
-@each_float
-@rows(lambda r: r.reference)
+@rows_and_dtypes(FLOATS, lambda r: r.reference)
 def test_forward_against_numpy(row: Row, dtype: str) -> None:
-    if dtype not in row.dtypes:
-        pytest.skip("the row has no operand of this dtype")
     for sample in row.draw(dtype):
         (got,) = apply(forms(row.name)[0], sample, to_wg)
         assert row.reference is not None
@@ -222,11 +210,11 @@ def relaid(a: Any, layout: str) -> Any:
 
 
 @pytest.mark.parametrize("layout", ["transposed", "step", "offset", "expanded"])
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
-@rows(lambda r: r.compare == "values" and r.name not in ("copy_", "fill_", "zero_", "view"))
+@rows_and_dtypes(
+    ("float32", "int64"),
+    lambda r: r.compare == "values" and r.name not in ("copy_", "fill_", "zero_", "view"),
+)
 def test_layouts_do_not_matter(row: Row, dtype: str, layout: str) -> None:
-    if dtype not in row.dtypes or dtype in row.refuses:
-        pytest.skip("the row has no operand of this dtype")
     for sample in row.draw(dtype):
 
         def strided(a: Any) -> Any:
@@ -246,8 +234,7 @@ def test_layouts_do_not_matter(row: Row, dtype: str, layout: str) -> None:
             assert_close(row, g, w) if not row.elementwise else assert_same(g, w)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
-@rows(lambda r: r.inplace)
+@rows_and_dtypes(DTYPES, lambda r: r.inplace)
 def test_inplace_equals_out_of_place(row: Row, dtype: str) -> None:
     for sample in row.draw(dtype):
         args, _ = converted(sample, to_wg)
@@ -259,8 +246,10 @@ def test_inplace_equals_out_of_place(row: Row, dtype: str) -> None:
             continue
         fits = want.shape == args[0].shape and (
             want.dtype is args[0].dtype
-            or (args[0].dtype.is_floating_point >= want.dtype.is_floating_point)
-            and args[0].dtype is not wg.bool
+            or (
+                (args[0].dtype.is_floating_point >= want.dtype.is_floating_point)
+                and args[0].dtype is not wg.bool
+            )
         )
         if not fits:
             with pytest.raises(RuntimeError):
@@ -284,12 +273,9 @@ def test_inplace_on_strided_memory_leaves_the_rest(row: Row) -> None:
     assert_same(memory[:, 1::2], before[:, 1::2])
 
 
-STALE = "a view made without recording is taken for one made before an in-place change"
-
-
 @needs_torch
 @each_float
-@rows(lambda r: r.elementwise, broken={"relu": "relu(-0.0) is 0.0, PyTorch's is -0.0"})
+@rows(lambda r: r.elementwise)
 def test_special_values(row: Row, dtype: str) -> None:
     operands = np.array(list(itertools.product(SPECIAL, repeat=row.elementwise)), dtype).T
     sample = Sample(tuple(np.repeat(a, 3) for a in operands))  # past one vector, into the tail
@@ -337,7 +323,9 @@ def test_large_reductions(name: str, shape: tuple[int, ...], dim: Any, dtype: st
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin", "max", "min"])
-@pytest.mark.parametrize("values", [[1, 1, 1], [0, 2, 2, 1, 0, 0], [np.nan, 1.0], [1.0, np.nan, np.nan, 5.0]])
+@pytest.mark.parametrize(
+    "values", [[1, 1, 1], [0, 2, 2, 1, 0, 0], [np.nan, 1.0], [1.0, np.nan, np.nan, 5.0]]
+)
 def test_index_of_extremes_is_the_first(name: str, values: list[float]) -> None:
     x = np.tile(np.array(values, "float64"), 9)
     if name.startswith("arg"):
@@ -361,7 +349,9 @@ def test_views_share_memory(row: Row) -> None:
 # --- derivatives -------------------------------------------------------------------------------
 
 
-def leaves_of(sample: Sample, convert: Callable[[Any], Any]) -> tuple[Any, list[Any], dict[str, Any]]:
+def leaves_of(
+    sample: Sample, convert: Callable[[Any], Any]
+) -> tuple[Any, list[Any], dict[str, Any]]:
     """The floating point tensors of a sample, made to require grad, and all its arguments."""
     leaves: list[Any] = []
 
@@ -375,7 +365,9 @@ def leaves_of(sample: Sample, convert: Callable[[Any], Any]) -> tuple[Any, list[
     return leaves, args, kwargs
 
 
-def pulled(fn: Callable[..., Any], sample: Sample, convert: Callable[[Any], Any], **how: Any) -> Any:
+def pulled(
+    fn: Callable[..., Any], sample: Sample, convert: Callable[[Any], Any], **how: Any
+) -> Any:
     """Gradients of the differentiable outputs, weighted by fixed numbers."""
     leaves, args, kwargs = leaves_of(sample, convert)
     result = fn(*args, **kwargs)
@@ -398,7 +390,9 @@ def test_gradients_equal_torch(row: Row, dtype: str) -> None:
     eps = float(np.finfo(dtype).eps) * max(row.rtol, 4 * row.ulp) * 4
     for sample in row.draw(dtype):
         for got, want in zip(
-            pulled(forms(row.name)[-1], sample, to_wg), pulled(oracle(row), sample, to_torch), strict=True
+            pulled(forms(row.name)[-1], sample, to_wg),
+            pulled(oracle(row), sample, to_torch),
+            strict=True,
         ):
             assert dtype_name(got) == dtype_name(want)
             np.testing.assert_allclose(array(got), array(want), rtol=eps, atol=eps)
@@ -414,7 +408,7 @@ def test_fused_backward_equals_its_rule(row: Row) -> None:
             np.testing.assert_allclose(array(f), array(r), rtol=1e-13, atol=1e-15)
 
 
-@rows(lambda r: r.differentiable, broken=dict.fromkeys(("max", "min", "matmul", "mm"), STALE))
+@rows(lambda r: r.differentiable)
 def test_gradients_through_results(row: Row) -> None:
     """Operands that are results of other operations get the gradients that leaves get."""
     for sample in row.draw("float64"):
@@ -461,13 +455,13 @@ def test_gradcheck(row: Row) -> None:
         gradcheck(*as_function(row, sample), check_grad_dtypes=True)
 
 
-@rows(lambda r: r.differentiable, broken={"_linear_activation": STALE})
+@rows(lambda r: r.differentiable)
 def test_gradgradcheck(row: Row) -> None:
     for sample in small(row):
         gradgradcheck(*as_function(row, sample), check_grad_dtypes=True)
 
 
-@rows(lambda r: r.third, broken={"matmul": STALE})
+@rows(lambda r: r.third)
 def test_third_derivative(row: Row) -> None:
     sample = next(s for s in small(row) if any(np.size(a) > 1 for a in s.args))
     fn, leaves = as_function(row, sample)
@@ -492,11 +486,15 @@ def test_gradients_of_mixed_dtypes(row: Row, dtype: str) -> None:
 
 
 @needs_torch
-@pytest.mark.parametrize("name", ["amax", "amin", "maximum", "minimum", "abs", "relu", "max", "min"])
+@pytest.mark.parametrize(
+    "name", ["amax", "amin", "maximum", "minimum", "abs", "relu", "max", "min"]
+)
 def test_gradients_at_kinks(name: str) -> None:
     x = np.array([[0.0, 0.0, 1.0], [2.0, 2.0, -0.0]])
     sample = Sample((x, np.zeros((2, 3))) if name.endswith("imum") else (x,))
     for got, want in zip(
-        pulled(getattr(wg, name), sample, to_wg), pulled(getattr(torch, name), sample, to_torch), strict=True
+        pulled(getattr(wg, name), sample, to_wg),
+        pulled(getattr(torch, name), sample, to_torch),
+        strict=True,
     ):
         np.testing.assert_array_equal(array(got), array(want))

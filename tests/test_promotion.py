@@ -23,10 +23,19 @@ NUMBERS = (True, 2, 2.5)
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     f.__name__: f
     for f in (
-        operator.add, operator.mul, operator.truediv, operator.sub, operator.pow,
-        operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge,
+        operator.add,
+        operator.mul,
+        operator.truediv,
+        operator.sub,
+        operator.pow,
+        operator.eq,
+        operator.ne,
+        operator.lt,
+        operator.le,
+        operator.gt,
+        operator.ge,
     )
-}  # fmt: skip
+}
 
 
 def operand(library: Any, spec: Any) -> Any:
@@ -56,8 +65,11 @@ def differs(op: str, a: Any, b: Any) -> bool:
     return bools == 1 if op in ("sub", "isub") else bools == 2 and op == "pow"
 
 
-PAIRS = [*itertools.product(TENSORS, TENSORS), *itertools.product(TENSORS, NUMBERS),
-         *itertools.product(NUMBERS, TENSORS)]  # fmt: skip
+PAIRS = [
+    *itertools.product(TENSORS, TENSORS),
+    *itertools.product(TENSORS, NUMBERS),
+    *itertools.product(NUMBERS, TENSORS),
+]
 each_pair = pytest.mark.parametrize(("a", "b"), PAIRS, ids=text)
 
 
@@ -134,10 +146,14 @@ def test_inplace_operators_keep_the_dtype_or_refuse(op: Any, a: Any, b: Any) -> 
         np.testing.assert_array_equal(got.numpy(), want.numpy(), strict=True)
 
 
-@pytest.mark.parametrize(("a", "b"), list(itertools.product(TENSORS, (*TENSORS, *NUMBERS))), ids=text)
+@pytest.mark.parametrize(
+    ("a", "b"), list(itertools.product(TENSORS, (*TENSORS, *NUMBERS))), ids=text
+)
 def test_where(a: Any, b: Any) -> None:
     def run(library: Any) -> Any:
-        return library.where(library.ones(2, dtype=library.bool), operand(library, a), operand(library, b))
+        return library.where(
+            library.ones(2, dtype=library.bool), operand(library, a), operand(library, b)
+        )
 
     assert name(run(wg)) == name(run(torch))
 

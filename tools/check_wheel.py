@@ -18,7 +18,7 @@ def main() -> int:
     problems = []
     if size > LIMIT:
         problems.append(f"{size} bytes; at most {LIMIT} expected")
-    for part in ("libwengert", "_core", "_interop", "py.typed", "_core.pyi", "digits"):
+    for part in ("libwengert", "_core", "_interop", "py.typed", "_core/__init__.pyi", "digits"):
         if not any(part in n for n in names):
             problems.append(f"no {part} inside")
     for n in names:
