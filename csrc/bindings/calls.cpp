@@ -49,8 +49,8 @@ const char* type_name(ArgType t) {
       if (!PyIndex_Check(each)) found += text(" with a ", Py_TYPE(each)->tp_name, " at ", i);
     }
   }
-  throw Mismatch{text(op.name, "(): argument '", p.name, "' must be ", type_name(p.type), ", not ",
-                      found)};
+  throw Mismatch{
+      text(op.name, "(): argument '", p.name, "' must be ", type_name(p.type), ", not ", found)};
 }
 
 bool int_from(PyObject* o, int64_t& out) {

@@ -55,7 +55,8 @@ struct RegionBuilder {
 
 bool is_plain(PyObject* o) {
   return PyLong_CheckExact(o) || PySlice_Check(o) || o == Py_None || o == Py_Ellipsis ||
-         (!PyBool_Check(o) && !PyList_Check(o) && !PyTuple_Check(o) && !is_array(o) && PyIndex_Check(o) &&
+         (!PyBool_Check(o) && !PyList_Check(o) && !PyTuple_Check(o) && !is_array(o) &&
+          PyIndex_Check(o) &&
           (!is_tensor(o) || (tensor_of(o).dim() == 0 && tensor_of(o).dtype() == DType::Int64)));
 }
 

@@ -141,7 +141,9 @@ Device device_from(PyObject* o) {
   fail("device: unknown device '", text, "'; expected 'cpu' or 'cuda'");
 }
 
-bool is_array(PyObject* o) { return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray"; }
+bool is_array(PyObject* o) {
+  return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray";
+}
 
 namespace {
 // An array or scalar of NumPy's, told without importing it.
@@ -189,7 +191,9 @@ bool dims_from(PyObject* o, Dims& out) {
 
 namespace {
 
-bool is_sequence(PyObject* o) { return PyList_Check(o) || PyTuple_Check(o); }
+bool is_sequence(PyObject* o) {
+  return PyList_Check(o) || PyTuple_Check(o);
+}
 
 [[noreturn]] void no_dtype(PyObject* o) {
   if (PyUnicode_Check(o)) fail(ErrorKind::Type, "tensor: invalid data type 'str'");

@@ -47,11 +47,11 @@ struct TensorImpl : Counted {
   char* data = nullptr;
   int64_t numel = 0;
   Ref<Storage> storage;
-  Ref<Attachment> node;    // the tape's
+  Ref<Attachment> node;       // the tape's
   Ref<TensorImpl> base;       // what this is a view of, if it is one
   uint32_t history = 0;       // how often an operation was recorded as this tensor's
   uint32_t base_history = 0;  // the base's when this view was taken
-  void* object = nullptr;  // the binding's, not owned
+  void* object = nullptr;     // the binding's, not owned
   Dims sizes, strides;
 
   static void* operator new(size_t n) { return allocate(n); }

@@ -115,8 +115,9 @@ NB_MODULE(_interop, m) {
   nb::set_leak_warnings(false);
   m.def("from_array", &from_array, nb::arg("array"),
         "A tensor that shares memory with a NumPy array or a DLPack provider.");
-  m.def("is_writable", [](const nb::ndarray<>&) { return true; }, nb::arg("array"),
-        "Whether the array may be written through.");
+  m.def(
+      "is_writable", [](const nb::ndarray<>&) { return true; }, nb::arg("array"),
+      "Whether the array may be written through.");
   m.def("is_writable", [](const nb::ndarray<nb::ro>&) { return false; }, nb::arg("array"));
   m.def("to_numpy", &to_array<nb::numpy>, nb::arg("tensor"),
         "A NumPy array that shares memory with a tensor.");

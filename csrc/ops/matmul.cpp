@@ -124,8 +124,8 @@ constexpr Rule kLinear{"linear", &linear_pull};
 
 Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const MapInfo* activation) {
-  const Tensor by = weight.view({weight.size(1), weight.size(0)},
-                                {weight.stride(1), weight.stride(0)});
+  const Tensor by =
+      weight.view({weight.size(1), weight.size(0)}, {weight.stride(1), weight.stride(0)});
   if (!is_floating(x.dtype())) {  // integer products have no epilogue
     const Tensor product = gemm(x, by, {});
     const Tensor sum = bias.defined() ? add(product, bias) : product;

@@ -58,7 +58,8 @@ struct Mask {
 template <class T>
 WENGERT_INLINE Raw<int_of<T>> lane_numbers() {
   Raw<int_of<T>> r{};
-  for (int i = 0; i < kVecBytes / static_cast<int>(sizeof(T)); ++i) r[i] = static_cast<int_of<T>>(i);
+  for (int i = 0; i < kVecBytes / static_cast<int>(sizeof(T)); ++i)
+    r[i] = static_cast<int_of<T>>(i);
   return r;
 }
 // The lanes below n.
