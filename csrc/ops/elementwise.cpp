@@ -14,15 +14,18 @@ using ops::to;
 
 // --- the iteration space -----------------------------------------------------------------------
 
+void set_buffer(Launch& l, int k, const Tensor& t) {
+  l.buffer[k].data = t.data();
+  l.buffer[k].storage = t->storage.get();
+  l.buffer[k].dtype = t.dtype();
+}
+
 void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n) {
   l.nbuffers = static_cast<uint8_t>(n);
   bool dense = true;
   for (int k = 0; k < n; ++k) {
     const Tensor& t = *operands[k];
-    Buffer& b = l.buffer[k];
-    b.data = t.data();
-    b.storage = t->storage.get();
-    b.dtype = t.dtype();
+    set_buffer(l, k, t);
     dense = dense && t.contiguous() && t.sizes() == sizes;
   }
   l.device = operands[0]->device();

@@ -85,6 +85,8 @@ Tensor apply_(const Tensor& a, const Tensor& b) {
   return map(map_info<F>, in, nullptr, &a);
 }
 
+// The operand's memory as buffer k; its strides are the caller's to set.
+void set_buffer(Launch& l, int k, const Tensor& t);
 // Describes operands of a common iteration space, dimensions that can be walked as one joined.
 // Buffer 0 is the output. The sizes are those of the output.
 void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n);

@@ -113,11 +113,7 @@ void run_index(Kernel kernel, const Tensor& to, const Tensor& from, const Tensor
   l.count = whole.outer * index.numel() * whole.inner;
   l.integer[0] = whole.middle;
   l.nbuffers = 3;
-  for (int k = 0; k < 3; ++k) {
-    l.buffer[k].data = operands[k]->data();
-    l.buffer[k].storage = (*operands[k])->storage.get();
-    l.buffer[k].dtype = operands[k]->dtype();
-  }
+  for (int k = 0; k < 3; ++k) set_buffer(l, k, *operands[k]);
   launch(l);
 }
 

@@ -53,9 +53,7 @@ Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& b
   l.nbuffers = bias.defined() ? 4 : 3;
   for (int k = 0; k < l.nbuffers; ++k) {
     const Tensor& t = *operands[k];
-    l.buffer[k].data = t.data();
-    l.buffer[k].storage = t->storage.get();
-    l.buffer[k].dtype = t.dtype();
+    set_buffer(l, k, t);
     if (k == 3) continue;
     Dims outer(t.sizes().begin(), t.dim() - 2), steps(t.strides().begin(), t.dim() - 2);
     const Dims strides = broadcast_strides(outer, steps, batch);

@@ -64,11 +64,7 @@ Tensor reduce(Kernel kernel, const Tensor& x, DimMask mask, bool keepdim, DType 
   l.count = x.numel();
   l.more_numbers[0] = scale;
   const Tensor* operands[] = {&out, &x};
-  for (int k = 0; k < 2; ++k) {
-    l.buffer[k].data = operands[k]->data();
-    l.buffer[k].storage = (*operands[k])->storage.get();
-    l.buffer[k].dtype = operands[k]->dtype();
-  }
+  for (int k = 0; k < 2; ++k) set_buffer(l, k, *operands[k]);
   Dims kept_strides = contiguous_strides(reduced_sizes(x.sizes(), mask, false));
   for (int d = 0, k = 0; d < x.dim(); ++d) {
     if (!(mask >> d & 1)) add_dim(l, 0, x.size(d), kept_strides[k++], x.stride(d));

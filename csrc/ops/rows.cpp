@@ -20,11 +20,7 @@ void describe_rows(Launch& l, Kernel kernel, const Tensor* const* operands, int 
   l.size[1] = cols;
   l.count = rows * cols;
   l.nbuffers = static_cast<uint8_t>(n);
-  for (int k = 0; k < n; ++k) {
-    l.buffer[k].data = operands[k]->data();
-    l.buffer[k].storage = (*operands[k])->storage.get();
-    l.buffer[k].dtype = operands[k]->dtype();
-  }
+  for (int k = 0; k < n; ++k) set_buffer(l, k, *operands[k]);
 }
 
 Tensor run_rows(Kernel kernel, const Tensor& x, const Tensor* y = nullptr) {

@@ -61,6 +61,8 @@ struct CpuIsa {
   SoftmaxLoops softmax[kNumDTypes];
   CrossEntropyLoops cross_entropy[kNumDTypes];
   RandomLoop uniform[kNumDTypes], normal[kNumDTypes];
+  void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
+                   int64_t* out);
   OptimizerLoop optimizer[4][kNumDTypes];
   void* (*vmath)(const char* function, DType);
 };

@@ -27,6 +27,7 @@ void fill(cpu::CpuIsa& isa) {
   fill_rows<double>(isa);
   fill_random<float>(isa);
   fill_random<double>(isa);
+  isa.integers = &integer_fill;
   fill_optim<float>(isa);
   fill_optim<double>(isa);
   isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();

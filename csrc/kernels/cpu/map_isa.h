@@ -80,14 +80,6 @@ WENGERT_INLINE auto no_operand() {
   }
 }
 
-template <class T, class Step>
-WENGERT_INLINE void over(int64_t n, Step&& step) {
-  constexpr int N = Vec<T>::N;
-  int64_t i = 0;
-  for (; i + N <= n; i += N) step(i, N);
-  if (i < n) step(i, static_cast<int>(n - i));
-}
-
 // ptr: out, x0, x1, x2
 template <class F, class T>
 void map_forward(char* const* ptr, int64_t n, const double* params) {

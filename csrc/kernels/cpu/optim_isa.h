@@ -31,15 +31,14 @@ WENGERT_INLINE void put(Vec<T> v, T* p, int64_t i, int m) {
 template <class T, class Step>
 WENGERT_INLINE void each(const OptimizerLaunch& l, const Arrays<T>& a, int64_t begin, int64_t end,
                          Step&& step) {
-  constexpr int N = Vec<T>::N;
   const Vec<T> decay(l.decoupled ? 0.0 : l.weight_decay), sign(l.maximize ? -1.0 : 1.0);
   const bool decays = !l.decoupled && l.weight_decay != 0;
-  for (int64_t i = begin; i < end; i += N) {
-    const int m = end - i < N ? static_cast<int>(end - i) : N;
+  over<T>(end - begin, [&](int64_t k, int m) __attribute__((always_inline)) {
+    const int64_t i = begin + k;
     Vec<T> g = get(a.g, i, m) * sign;
     if (decays) g = fma(decay, get(static_cast<const T*>(a.p), i, m), g);
     step(i, m, g);
-  }
+  });
 }
 
 // b = momentum b + (1 - dampening) g; p -= lr b, or with Nesterov lr (g + momentum b)

@@ -7,21 +7,12 @@
 
 namespace wengert::WENGERT_ISA {
 
-// Visits a row in whole vectors and one partial one.
-template <class T, class Step>
-WENGERT_INLINE void along_row(int64_t cols, Step&& step) {
-  constexpr int N = Vec<T>::N;
-  int64_t j = 0;
-  for (; j + N <= cols; j += N) step(j, N);
-  if (j < cols) step(j, static_cast<int>(cols - j));
-}
-
 // The sum over the row of what `term` makes of each vector; lanes beyond the row add nothing.
 template <class T, class Term>
 WENGERT_INLINE T sum_row(int64_t cols, Term&& term) {
   constexpr int N = Vec<T>::N;
   Vec<T> acc(0.0);
-  along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
+  over<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
     Vec<T> t = term(j, m);
     if (m < N) t = select(first_lanes<T>(m), t, Vec<T>(0.0));
     acc = acc + t;
@@ -50,7 +41,7 @@ void softmax_forward(const void* x_, void* y_, int64_t rows, int64_t cols, bool 
     if (log_form) {
       T sum, max;
       const Vec<T> lse = Vec<T>::broadcast(log_sum_exp(x, cols, sum, max));
-      along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
+      over<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
         (Vec<T>::load(x + j, m) - lse).store(y + j, m);
       });
       continue;
@@ -62,7 +53,7 @@ void softmax_forward(const void* x_, void* y_, int64_t rows, int64_t cols, bool 
       return e;
     });
     const Vec<T> scale = Vec<T>::broadcast(T(1) / sum);
-    along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
+    over<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
       (Vec<T>::load(y + j, m) * scale).store(y + j, m);
     });
   }
@@ -81,7 +72,7 @@ void softmax_backward(const void* g_, const void* y_, void* gx_, int64_t rows, i
       return log_form ? gv : gv * Vec<T>::load(y + j, m);
     });
     const Vec<T> sum = Vec<T>::broadcast(total);
-    along_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
+    over<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
       const Vec<T> gv = Vec<T>::load(g + j, m), yv = Vec<T>::load(y + j, m);
       Vec<T>(log_form ? gv - exp(yv) * sum : yv * (gv - sum)).store(gx + j, m);
     });
@@ -115,7 +106,7 @@ void cross_entropy_backward(const cpu::CrossEntropyRows& r, int64_t begin, int64
                                      static_cast<T>(factor));
     const Vec<T> sv = Vec<T>::broadcast(s);
     const Vec<T> shift = Vec<T>::broadcast(static_cast<const T*>(lse)[i]);
-    along_row<T>(r.cols, [&](int64_t j, int m) __attribute__((always_inline)) {
+    over<T>(r.cols, [&](int64_t j, int m) __attribute__((always_inline)) {
       (exp(Vec<T>::load(x + j, m) - shift) * sv).store(gx + j, m);
     });
     if (t != r.ignore_index) gx[t] -= s;

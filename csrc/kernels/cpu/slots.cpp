@@ -10,21 +10,6 @@ namespace {
 constexpr int64_t kRandomGrain = 8192;
 constexpr int64_t kOptimizerGrain = 16384;
 
-void philox(uint64_t seed, uint64_t counter, uint32_t out[4]) {
-  uint32_t c[4] = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0};
-  uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-    const uint32_t next[4] = {
-        static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
-        static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
-    std::copy(next, next + 4, c);
-    k[0] += 0x9E3779B9;
-    k[1] += 0xBB67AE85;
-  }
-  std::copy(c, c + 4, out);
-}
-
 // Integer products are rare and small (counts, permutations): the definition serves.
 void integer_gemm(const GemmArgs& g) {
   const auto* a = static_cast<const int64_t*>(g.a);
@@ -88,32 +73,33 @@ void run_gemm(const Launch& l) {
   }
 }
 
+namespace {
+RandomStream stream_of(const Launch& l) {
+  return {static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1])};
+}
+// Calls fill(begin, end) for whole blocks of random words.
+template <class Fill>
+void over_blocks(const Launch& l, Fill&& fill) {
+  const int64_t blocks = (l.count + kRandomBlock - 1) / kRandomBlock;
+  parallel_for(blocks, kRandomGrain / kRandomBlock, [&](int64_t b, int64_t e) {
+    fill(b * kRandomBlock, std::min(e * kRandomBlock, l.count));
+  });
+}
+}  // namespace
+
 void run_random(const Launch& l) {
   const bool normal = l.kernel == id(Kernel::Normal);
   const RandomLoop fn = (normal ? isa().normal : isa().uniform)[static_cast<int>(l.dtype)];
-  const RandomStream s{static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1])};
-  const int64_t blocks = (l.count + kRandomBlock - 1) / kRandomBlock;
-  parallel_for(blocks, kRandomGrain / kRandomBlock, [&](int64_t b, int64_t e) {
-    fn(s, b * kRandomBlock, std::min(e * kRandomBlock, l.count), l.number[0], l.number[1],
-       l.buffer[0].data);
+  over_blocks(l, [&](int64_t b, int64_t e) {
+    fn(stream_of(l), b, e, l.number[0], l.number[1], l.buffer[0].data);
   });
 }
 
-// Two words an element, mapped to the range by a 128-bit product (Lemire, 2019, without the
-// rejection: the bias is below range / 2^64).
 void run_randint(const Launch& l) {
-  auto* out = static_cast<int64_t*>(l.buffer[0].data);
   const auto range = static_cast<uint64_t>(l.integer[1]) - static_cast<uint64_t>(l.integer[0]);
-  parallel_for(l.count, kRandomGrain, [&](int64_t b, int64_t e) {
-    for (int64_t i = b; i < e; ++i) {
-      uint32_t w[4];
-      philox(static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1] + i / 2), w);
-      const int at = i % 2 ? 2 : 0;
-      const uint64_t x = uint64_t{w[at]} << 32 | w[at + 1];
-      __extension__ using Wide = unsigned __int128;
-      out[i] = static_cast<int64_t>(static_cast<uint64_t>(l.integer[0]) +
-                                    static_cast<uint64_t>(Wide{x} * range >> 64));
-    }
+  over_blocks(l, [&](int64_t b, int64_t e) {
+    isa().integers(stream_of(l), b, e, l.integer[0], range,
+                   static_cast<int64_t*>(l.buffer[0].data));
   });
 }
 

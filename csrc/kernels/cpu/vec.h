@@ -291,4 +291,13 @@ WENGERT_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
   return select((a < b) | (a != a), a, b);
 }
 
+// Calls step(i, lanes) for each whole vector of n elements, and for the part of one that is left.
+template <class T, class Step>
+WENGERT_INLINE void over(int64_t n, Step&& step) {
+  constexpr int N = Vec<T>::N;
+  int64_t i = 0;
+  for (; i + N <= n; i += N) step(i, N);
+  if (i < n) step(i, static_cast<int>(n - i));
+}
+
 }  // namespace wengert::WENGERT_ISA
