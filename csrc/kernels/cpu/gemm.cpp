@@ -42,9 +42,11 @@ class Buffer {
  public:
   void* room_for(size_t bytes) {
     if (bytes > size_) {
+      const size_t size = (bytes + bytes / 4 + 4095) / 4096 * 4096;
       memory_.reset();
-      size_ = (bytes + bytes / 4 + 4095) / 4096 * 4096;
-      memory_.reset(::operator new(size_, std::align_val_t(kAlign)));
+      size_ = 0;
+      memory_.reset(::operator new(size, std::align_val_t(kAlign)));
+      size_ = size;
     }
     return memory_.get();
   }
