@@ -12,6 +12,15 @@ namespace {
 thread_local LaunchObserver* observer = nullptr;
 LongKernelHooks hooks{nullptr, nullptr};
 
+// Also ends when a driver finds no memory for its scratch and throws.
+struct LongKernel {
+  void* state = hooks.begin();
+  LongKernel() = default;
+  LongKernel(const LongKernel&) = delete;
+  LongKernel& operator=(const LongKernel&) = delete;
+  ~LongKernel() { hooks.end(state); }
+};
+
 // Elements times passes from which a kernel counts as long: some 20 us of work.
 constexpr int64_t kLongCount = 1 << 16;
 
@@ -54,9 +63,8 @@ void launch(const Launch& l) {
   if (observer) [[unlikely]]
     observer->on_launch(l);
   if (is_long(l) && hooks.begin) {
-    void* state = hooks.begin();
+    const LongKernel during;
     fn(l);
-    hooks.end(state);
   } else {
     fn(l);
   }
