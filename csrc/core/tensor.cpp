@@ -5,7 +5,7 @@
 namespace wengert {
 
 Ref<Storage> Storage::make(size_t bytes, Device device) {
-  void* block = allocate(sizeof(Storage) + (kAlignment - sizeof(Storage)) + bytes);
+  void* block = allocate(kAlignment + bytes);
   auto* s = new (block) Storage;
   s->device = device;
   s->data = static_cast<char*>(block) + kAlignment;

@@ -17,7 +17,6 @@ constexpr int reduction_index(KernelId k) {
 using ReduceRow = void (*)(const void* x, int64_t n, void* out);
 using ReduceColumns = void (*)(const void* x, int64_t rows, int64_t row_stride, int64_t n,
                                void* out);
-using CombinePair = void (*)(void* accumulator, const void* value);
 
 struct SoftmaxLoops {
   void (*forward)(const void* x, void* y, int64_t rows, int64_t cols, bool log);

@@ -23,7 +23,7 @@ T* data(const Launch& l, int k, int64_t bytes = 0) {
   return reinterpret_cast<T*>(static_cast<char*>(l.buffer[k].data) + bytes);
 }
 
-enum class Mean { None, Mean, Sum };
+enum class Reduction { None, Mean, Sum };
 
 CrossEntropyRows rows_of(const Launch& l, int x, int target) {
   return {l.buffer[x].data, data<int64_t>(l, target), l.size[1], l.integer[0]};
@@ -50,11 +50,11 @@ void run_cross_entropy(const Launch& l) {
   const auto fn = isa().cross_entropy[static_cast<int>(l.dtype)].forward;
   const CrossEntropyRows r = rows_of(l, 3, 4);
   const int64_t rows = l.size[0];
-  const auto reduction = static_cast<Mean>(l.integer[1]);
+  const auto reduction = static_cast<Reduction>(l.integer[1]);
   const auto item = static_cast<int64_t>(item_size(l.dtype));
   // Without a reduction the losses go where they belong; else to the scratch behind the
   // log-sum-exps, which the operation allocates twice as long as the rows.
-  void* losses = reduction == Mean::None ? l.buffer[0].data : data(l, 1, rows * item);
+  void* losses = reduction == Reduction::None ? l.buffer[0].data : data(l, 1, rows * item);
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, r.cols)),
                [&](int64_t b, int64_t e) { fn(r, b, e, losses, l.buffer[1].data); });
   int64_t counted = 0;
@@ -62,11 +62,11 @@ void run_cross_entropy(const Launch& l) {
   visit(l.dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       *data<T>(l, 2) = static_cast<T>(counted);
-      if (reduction == Mean::None) return;
+      if (reduction == Reduction::None) return;
       T total = 0;
       isa().reduce[reduction_index(id(Kernel::Sum))][static_cast<int>(l.dtype)].row(losses, rows,
                                                                                     &total);
-      *data<T>(l, 0) = reduction == Mean::Mean ? total / static_cast<T>(counted) : total;
+      *data<T>(l, 0) = reduction == Reduction::Mean ? total / static_cast<T>(counted) : total;
     }
   });
 }
@@ -74,17 +74,17 @@ void run_cross_entropy(const Launch& l) {
 void run_cross_entropy_grad(const Launch& l) {
   const auto fn = isa().cross_entropy[static_cast<int>(l.dtype)].backward;
   const CrossEntropyRows r = rows_of(l, 2, 3);
-  const auto reduction = static_cast<Mean>(l.integer[1]);
+  const auto reduction = static_cast<Reduction>(l.integer[1]);
   double factor = 1;
   visit(l.dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
-      if (reduction == Mean::Mean) factor = 1.0 / static_cast<double>(*data<T>(l, 5));
+      if (reduction == Reduction::Mean) factor = 1.0 / static_cast<double>(*data<T>(l, 5));
     }
   });
   parallel_for(l.size[0], std::max<int64_t>(1, kGrain / std::max<int64_t>(1, r.cols)),
                [&](int64_t b, int64_t e) {
-                 fn(r, b, e, l.buffer[4].data, l.buffer[1].data, reduction == Mean::None ? 1 : 0,
-                    factor, l.buffer[0].data);
+                 fn(r, b, e, l.buffer[4].data, l.buffer[1].data,
+                    reduction == Reduction::None ? 1 : 0, factor, l.buffer[0].data);
                });
 }
 
