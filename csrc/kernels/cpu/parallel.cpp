@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -97,9 +98,14 @@ struct Pool {
   std::mutex owner;  // held for the length of a region, of a fork, and of shutting down
   Crew* crew = nullptr;
   std::atomic<int> started{0};
+  // Threads that wait to fork. Regions leave them the mutex, which is not fair: a thread that runs
+  // one region after the other would keep them waiting for seconds.
+  std::atomic<int> forking{0};
   bool fork_hooks = false;
   bool closed = false;
   alignas(64) std::atomic<int> unfinished{0};
+
+  pid_t process = getpid();
 
   ~Pool();
 };
@@ -136,7 +142,9 @@ void post(Worker& w, const RangeFn* body, int64_t begin, int64_t end) {
 
 void before_fork() {
   if (in_region) return;
+  pool().forking.fetch_add(1);
   pool().owner.lock();
+  pool().forking.fetch_sub(1);
   fork_holds_owner = true;
 }
 void after_fork_in_parent() {
@@ -156,6 +164,8 @@ void after_fork_in_child() {
   }
   p.started.store(0);
   p.unfinished.store(0);
+  p.process = getpid();
+  p.forking.store(0);  // others that waited are not in this process
   after_fork_in_parent();
 }
 
@@ -188,6 +198,8 @@ int hire(Pool& p, int wanted) {
 }
 
 Pool::~Pool() {
+  // A fork that began before the hooks were there may have copied the mutex locked.
+  if (getpid() != process) return;
   if (in_region) return;  // exit() was called by a kernel: nobody can be waited for
   std::lock_guard lock(owner);
   closed = true;
@@ -316,7 +328,7 @@ void parallel_for(int64_t n, int64_t grain, RangeFn body) {
   if (most > 1 && !in_region) {
     const int parts = static_cast<int>(std::min<int64_t>(most, num_threads()));
     Pool& p = pool();
-    if (parts > 1 && p.owner.try_lock()) {
+    if (parts > 1 && p.forking.load(std::memory_order_relaxed) == 0 && p.owner.try_lock()) {
       std::lock_guard lock(p.owner, std::adopt_lock);
       run_region(p, parts, n, body);
       return;
