@@ -107,14 +107,12 @@ Tensor operand(PyObject* o, const Tensor& peer) {
 PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
     if (is_tensor(a) && is_tensor(b)) return wrap(op.binary(tensor_of(a), tensor_of(b)));
-    if (is_tensor(a)) {
-      const Tensor other = operand(b, tensor_of(a));
-      if (!other.defined() || (&op == binary_ops[kMatmul] && other->weak)) Py_RETURN_NOTIMPLEMENTED;
-      return wrap(op.binary(tensor_of(a), other));
-    }
-    const Tensor other = operand(a, tensor_of(b));
-    if (!other.defined() || (&op == binary_ops[kMatmul] && other->weak)) Py_RETURN_NOTIMPLEMENTED;
-    return wrap(op.binary(other, tensor_of(b)));
+    const bool left = is_tensor(a);
+    const Tensor& own = tensor_of(left ? a : b);
+    const Tensor other = operand(left ? b : a, own);
+    const bool number_in_matmul = &op == binary_ops[kMatmul] && other.defined() && other->weak;
+    if (!other.defined() || number_in_matmul) Py_RETURN_NOTIMPLEMENTED;
+    return wrap(left ? op.binary(own, other) : op.binary(other, own));
   });
 }
 template <Binary K>
