@@ -9,7 +9,6 @@
 
 namespace wengert {
 
-#if defined(__x86_64__)
 namespace v2 {
 void fill(cpu::CpuIsa&);
 }
@@ -19,11 +18,9 @@ void fill(cpu::CpuIsa&);
 namespace avx512 {
 void fill(cpu::CpuIsa&);
 }
-#else
 namespace neon {
 void fill(cpu::CpuIsa&);
 }
-#endif
 
 namespace cpu {
 namespace {
@@ -36,7 +33,7 @@ struct Candidate {
 
 // Best first.
 constexpr Candidate kCandidates[] = {
-#if defined(__x86_64__)
+#if defined(WENGERT_HAS_avx512)
     {"avx512",
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -44,10 +41,15 @@ constexpr Candidate kCandidates[] = {
               __builtin_cpu_supports("fma");
      },
      &avx512::fill},
+#endif
+#if defined(WENGERT_HAS_avx2)
     {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
      &avx2::fill},
+#endif
+#if defined(WENGERT_HAS_v2)
     {"v2", [] { return bool(__builtin_cpu_supports("sse4.2")); }, &v2::fill},
-#else
+#endif
+#if defined(WENGERT_HAS_neon)
     {"neon", [] { return true; }, &neon::fill},
 #endif
 };
