@@ -25,6 +25,7 @@ struct Parsed {
   Dims dims[2];
   int num_dims = 0;
   std::vector<Tensor> list;
+  PyObject* out = nullptr;  // where to write the results, if asked for
 };
 
 // Why an overload does not take the arguments; thrown as TypeError when none does.
@@ -34,8 +35,9 @@ struct Mismatch {
 
 const char* type_name(ArgType t) {
   constexpr const char* names[] = {
-      "Tensor",        "Tensor or number", "number", "int",    "float", "bool",
-      "tuple of ints", "tuple of ints",    "dtype",  "device", "str",   "sequence of Tensors"};
+      "Tensor", "Tensor or number",    "number",        "int",   "float",
+      "bool",   "tuple of ints",       "tuple of ints", "dtype", "device",
+      "str",    "sequence of Tensors", "Tensors"};
   return names[static_cast<int>(t)];
 }
 
@@ -162,6 +164,7 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       if (!a.text) mismatch(op, p, o);
       return;
     case ArgType::Tensors:
+    case ArgType::VarTensors:
       if (!tensors_from(o, out.list)) mismatch(op, p, o);
       a.tensors = &out.list;
       return;
@@ -188,8 +191,8 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
                           " positional arguments were given")};
     }
     const Param& p = op.params[static_cast<size_t>(at)];
-    const bool run =
-        p.type == ArgType::VarInts && !PyTuple_Check(args[i]) && !PyList_Check(args[i]);
+    const bool run = (p.type == ArgType::VarInts || p.type == ArgType::VarTensors) &&
+                     !PyTuple_Check(args[i]) && !PyList_Check(args[i]);
     if (!run) {
       given[at] = args[i];
       continue;
@@ -206,6 +209,10 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
     const std::string_view name = canonical(PyUnicode_AsUTF8(PyTuple_GET_ITEM(kwnames, k)));
     Py_ssize_t found = 0;
     while (found < num_params && op.params[static_cast<size_t>(found)].name != name) ++found;
+    if (found == num_params && name == "out" && (op.where & kFunction)) {
+      out.out = args[nargs + k] == Py_None ? nullptr : args[nargs + k];
+      continue;
+    }
     if (found == num_params) {
       throw Mismatch{text(op.name, "() got an unexpected keyword argument '", name, "'; it takes ",
                           op.signature)};
@@ -267,8 +274,62 @@ PyObject* wrap_all(const Op& op, const std::vector<Tensor>& results) {
   return out;
 }
 
+// Writes a result where the caller wants it, as PyTorch's out=: another size replaces the memory.
+void write_out(const Op& op, PyObject* to, const Tensor& result) {
+  if (!is_tensor(to)) {
+    fail(ErrorKind::Type, op.name, "(): argument 'out' must be Tensor, not ", Py_TYPE(to)->tp_name);
+  }
+  const Tensor& out = tensor_of(to);
+  check_castable(op.name.c_str(), result.dtype(), out.dtype());
+  if (grad_enabled() && (requires_grad(result) || requires_grad(out))) {
+    fail(op.name,
+         ": functions with out=... don't support automatic differentiation, but one of the "
+         "arguments requires grad");
+  }
+  if (!(out.sizes() == result.sizes())) {
+    if (out.numel() != 0 &&
+        PyErr_WarnEx(
+            PyExc_UserWarning,
+            text(op.name,
+                 ": an output with one or more elements was resized since it had "
+                 "shape ",
+                 out.sizes(), ", which does not match the required output shape ", result.sizes())
+                .c_str(),
+            1) < 0) {
+      rethrow_python();
+    }
+    const Tensor fresh = Tensor::empty(result.sizes(), out.dtype(), out.device());
+    out->storage = fresh->storage;
+    out->data = fresh->data;
+    out->sizes = fresh->sizes;
+    out->strides = fresh->strides;
+    out->numel = fresh->numel;
+    out->contiguous = true;
+    out->base = nullptr;
+  }
+  check_inplace(op.name.c_str(), out, false);
+  ops::copy_into(out, result);
+  out.bump_version();
+}
+
+PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out) {
+  if (op.call) {
+    write_out(op, out, op.call(args));
+  } else {
+    const std::vector<Tensor> results = op.call_many(args);
+    if (!PyTuple_Check(out) || PyTuple_GET_SIZE(out) != static_cast<Py_ssize_t>(results.size())) {
+      fail(ErrorKind::Type, op.name, "(): argument 'out' must be a tuple of ", results.size(),
+           " Tensors, not ", Py_TYPE(out)->tp_name);
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      write_out(op, PyTuple_GET_ITEM(out, static_cast<Py_ssize_t>(i)), results[i]);
+    }
+  }
+  return Py_NewRef(out);
+}
+
 PyObject* invoke(const Op& op, bool inplace, const Arg* args) {
-  if (inplace) return wrap(op.call_inplace(args));
+  if (inplace) return wrap(op.inplace(args));
   return op.call ? wrap(op.call(args)) : wrap_all(op, op.call_many(args));
 }
 
@@ -292,6 +353,7 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
       try {
         Parsed parsed;
         parse(*op, self, args, nargs, kwnames, parsed);
+        if (parsed.out) return invoke_into(*op, parsed.arg, parsed.out);
         return invoke(*op, inplace, parsed.arg);
       } catch (const Mismatch& m) {
         why += (why.empty() ? "" : "; or ") + m.why;
@@ -372,7 +434,7 @@ PyMethodDef* table_methods() {
     const Op& op = *group[0];
     if (!(op.where & kMethod)) continue;
     all.push_back({group, false, op.name, doc_of(op, op.name, true)});
-    if (op.call_inplace) {
+    if (op.has_inplace()) {
       all.push_back({group, true, op.name + "_", doc_of(op, op.name + "_", true)});
     }
   }
@@ -429,8 +491,7 @@ void register_functions(py::module_& m) {
           py::list signatures;
           for (const Op* op : group) signatures.append(py::make_tuple(op->signature, op->outputs));
           const Op& op = *group[0];
-          rows.append(
-              py::make_tuple(op.name, signatures, op.where, op.call_inplace != nullptr, op.doc));
+          rows.append(py::make_tuple(op.name, signatures, op.where, op.has_inplace(), op.doc));
         }
         return rows;
       },

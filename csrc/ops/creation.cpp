@@ -184,7 +184,24 @@ Tensor& copy_(Tensor& self, const Tensor& source) {
   return self;
 }
 
+Tensor overwrite(const char* op, const Tensor& self, const Tensor& result) {
+  if (!(result.sizes() == self.sizes())) {
+    fail(op, ": output with shape ", self.sizes(), " doesn't match the broadcast shape ",
+         result.sizes());
+  }
+  check_castable(op, result.dtype(), self.dtype());
+  Tensor to = self;
+  return copy_(to, result);
+}
+
 }  // namespace ops
+
+void check_castable(const char* op, DType from, DType to) {
+  if (category(from) > category(to)) {
+    fail(op, ": result type ", name_of(from), " can't be cast to the desired output type ",
+         name_of(to));
+  }
+}
 
 Tensor copy_gradient(const Tensor& g) {
   const GradMode off(false);

@@ -162,11 +162,7 @@ void check_inplace_result(const MapInfo& info, const Tensor& self, const Dims& s
     fail(info.name, "_: output with shape ", self.sizes(), " doesn't match the broadcast shape ",
          sizes);
   }
-  if (self.dtype() != out_dtype &&
-      (is_floating(out_dtype) > is_floating(self.dtype()) || self.dtype() == DType::Bool)) {
-    fail(info.name, "_: result type ", name_of(out_dtype),
-         " can't be cast to the desired output type ", name_of(self.dtype()));
-  }
+  if (self.dtype() != out_dtype) check_castable(info.name, out_dtype, self.dtype());
 }
 
 // What the derivatives will read. An operand that is about to be overwritten is kept without its

@@ -5,6 +5,8 @@
 #include <list>
 #include <utility>
 
+#include "tape/node.h"
+
 namespace wengert {
 namespace {
 
@@ -15,7 +17,7 @@ std::string_view trim(std::string_view s) {
 }
 
 ArgType type_of(std::string_view t) {
-  static constexpr std::array<std::pair<std::string_view, ArgType>, 12> names{{
+  static constexpr std::array<std::pair<std::string_view, ArgType>, 13> names{{
       {"Tensor", ArgType::Tensor},
       {"Value", ArgType::Value},
       {"Number", ArgType::Number},
@@ -28,6 +30,7 @@ ArgType type_of(std::string_view t) {
       {"device", ArgType::Device},
       {"str", ArgType::Text},
       {"Tensor[]", ArgType::Tensors},
+      {"Tensor*", ArgType::VarTensors},
   }};
   for (const auto& [name, type] : names) {
     if (name == t) return type;
@@ -105,7 +108,7 @@ std::string python_signature(const Op& op) {
       out += "*, ";
       star = true;
     }
-    if (p.type == ArgType::VarInts) out += "*";
+    if (p.type == ArgType::VarInts || p.type == ArgType::VarTensors) out += "*";
     out += p.name;
     if (p.has_default) out += "=" + p.default_text;
   }
@@ -134,6 +137,16 @@ Op make_op(std::string_view signature, uint8_t where, std::string_view doc) {
   }
   op.signature = python_signature(op);
   return op;
+}
+
+Tensor Op::inplace(const Arg* args) const {
+  if (call_inplace) return call_inplace(args);
+  const Tensor& self = *args[0].tensor;
+  // What the derivative keeps of self must outlive the change.
+  const Tensor before = recording(self) ? ops::clone(self) : self;
+  std::vector<Arg> changed(args, args + params.size());
+  changed[0].tensor = &before;
+  return ops::overwrite((name + "_").c_str(), self, call(changed.data()));
 }
 
 const OpTable& op_table() {

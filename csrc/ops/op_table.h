@@ -23,7 +23,8 @@ enum class ArgType : uint8_t {
   DType,
   Device,
   Text,
-  Tensors,  // a sequence of tensors
+  Tensors,     // a sequence of tensors
+  VarTensors,  // the same, or the tensors as separate arguments
 };
 
 // One parsed argument; what it points to outlives the call.
@@ -71,10 +72,14 @@ struct Op {
   Tensor (*call)(const Arg*) = nullptr;
   std::vector<Tensor> (*call_many)(const Arg*) = nullptr;
   Tensor (*call_inplace)(const Arg*) = nullptr;  // the method `name_`
+  bool inplace_by_copy = false;                  // `name_` computes apart, then overwrites
   // Direct ways in for the commonest forms, past the argument parser.
   Tensor (*unary)(const Tensor&) = nullptr;
   Tensor (*binary)(const Tensor&, const Tensor&) = nullptr;
   Tensor (*binary_inplace)(const Tensor&, const Tensor&) = nullptr;
+
+  bool has_inplace() const { return call_inplace || inplace_by_copy; }
+  Tensor inplace(const Arg* args) const;
 };
 
 using OpTable = std::vector<Op>;
@@ -109,6 +114,10 @@ struct Unpack<const Number&> {
   static const Number& from(const Arg& a) { return a.number; }
 };
 template <>
+struct Unpack<const Number*> {
+  static const Number* from(const Arg& a) { return a.given ? &a.number : nullptr; }
+};
+template <>
 struct Unpack<int64_t> {
   static int64_t from(const Arg& a) { return a.i; }
 };
@@ -119,6 +128,18 @@ struct Unpack<OptInt> {
 template <>
 struct Unpack<double> {
   static double from(const Arg& a) { return a.d; }
+};
+template <>
+struct Unpack<std::optional<double>> {
+  static std::optional<double> from(const Arg& a) {
+    return a.given ? std::optional(a.d) : std::nullopt;
+  }
+};
+template <>
+struct Unpack<std::optional<bool>> {
+  static std::optional<bool> from(const Arg& a) {
+    return a.given ? std::optional(a.b) : std::nullopt;
+  }
 };
 template <>
 struct Unpack<bool> {
@@ -134,7 +155,7 @@ struct Unpack<Device> {
 };
 template <>
 struct Unpack<std::string_view> {
-  static std::string_view from(const Arg& a) { return a.text; }
+  static std::string_view from(const Arg& a) { return a.given ? a.text : ""; }
 };
 
 // Calls a C++ function with the arguments that its own parameter types ask for.
@@ -169,6 +190,12 @@ template <auto Fn, auto InplaceFn>
 Op row(std::string_view signature, uint8_t where, std::string_view doc) {
   Op op = row<Fn>(signature, where, doc);
   op.call_inplace = &Invoke<InplaceFn>::call;
+  return op;
+}
+
+// Gives an operation the in-place form that serves any: computed apart, then copied into self.
+inline Op with_inplace(Op op) {
+  op.inplace_by_copy = true;
   return op;
 }
 

@@ -54,7 +54,10 @@ Tensor square(const Tensor& x);
 Tensor to(const Tensor& x, DType dtype, bool copy = false);
 Tensor clone(const Tensor& x);
 Tensor contiguous(const Tensor& x);
-Tensor& copy_(Tensor& self, const Tensor& source);     // broadcasting, recorded
+Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
+// What an in-place operation does with a result computed apart: checks its shape and dtype, then
+// overwrites self with it, recorded.
+Tensor overwrite(const char* op, const Tensor& self, const Tensor& result);
 void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
 void fill(const Tensor& x, const Number& v);           // not recorded
 
@@ -109,6 +112,9 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record);
 // Throws when x is a view whose base was changed in place after the view was taken, so that its
 // history is out of date.
 void check_view(const char* op, const Tensor& x);
+// Throws unless a result of dtype `from` may be written into a tensor of dtype `to`: a category
+// (bool, integer, floating) is never lost.
+void check_castable(const char* op, DType from, DType to);
 // Makes `view` known as a view of `of`, or of what that is a view of.
 void set_base(const Tensor& view, const Tensor& of);
 
