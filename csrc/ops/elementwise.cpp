@@ -162,7 +162,9 @@ void check_inplace_result(const MapInfo& info, const Tensor& self, const Dims& s
     fail(info.name, "_: output with shape ", self.sizes(), " doesn't match the broadcast shape ",
          sizes);
   }
-  if (self.dtype() != out_dtype) check_castable(info.name, out_dtype, self.dtype());
+  if (self.dtype() != out_dtype) {
+    check_castable(text(info.name, "_").c_str(), out_dtype, self.dtype());
+  }
 }
 
 // What the derivatives will read. An operand that is about to be overwritten is kept without its
