@@ -259,11 +259,7 @@ void read(PyObject* o, T*& to) {
   } else if (!number_from(o, n)) {
     fail(ErrorKind::Type, "tensor: the data changed while it was read");
   }
-  if constexpr (std::is_same_v<T, Bool8>) {
-    *to++ = Bool8(n.integral ? n.i != 0 : n.d != 0);
-  } else {
-    *to++ = n.integral ? static_cast<T>(n.i) : static_cast<T>(n.d);
-  }
+  *to++ = n.integral ? convert<T>(n.i) : convert<T>(n.d);
 }
 
 }  // namespace
@@ -311,14 +307,9 @@ PyObject* item_of(const Tensor& t) {
     fail("item: a Tensor with ", t.numel(), " elements cannot be converted to Scalar; shape ",
          t.sizes());
   }
-  switch (t.dtype()) {
-    case DType::Bool:
-      return PyBool_FromLong(t.to_int64() != 0);
-    case DType::Int64:
-      return PyLong_FromLongLong(t.to_int64());
-    default:
-      return PyFloat_FromDouble(t.to_double());
-  }
+  if (t.dtype() == DType::Bool) return PyBool_FromLong(t.to_int64() != 0);
+  return is_floating(t.dtype()) ? PyFloat_FromDouble(t.to_double())
+                                : PyLong_FromLongLong(t.to_int64());
 }
 
 namespace {

@@ -54,24 +54,12 @@ namespace {
 template <class V>
 Tensor make_scalar(V v, DType dtype) {
   Tensor t = Tensor::empty({}, dtype);
-  visit(dtype, [&]<class T>() {
-    if constexpr (std::is_same_v<T, Bool8>) {
-      *t.data<T>() = Bool8(v != 0);
-    } else {
-      *t.data<T>() = static_cast<T>(v);
-    }
-  });
+  visit(dtype, [&]<class T>() { *t.data<T>() = convert<T>(v); });
   return t;
 }
 template <class V>
 V read_scalar(const Tensor& t) {
-  return visit(t.dtype(), [&]<class T>() -> V {
-    if constexpr (std::is_same_v<T, Bool8>) {
-      return static_cast<V>(t.data<T>()->value);
-    } else {
-      return static_cast<V>(*t.data<T>());
-    }
-  });
+  return visit(t.dtype(), [&]<class T>() -> V { return convert<V>(*t.data<T>()); });
 }
 }  // namespace
 

@@ -20,9 +20,11 @@ const bindings::CApi& api() {
 
 nb::dlpack::dtype dlpack_dtype(DType d) {
   using nb::dlpack::dtype_code;
-  const auto code = d == DType::Bool    ? dtype_code::Bool
-                    : d == DType::Int64 ? dtype_code::Int
-                                        : dtype_code::Float;
+  const auto code = d == DType::Bool       ? dtype_code::Bool
+                    : d == DType::UInt8    ? dtype_code::UInt
+                    : is_integral(d)       ? dtype_code::Int
+                    : d == DType::BFloat16 ? dtype_code::Bfloat
+                                           : dtype_code::Float;
   return {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * item_size(d)), 1};
 }
 
@@ -32,8 +34,10 @@ DType dtype_of(nb::dlpack::dtype d) {
   }
   const char* kinds[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
   const std::string kind = d.code < std::size(kinds) ? kinds[d.code] : "unknown";
+  std::string known;
+  for (int i = 0; i < kNumDTypes; ++i) known += text(i ? ", " : "", name_of(static_cast<DType>(i)));
   throw nb::type_error(text("from_numpy: can't convert an array of type ", kind, int{d.bits},
-                            "; the supported types are: bool, int64, float32, float64")
+                            "; the supported types are: ", known)
                            .c_str());
 }
 
@@ -48,11 +52,10 @@ nb::object from_array(nb::object source) {
   nb::ndarray<nb::ro> array;
   if (!nb::try_cast(source, array)) {
     const nb::object dtype = nb::getattr(source, "dtype", nb::none());
-    throw nb::type_error(
-        text("expected an array of bool, int64, float32 or float64 in native byte order, got ",
-             Py_TYPE(source.ptr())->tp_name, dtype.is_none() ? "" : " of dtype ",
-             dtype.is_none() ? "" : nb::str(dtype).c_str())
-            .c_str());
+    throw nb::type_error(text("expected an array of numbers in native byte order, got ",
+                              Py_TYPE(source.ptr())->tp_name, dtype.is_none() ? "" : " of dtype ",
+                              dtype.is_none() ? "" : nb::str(dtype).c_str())
+                             .c_str());
   }
   if (array.device_type() != nb::device::cpu::value) {
     throw nb::value_error("from_dlpack: the array is not in CPU memory");

@@ -11,12 +11,16 @@ namespace {
 std::atomic<DType> the_default_dtype{DType::Float32};
 
 constexpr int category(DType d) {
-  return is_floating(d) ? 2 : d == DType::Int64 ? 1 : 0;
+  return is_floating(d) ? 2 : is_integral(d) ? 1 : 0;
 }
 
 // Of two dtypes the one that holds both.
 constexpr DType join(DType a, DType b) {
-  return category(a) != category(b) ? (category(a) > category(b) ? a : b) : std::max(a, b);
+  if (category(a) != category(b)) return category(a) > category(b) ? a : b;
+  const DType low = std::min(a, b), high = std::max(a, b);
+  if (low == DType::UInt8 && high == DType::Int8) return DType::Int16;
+  if (low == DType::Float16 && high == DType::BFloat16) return DType::Float32;
+  return high;
 }
 }  // namespace
 
@@ -56,7 +60,8 @@ DType result_type(const Tensor* const* inputs, int n) {
 Tensor number_like(const Number& v, const Tensor* peer) {
   Tensor t;
   if (peer && is_floating(peer->dtype())) {
-    t = Tensor::scalar(v.integral ? static_cast<double>(v.i) : v.d, peer->dtype());
+    // narrow tensors meet numbers of their compute dtype's precision, as in PyTorch
+    t = Tensor::scalar(v.integral ? static_cast<double>(v.i) : v.d, compute_dtype(peer->dtype()));
   } else if (v.integral) {
     t = Tensor::scalar(v.i, v.boolean ? DType::Bool : DType::Int64);
   } else {
@@ -138,7 +143,7 @@ void fill(const Tensor& x, const Number& v) {
   Launch l;
   l.kernel = id(Kernel::Fill);
   l.dtype = x.dtype();
-  if (x.dtype() == DType::Int64) {
+  if (is_integral(x.dtype())) {
     l.integer[0] = v.integral ? v.i : static_cast<int64_t>(v.d);
   } else {
     l.number[0] = v.integral ? static_cast<double>(v.i) : v.d;
@@ -271,7 +276,8 @@ Tensor arange_row(const Number& start, const Number& end, const Number& step, Op
   } else {
     n = static_cast<int64_t>(std::ceil(span / step.d));
   }
-  return finish(to(steps(n, start, step, d == DType::Bool ? DType::Int64 : d), d), requires_grad);
+  const DType computed = !is_floating(d) ? DType::Int64 : compute_dtype(d);
+  return finish(to(steps(n, start, step, computed), d), requires_grad);
 }
 
 Tensor clone_row(const Tensor& x) {

@@ -138,13 +138,15 @@ DType compute_dtype(const MapInfo& info, const Tensor* const* in) {
   return d;
 }
 
+// Numbers keep the precision that narrow dtypes are computed in.
 Tensor as_dtype(const Tensor& t, DType d) {
+  if (!t->weak) return to(t, d);
+  d = compute_dtype(d);
   if (t.dtype() == d) return t;
-  if (t->weak) {
-    return is_floating(t.dtype()) ? Tensor::scalar(t.to_double(), d)
-                                  : Tensor::scalar(t.to_int64(), d);
-  }
-  return to(t, d);
+  Tensor n =
+      is_floating(t.dtype()) ? Tensor::scalar(t.to_double(), d) : Tensor::scalar(t.to_int64(), d);
+  n->weak = true;
+  return n;
 }
 
 void check_devices(const MapInfo& info, const Tensor* const* in) {

@@ -21,6 +21,11 @@ void check_operands(const char* op, const Tensor& a, const Tensor& b) {
   if (b->base) check_view(op, b);
 }
 
+// Products of integers are taken in int64, those of narrow floating types in float32.
+DType gemm_dtype(DType d) {
+  return is_floating(d) ? compute_dtype(d) : DType::Int64;
+}
+
 // C[..., m, n] = activation(A[..., m, k] B[..., k, n] + bias), the batch dimensions broadcast.
 Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& bias = {},
             const MapInfo* activation = nullptr) {
@@ -144,6 +149,11 @@ Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
 Tensor linear_with(const Tensor& x, const Tensor& weight, const Tensor& bias,
                    const MapInfo* activation) {
   check_operands("linear", x, weight);
+  if (const DType d = gemm_dtype(x.dtype()); d != x.dtype() && x.dtype() != DType::Bool) {
+    const Tensor wide = bias.defined() ? to(bias, d) : bias;
+    if (bias.defined()) check_operands("linear", x, bias);
+    return to(linear_with(to(x, d), to(weight, d), wide, activation), x.dtype());
+  }
   if (weight.dim() != 2 || x.dim() < 1 || x.size(x.dim() - 1) != weight.size(1)) {
     fail("linear: input of shape ", x.sizes(), " and weight of shape ", weight.sizes(),
          " cannot be multiplied; expected (..., in_features) and (out_features, in_features)");
@@ -184,6 +194,9 @@ Tensor mm(const Tensor& a, const Tensor& b) {
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   check_operands("matmul", a, b);
+  if (const DType d = gemm_dtype(a.dtype()); d != a.dtype() && a.dtype() != DType::Bool) {
+    return to(matmul(to(a, d), to(b, d)), a.dtype());
+  }
   if (a.dim() == 2 && b.dim() == 2) return matmul_batched(a, b);
   if (a.dim() == 0 || b.dim() == 0) {
     fail("matmul: both arguments need to be at least 1D, but they are ", a.dim(), "D and ", b.dim(),

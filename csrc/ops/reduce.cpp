@@ -134,14 +134,18 @@ Tensor sum_of(const Rule& rule, const Tensor& x, const Dims* dims, bool keepdim,
   return out;
 }
 
+// As a dtype that there are kernels for.
 Tensor numbers(const Tensor& x) {
-  return x.dtype() == DType::Bool ? ops::to(x, DType::Int64) : x;
+  return ops::to(x, is_floating(x.dtype()) ? compute_dtype(x.dtype()) : DType::Int64);
 }
 
 Tensor extreme(Kernel kernel, const Rule& rule, const Tensor& input, const Dims* dims,
                bool keepdim) {
   const DimMask mask = mask_of(rule.name, dims, input.dim());
   if (input->base) check_view(rule.name, input);
+  if (is_floating(input.dtype()) && is_narrow(input.dtype())) {
+    return ops::to(extreme(kernel, rule, numbers(input), dims, keepdim), input.dtype());
+  }
   if (!dims && input.numel() == 0) {
     fail(rule.name, ": expected reduction dim to be specified for input.numel() == 0, got shape ",
          input.sizes());
@@ -232,7 +236,7 @@ namespace ops {
 
 Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
   const DType d = dtype.value_or(is_floating(x.dtype()) ? x.dtype() : DType::Int64);
-  return sum_of(kSum, to(x, d), dims, keepdim, false);
+  return to(sum_of(kSum, numbers(to(x, d)), dims, keepdim, false), d);
 }
 Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
   const DType d = dtype.value_or(x.dtype());
@@ -240,7 +244,7 @@ Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
     fail("mean: could not infer output dtype. Input dtype must be a floating point dtype, got ",
          name_of(d));
   }
-  return sum_of(kMean, to(x, d), dims, keepdim, true);
+  return to(sum_of(kMean, numbers(to(x, d)), dims, keepdim, true), d);
 }
 Tensor amax(const Tensor& x, const Dims* dims, bool keepdim) {
   return extreme(Kernel::AMax, kAMax, x, dims, keepdim);

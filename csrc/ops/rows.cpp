@@ -58,7 +58,11 @@ constexpr Rule kLogSoftmax{"log_softmax", [](Node& node, Tensor* g, Tensor* out)
 Tensor softmax_like(Kernel kernel, const Rule& rule, const Tensor& input, int64_t dim,
                     OptDType dtype) {
   const int d = wrap_dim(rule.name, dim, input.dim());
-  const Tensor x = to(input, dtype.value_or(input.dtype()));
+  const DType asked = dtype.value_or(input.dtype());
+  if (is_floating(asked) && is_narrow(asked)) {
+    return to(softmax_like(kernel, rule, to(input, compute_dtype(asked)), dim, {}), asked);
+  }
+  const Tensor x = to(input, asked);
   if (input.dim() > 0 && d != input.dim() - 1) {
     return transpose(softmax_like(kernel, rule, transpose(x, d, -1), -1, {}), d, -1);
   }
@@ -159,6 +163,11 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, int64_t ignore_i
   if (input.dim() < 1) fail("cross_entropy: expected input of shape (C,), (N, C) or (N, C, ...)");
   if (!is_floating(input.dtype())) {
     fail("cross_entropy: expected a floating point input, got ", name_of(input.dtype()));
+  }
+  if (is_narrow(input.dtype())) {
+    return to(cross_entropy(to(input, compute_dtype(input.dtype())), target, ignore_index,
+                            reduction_name),
+              input.dtype());
   }
   if (target.dtype() != DType::Int64) {
     fail("cross_entropy: expected int64 class indices as target, got ", name_of(target.dtype()));

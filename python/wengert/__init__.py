@@ -11,15 +11,20 @@ from . import _core, _tensor, autograd, nn, optim, utils
 from ._core import (
     Size,
     Tensor,
+    bfloat16,
     bool,  # noqa: A004
     device,
     dtype,
     empty_cache,
+    float16,
     float32,
     float64,
     get_default_dtype,
     get_num_threads,
     initial_seed,
+    int8,
+    int16,
+    int32,
     int64,
     is_grad_enabled,
     manual_seed,
@@ -27,12 +32,16 @@ from ._core import (
     result_type,
     set_default_dtype,
     set_num_threads,
+    uint8,
 )
 from ._creation import arange, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 float = float32
 double = float64
+half = float16
+short = int16
+int = int32
 long = int64
 
 __version__: str = _core.config()["version"]
@@ -47,6 +56,7 @@ __all__ = [
     "arange",
     "as_tensor",
     "autograd",
+    "bfloat16",
     "bool",
     "device",
     "double",
@@ -54,14 +64,20 @@ __all__ = [
     "empty_cache",
     "enable_grad",
     "float",
+    "float16",
     "float32",
     "float64",
     "from_dlpack",
     "from_numpy",
     "get_default_dtype",
     "get_num_threads",
+    "half",
     "inference_mode",
     "initial_seed",
+    "int",
+    "int8",
+    "int16",
+    "int32",
     "int64",
     "is_grad_enabled",
     "is_tensor",
@@ -75,8 +91,10 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "short",
     "show_config",
     "tensor",
+    "uint8",
     "utils",
 ]
 

@@ -65,6 +65,8 @@ def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
         raise RuntimeError(
             "numpy: can't call numpy() on a Tensor that requires grad; use tensor.detach().numpy()"
         )
+    if self.dtype == _core.bfloat16:
+        raise TypeError("numpy: NumPy has no bfloat16; use tensor.float().numpy()")
     from . import _interop
 
     return _interop.to_numpy(self)
@@ -134,13 +136,16 @@ def __contains__(self: Tensor, value: Any) -> bool:
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
     if not self.is_leaf:
         raise RuntimeError("pickle: only leaf tensors can be pickled; detach() the tensor first")
-    return _rebuild, (type(self), self.detach().numpy().copy(), self.requires_grad)
+    values = self.detach()
+    if self.dtype == _core.bfloat16:  # NumPy has none; float32 holds every value of it
+        values = values.float()
+    return _rebuild, (type(self), values.numpy().copy(), self.requires_grad, self.dtype)
 
 
-def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool) -> Tensor:
+def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool, dtype: dtype) -> Tensor:
     from ._creation import from_numpy
 
-    return Tensor._make_subclass(cls, from_numpy(array), requires_grad)
+    return Tensor._make_subclass(cls, from_numpy(array).to(dtype), requires_grad)
 
 
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -168,6 +173,12 @@ def attach(cls: type[Tensor]) -> None:
     for name, target in {
         "float": _core.float32,
         "double": _core.float64,
+        "half": _core.float16,
+        "bfloat16": _core.bfloat16,
+        "byte": _core.uint8,
+        "char": _core.int8,
+        "short": _core.int16,
+        "int": _core.int32,
         "long": _core.int64,
         "bool": _core.bool,
     }.items():

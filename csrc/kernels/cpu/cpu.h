@@ -73,8 +73,9 @@ const CpuIsa* find_isa(const char* name);
 
 const KernelTable& table();
 
-// Drivers that more than one slot or file uses.
-void drive(const Launch& l, MapFn inner, const double* params);
+// Drivers that more than one slot or file uses. With `widen`, operands of narrow types are
+// converted to the type that they are computed in, which is what the inner loop sees.
+void drive(const Launch& l, MapFn inner, const double* params, bool widen);
 void run_map(const Launch& l);
 void run_copy(const Launch& l);
 void run_fill(const Launch& l);

@@ -16,10 +16,7 @@ namespace wengert::WENGERT_ISA {
 
 void fill(cpu::CpuIsa& isa) {
   fill_map(isa.map, MapFunctors{});
-  fill_cast<Bool8>(isa.cast[static_cast<int>(DType::Bool)]);
-  fill_cast<int64_t>(isa.cast[static_cast<int>(DType::Int64)]);
-  fill_cast<float>(isa.cast[static_cast<int>(DType::Float32)]);
-  fill_cast<double>(isa.cast[static_cast<int>(DType::Float64)]);
+  fill_cast(isa.cast, DTypes{});
   fill_reduce<int64_t>(isa);
   fill_reduce<float>(isa);
   fill_reduce<double>(isa);

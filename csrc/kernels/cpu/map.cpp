@@ -36,13 +36,50 @@ void scatter_as(const char* src, int64_t stride, int64_t n, char* dst) {
 void gather(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
   if (item == 4) return gather_as<uint32_t>(src, stride, n, dst);
   if (item == 8) return gather_as<uint64_t>(src, stride, n, dst);
+  if (item == 2) return gather_as<uint16_t>(src, stride, n, dst);
   gather_as<uint8_t>(src, stride, n, dst);
 }
 void scatter(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
   if (item == 4) return scatter_as<uint32_t>(src, stride, n, dst);
   if (item == 8) return scatter_as<uint64_t>(src, stride, n, dst);
+  if (item == 2) return scatter_as<uint16_t>(src, stride, n, dst);
   scatter_as<uint8_t>(src, stride, n, dst);
 }
+
+int64_t item_of(const Launch& l, int k) {
+  return static_cast<int64_t>(item_size(l.buffer[k].dtype));
+}
+
+// How an operand comes to the inner loop and back: elements of narrow types are converted to the
+// type that they are computed in.
+struct Staging {
+  DType from, as;
+  MapFn in = nullptr, out = nullptr;  // casts, of narrow types only
+
+  Staging() = default;
+  Staging(DType d, bool widen) : from(d), as(widen ? compute_dtype(d) : d) {
+    if (from == as) return;
+    in = isa().cast[static_cast<int>(from)][static_cast<int>(as)];
+    out = isa().cast[static_cast<int>(as)][static_cast<int>(from)];
+  }
+  void load(const char* src, int64_t stride, int64_t n, char* tile) const {
+    if (!in) return gather(item_size(from), src, stride, n, tile);
+    alignas(kAlignment) char dense[kTile * 2];
+    char* ptr[] = {tile, const_cast<char*>(src)};
+    if (stride != 1) {
+      gather(item_size(from), src, stride, n, dense);
+      ptr[1] = dense;
+    }
+    in(ptr, n, nullptr);
+  }
+  void store(const char* tile, int64_t stride, int64_t n, char* dst) const {
+    if (!out) return scatter(item_size(from), tile, stride, n, dst);
+    alignas(kAlignment) char dense[kTile * 2];
+    char* ptr[] = {stride == 1 ? dst : dense, const_cast<char*>(tile)};
+    out(ptr, n, nullptr);
+    if (stride != 1) scatter(item_size(from), dense, stride, n, dst);
+  }
+};
 
 struct Tiles {
   alignas(kAlignment) char bytes[kMaxBuffers][kTile * 8];
@@ -70,9 +107,7 @@ class Odometer {
     }
   }
   char* at(int k) const { return at_[k]; }
-  int64_t step(int k, int d) const {
-    return l_.buffer[k].stride[d] * static_cast<int64_t>(item_size(l_.buffer[k].dtype));
-  }
+  int64_t step(int k, int d) const { return l_.buffer[k].stride[d] * item_of(l_, k); }
 
  private:
   const Launch& l_;
@@ -82,12 +117,15 @@ class Odometer {
 };
 
 // Long rows: each is a run of tiles; operands of unit stride are used where they are.
-void drive_rows(const Launch& l, MapFn inner, const double* params, int64_t begin, int64_t end) {
+void drive_rows(const Launch& l, MapFn inner, const double* params, bool widen, int64_t begin,
+                int64_t end) {
   const int last = l.ndim - 1;
   const int64_t n = l.size[last];
   bool staged[kMaxBuffers], any_staged = false;
+  Staging staging[kMaxBuffers];
   for (int k = 0; k < l.nbuffers; ++k) {
-    staged[k] = l.buffer[k].stride[last] != 1 && n > 1;
+    staging[k] = Staging(l.buffer[k].dtype, widen);
+    staged[k] = staging[k].in || (l.buffer[k].stride[last] != 1 && n > 1);
     any_staged |= staged[k];
   }
   Tiles tiles;
@@ -103,13 +141,12 @@ void drive_rows(const Launch& l, MapFn inner, const double* params, int64_t begi
       ptr[k] = p;
       if (staged[k]) {
         ptr[k] = tiles.bytes[k];
-        if (k > 0) gather(item_size(l.buffer[k].dtype), p, l.buffer[k].stride[last], m, ptr[k]);
+        if (k > 0) staging[k].load(p, l.buffer[k].stride[last], m, ptr[k]);
       }
     }
     inner(ptr, m, params);
     if (staged[0]) {
-      scatter(item_size(l.buffer[0].dtype), ptr[0], l.buffer[0].stride[last], m,
-              row.at(0) + i * row.step(0, last));
+      staging[0].store(ptr[0], l.buffer[0].stride[last], m, row.at(0) + i * row.step(0, last));
     }
     if (++piece == per_row) {
       piece = 0;
@@ -128,20 +165,23 @@ bool is_dense(const Launch& l, int k) {
 }
 
 // Short rows: tiles run across rows; operands that are dense as a whole are used where they are.
-void drive_elements(const Launch& l, MapFn inner, const double* params, int64_t begin,
+void drive_elements(const Launch& l, MapFn inner, const double* params, bool widen, int64_t begin,
                     int64_t end) {
   Tiles tiles;
   bool staged[kMaxBuffers];
-  for (int k = 0; k < l.nbuffers; ++k) staged[k] = !is_dense(l, k);
+  Staging staging[kMaxBuffers];
+  for (int k = 0; k < l.nbuffers; ++k) {
+    staging[k] = Staging(l.buffer[k].dtype, widen);
+    staged[k] = staging[k].in || !is_dense(l, k);
+  }
   const int last = l.ndim - 1;
   const int64_t n = l.size[last];
   for (int64_t i = begin; i < end; i += kTile) {
     const int64_t m = std::min(kTile, end - i);
     char* ptr[kMaxBuffers];
     for (int k = 0; k < l.nbuffers; ++k) {
-      ptr[k] = staged[k] ? tiles.bytes[k]
-                         : static_cast<char*>(l.buffer[k].data) +
-                               i * static_cast<int64_t>(item_size(l.buffer[k].dtype));
+      ptr[k] =
+          staged[k] ? tiles.bytes[k] : static_cast<char*>(l.buffer[k].data) + i * item_of(l, k);
     }
     const auto each_run = [&](auto&& run) {
       Odometer row(l, last, i / n);
@@ -155,17 +195,15 @@ void drive_elements(const Launch& l, MapFn inner, const double* params, int64_t 
     each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
       for (int k = 1; k < l.nbuffers; ++k) {
         if (!staged[k]) continue;
-        const size_t item = item_size(l.buffer[k].dtype);
-        gather(item, row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
-               ptr[k] + done * static_cast<int64_t>(item));
+        staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
+                        ptr[k] + done * static_cast<int64_t>(item_size(staging[k].as)));
       }
     });
     inner(ptr, m, params);
     if (!staged[0]) continue;
     each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
-      const size_t item = item_size(l.buffer[0].dtype);
-      scatter(item, ptr[0] + done * static_cast<int64_t>(item), l.buffer[0].stride[last], count,
-              row.at(0) + column * row.step(0, last));
+      staging[0].store(ptr[0] + done * static_cast<int64_t>(item_size(staging[0].as)),
+                       l.buffer[0].stride[last], count, row.at(0) + column * row.step(0, last));
     });
   }
 }
@@ -174,8 +212,7 @@ void drive_dense(const Launch& l, MapFn inner, const double* params) {
   parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
     char* ptr[kMaxBuffers];
     for (int k = 0; k < l.nbuffers; ++k) {
-      ptr[k] = static_cast<char*>(l.buffer[k].data) +
-               b * static_cast<int64_t>(item_size(l.buffer[k].dtype));
+      ptr[k] = static_cast<char*>(l.buffer[k].data) + b * item_of(l, k);
     }
     inner(ptr, e - b, params);
   });
@@ -183,9 +220,11 @@ void drive_dense(const Launch& l, MapFn inner, const double* params) {
 
 }  // namespace
 
-void drive(const Launch& l, MapFn inner, const double* params) {
+void drive(const Launch& l, MapFn inner, const double* params, bool widen) {
   if (l.count == 0) return;
-  if (l.dense) {
+  bool narrow = false;
+  for (int k = 0; widen && k < l.nbuffers; ++k) narrow |= is_narrow(l.buffer[k].dtype);
+  if (l.dense && !narrow) {
     if (l.count > kGrain) return drive_dense(l, inner, params);
     char* ptr[kMaxBuffers];
     for (int k = 0; k < l.nbuffers; ++k) ptr[k] = static_cast<char*>(l.buffer[k].data);
@@ -193,22 +232,24 @@ void drive(const Launch& l, MapFn inner, const double* params) {
   }
   const int64_t n = l.size[l.ndim - 1], rows = l.count / n;
   if (n < kShortRow && rows > 1) {
-    return parallel_for(l.count, kGrain,
-                        [&](int64_t b, int64_t e) { drive_elements(l, inner, params, b, e); });
+    return parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
+      drive_elements(l, inner, params, widen, b, e);
+    });
   }
-  bool any_staged = false;
+  bool any_staged = narrow;
   for (int k = 0; k < l.nbuffers; ++k) any_staged |= l.buffer[k].stride[l.ndim - 1] != 1 && n > 1;
   const int64_t step = any_staged ? kTile : n, per_row = (n + step - 1) / step;
   parallel_for(rows * per_row, std::max<int64_t>(1, kGrain / std::min(step, n)),
-               [&](int64_t b, int64_t e) { drive_rows(l, inner, params, b, e); });
+               [&](int64_t b, int64_t e) { drive_rows(l, inner, params, widen, b, e); });
 }
 
 void run_map(const Launch& l) {
-  drive(l, isa().map[l.kernel][static_cast<int>(l.dtype)], l.number);
+  drive(l, isa().map[l.kernel][static_cast<int>(compute_dtype(l.dtype))], l.number, true);
 }
 
 void run_copy(const Launch& l) {
-  drive(l, isa().cast[static_cast<int>(l.buffer[1].dtype)][static_cast<int>(l.dtype)], nullptr);
+  drive(l, isa().cast[static_cast<int>(l.buffer[1].dtype)][static_cast<int>(l.dtype)], nullptr,
+        false);
 }
 
 void run_fill(const Launch& l) {
@@ -218,20 +259,18 @@ void run_fill(const Launch& l) {
         const Launch& l = *reinterpret_cast<const Launch*>(params);
         visit(l.dtype, [&]<class T>() {
           T* out = reinterpret_cast<T*>(ptr[0]);
-          if constexpr (std::is_same_v<T, int64_t>) {
-            std::fill(out, out + n, l.integer[0]);
-          } else if constexpr (std::is_same_v<T, Bool8>) {
-            std::fill(out, out + n, Bool8(l.number[0] != 0));
+          if constexpr (std::is_integral_v<T>) {
+            std::fill(out, out + n, static_cast<T>(l.integer[0]));
           } else {
-            std::fill(out, out + n, static_cast<T>(l.number[0]));
+            std::fill(out, out + n, convert<T>(l.number[0]));
           }
         });
       },
-      reinterpret_cast<const double*>(&l));
+      reinterpret_cast<const double*>(&l), false);
 }
 
 void run_arange(const Launch& l) {
-  visit(l.dtype, [&]<class T>() {
+  visit_compute(l.dtype, [&]<class T>() {
     T* out = static_cast<T*>(l.buffer[0].data);
     if constexpr (std::is_same_v<T, int64_t>) {
       for (int64_t i = 0; i < l.count; ++i) out[i] = l.integer[0] + i * l.integer[1];
@@ -264,7 +303,7 @@ void run_index_select(const Launch& l) {
 void run_index_add(const Launch& l) {
   const int64_t outer = l.size[0], n = l.size[1], inner = l.size[2], middle = l.integer[0];
   const auto* index = static_cast<const int64_t*>(l.buffer[2].data);
-  visit(l.dtype, [&]<class T>() {
+  visit_compute(l.dtype, [&]<class T>() {
     if constexpr (!std::is_same_v<T, Bool8>) {
       T* out = static_cast<T*>(l.buffer[0].data);
       const T* in = static_cast<const T*>(l.buffer[1].data);

@@ -10,9 +10,11 @@
 namespace wengert::WENGERT_ISA {
 
 // Integer powers by repeated squaring; a negative exponent gives the truncated quotient.
-WENGERT_INLINE Vec<int64_t> pow(Vec<int64_t> a, Vec<int64_t> b) {
-  Vec<int64_t> r(1.0);
-  for (int i = 0; i < Vec<int64_t>::N; ++i) {
+template <class T>
+  requires std::is_integral_v<T>
+WENGERT_INLINE Vec<T> pow(Vec<T> a, Vec<T> b) {
+  Vec<T> r(1.0);
+  for (int i = 0; i < Vec<T>::N; ++i) {
     uint64_t x = static_cast<uint64_t>(a.v[i]), y = 1;
     int64_t n = b.v[i];
     if (n < 0) {
@@ -23,7 +25,7 @@ WENGERT_INLINE Vec<int64_t> pow(Vec<int64_t> a, Vec<int64_t> b) {
     for (; n > 0; n >>= 1, x *= x) {
       if (n & 1) y *= x;
     }
-    r.v[i] = static_cast<int64_t>(y);
+    r.v[i] = static_cast<T>(y);
   }
   return r;
 }
@@ -145,15 +147,7 @@ void cast(char* const* ptr, int64_t n, const double*) {
   if constexpr (__is_same(S, D)) {
     __builtin_memcpy(out, in, static_cast<size_t>(n) * sizeof(S));
   } else {
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (__is_same(D, Bool8)) {
-        out[i].value = in[i] != 0;
-      } else if constexpr (__is_same(S, Bool8)) {
-        out[i] = static_cast<D>(in[i].value);
-      } else {
-        out[i] = static_cast<D>(in[i]);
-      }
-    }
+    for (int64_t i = 0; i < n; ++i) out[i] = convert<D>(in[i]);
   }
 }
 
@@ -179,17 +173,19 @@ void fill_functor(Table& map) {
 template <class Table, class... Fs>
 void fill_map(Table& map, TypeList<Fs...>) {
   (fill_functor<Fs, Bool8>(map), ...);
+  (fill_functor<Fs, int32_t>(map), ...);
   (fill_functor<Fs, int64_t>(map), ...);
   (fill_functor<Fs, float>(map), ...);
   (fill_functor<Fs, double>(map), ...);
 }
 
-template <class S, class Table>
-void fill_cast(Table& to) {
-  to[static_cast<int>(DType::Bool)] = &cast<S, Bool8>;
-  to[static_cast<int>(DType::Int64)] = &cast<S, int64_t>;
-  to[static_cast<int>(DType::Float32)] = &cast<S, float>;
-  to[static_cast<int>(DType::Float64)] = &cast<S, double>;
+template <class S, class Row, class... Infos>
+void fill_cast_row(Row& to, DTypeList<Infos...>) {
+  ((to[static_cast<int>(Infos::dtype)] = &cast<S, typename Infos::type>), ...);
+}
+template <class Table, class... Infos>
+void fill_cast(Table& table, DTypeList<Infos...> all) {
+  (fill_cast_row<typename Infos::type>(table[static_cast<int>(Infos::dtype)], all), ...);
 }
 
 }  // namespace wengert::WENGERT_ISA

@@ -136,7 +136,7 @@ struct Reduction {
   }
 
   void scale(double by) const {
-    visit(l.dtype, [&]<class T>() {
+    visit_compute(l.dtype, [&]<class T>() {
       if constexpr (std::is_floating_point_v<T>) {
         for (int64_t i = 0; i < kept; ++i) {
           T* at = reinterpret_cast<T*>(result(i));

@@ -59,7 +59,7 @@ void run_cross_entropy(const Launch& l) {
                [&](int64_t b, int64_t e) { fn(r, b, e, losses, l.buffer[1].data); });
   int64_t counted = 0;
   for (int64_t i = 0; i < rows; ++i) counted += r.target[i] != r.ignore_index;
-  visit(l.dtype, [&]<class T>() {
+  visit_compute(l.dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       *data<T>(l, 2) = static_cast<T>(counted);
       if (reduction == Reduction::None) return;
@@ -76,7 +76,7 @@ void run_cross_entropy_grad(const Launch& l) {
   const CrossEntropyRows r = rows_of(l, 2, 3);
   const auto reduction = static_cast<Reduction>(l.integer[1]);
   double factor = 1;
-  visit(l.dtype, [&]<class T>() {
+  visit_compute(l.dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       if (reduction == Reduction::Mean) factor = 1.0 / static_cast<double>(*data<T>(l, 5));
     }

@@ -86,10 +86,15 @@ const CpuIsa& choose() {
 
 KernelTable make_table() {
   KernelTable t;
+  constexpr std::pair<Kernel, KernelFn> any_dtype[] = {{Kernel::Copy, &run_copy},
+                                                       {Kernel::Fill, &run_fill},
+                                                       {Kernel::IndexSelect, &run_index_select}};
   for (int d = 0; d < kNumDTypes; ++d) {
+    const auto computed = static_cast<int>(compute_dtype(static_cast<DType>(d)));
     for (KernelId k = 0; k < kNumMapKernels; ++k) {
-      if (isa().map[k][d]) t.slot[k][d] = &run_map;
+      if (isa().map[k][computed]) t.slot[k][d] = &run_map;
     }
+    for (const auto& [k, fn] : any_dtype) t.slot[id(k)][d] = fn;
     for (KernelId k = id(Kernel::Sum); k <= id(Kernel::ArgMin); ++k) {
       if (isa().reduce[reduction_index(k)][d].row) t.slot[k][d] = &run_reduce;
     }
@@ -97,12 +102,8 @@ KernelTable make_table() {
   const auto set = [&](Kernel k, KernelFn fn, std::initializer_list<DType> dtypes) {
     for (DType d : dtypes) t.at(id(k), d) = fn;
   };
-  const auto all = {DType::Bool, DType::Int64, DType::Float32, DType::Float64};
   const auto numbers = {DType::Int64, DType::Float32, DType::Float64};
   const auto floats = {DType::Float32, DType::Float64};
-  set(Kernel::Copy, &run_copy, all);
-  set(Kernel::Fill, &run_fill, all);
-  set(Kernel::IndexSelect, &run_index_select, all);
   set(Kernel::IndexAdd, &run_index_add, numbers);
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
