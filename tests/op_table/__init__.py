@@ -1,0 +1,26 @@
+"""One row per operation: how to draw its arguments, what it is compared with, and how closely.
+
+``tests/test_ops.py`` drives every row through every check. Rows are compared with PyTorch's
+operation of the same name unless they say otherwise; where PyTorch is not installed, with
+``reference`` if there is one.
+"""
+
+from __future__ import annotations
+
+from . import (
+    creation,
+    elementwise,
+    indexing,
+    joins,
+    losses,
+    products,
+    random,
+    reductions,
+    views,
+)
+from .row import DTYPES, FLOATS, SHAPES, SPECIAL, Draw, Row, Sample
+
+FAMILIES = (creation, elementwise, reductions, views, joins, indexing, products, losses, random)
+ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
+
+__all__ = ["DTYPES", "FLOATS", "ROWS", "SHAPES", "SPECIAL", "Draw", "Row", "Sample"]
