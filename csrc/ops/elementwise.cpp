@@ -1,5 +1,5 @@
-// The elementwise operations: what all share (promotion, broadcasting, launch, recording, pulling
-// back), then a row for each.
+// What all elementwise operations share: promotion, broadcasting, launch, recording, pulling back.
+// Their rows stand in arithmetic.cpp, math.cpp, activation.cpp and loss.cpp.
 #include "ops/elementwise.h"
 
 #include <algorithm>
@@ -134,6 +134,10 @@ DType compute_dtype(const MapInfo& info, const Tensor* const* in) {
     fail(info.name,
          ": not defined for bool tensors; expected numbers (convert with .to(...), or "
          "use logical operations)");
+  }
+  if (info.kind == Kind::Integral && is_floating(d)) {
+    fail(ErrorKind::NotImplemented, info.name, ": not implemented for ", name_of(d),
+         "; expected integers or bools");
   }
   return d;
 }
@@ -270,7 +274,11 @@ void map_pull(Node& node, Tensor* g, Tensor* out) {
   if (info.linear) {
     for (int i = 0; i <= last; ++i) {
       if (!node.wants(i)) continue;
-      out[i] = info.slope[i] == 1 ? *g : apply<Neg>(*g);
+      const double slope = info.slope[i];
+      out[i] = slope == 1    ? *g
+               : slope == -1 ? apply<Neg>(*g)
+               : slope == 0  ? ops::zeros_like(*g)
+                             : ops::mul(*g, number_like({false, 0, slope}, g));
     }
     return;
   }
@@ -316,164 +324,6 @@ Tensor add_gradients(Tensor have, const Tensor& g, bool in_place) {
     return apply_<Add>(have, g);
   }
   return apply<Add>(have, g);
-}
-
-// --- the functions of ops.h --------------------------------------------------------------------
-
-namespace ops {
-
-Tensor add(const Tensor& a, const Tensor& b) {
-  return apply<Add>(a, b);
-}
-Tensor sub(const Tensor& a, const Tensor& b) {
-  return apply<Sub>(a, b);
-}
-Tensor mul(const Tensor& a, const Tensor& b) {
-  return apply<Mul>(a, b);
-}
-Tensor div(const Tensor& a, const Tensor& b) {
-  return apply<Div>(a, b);
-}
-Tensor eq(const Tensor& a, const Tensor& b) {
-  return apply<Eq>(a, b);
-}
-Tensor exp(const Tensor& x) {
-  return apply<Exp>(x);
-}
-Tensor square(const Tensor& x) {
-  return apply<Square>(x);
-}
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  const Tensor* in[] = {&condition, &a, &b};
-  return map(map_info<Where>, in);
-}
-
-// Whole-number exponents that a cheaper function serves go there.
-Tensor pow(const Tensor& a, const Tensor& b) {
-  if (!b->weak || a->weak) return apply<Pow>(a, b);
-  const double e = b.to_double();
-  if (e == 2 && a.dtype() != DType::Bool) return apply<Square>(a);
-  const bool integers = !is_floating(a.dtype()) && !is_floating(b.dtype());
-  if (integers && e < 0) {
-    fail("pow: integers to negative integer powers are not allowed");
-  }
-  if (integers) return apply<Pow>(a, b);
-  if (e == 0.5) return apply<Sqrt>(a);
-  if (e == -1) return apply<Reciprocal>(a);
-  const double params[4] = {e};
-  const Tensor* in[] = {&a};
-  return map(map_info<PowScalar>, in, params);
-}
-
-namespace {
-
-// alpha * other, for add and sub
-Tensor scaled(const Tensor& other, const Number& alpha) {
-  return alpha.d == 1 ? other : mul(other, number_like(alpha, &other));
-}
-template <class F>
-Tensor with_alpha(const Tensor& a, const Tensor& b, const Number& alpha) {
-  return apply<F>(a, scaled(b, alpha));
-}
-template <class F>
-Tensor with_alpha_(const Tensor& a, const Tensor& b, const Number& alpha) {
-  return apply_<F>(a, scaled(b, alpha));
-}
-
-Tensor gelu(const Tensor& x, std::string_view approximate) {
-  if (approximate == "tanh") return apply<GeluTanh>(x);
-  if (approximate != "none")
-    fail("gelu: approximate must be 'none' or 'tanh', got '", approximate, "'");
-  return apply<Gelu>(x);
-}
-
-}  // namespace
-}  // namespace ops
-
-// --- the rows ----------------------------------------------------------------------------------
-
-namespace {
-
-constexpr uint8_t kBoth = kMethod | kFunction;
-
-template <class F>
-Op unary(std::string_view doc, uint8_t where = kBoth) {
-  Op op = row<static_cast<Tensor (*)(const Tensor&)>(&apply<F>),
-              static_cast<Tensor (*)(const Tensor&)>(&apply_<F>)>(text(F::name, "(Tensor input)"),
-                                                                  where, doc);
-  op.unary = &apply<F>;
-  return op;
-}
-template <class F>
-Op binary(std::string_view doc) {
-  Op op = row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<F>),
-              static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply_<F>)>(
-      text(F::name, "(Value input, Value other)"), kBoth, doc);
-  op.binary = &apply<F>;
-  op.binary_inplace = &apply_<F>;
-  return op;
-}
-template <class F>
-Op binary_with_alpha(std::string_view doc) {
-  Op op = row<&ops::with_alpha<F>, &ops::with_alpha_<F>>(
-      text(F::name, "(Value input, Value other, *, Number alpha=1)"), kBoth, doc);
-  op.binary = &apply<F>;
-  op.binary_inplace = &apply_<F>;
-  return op;
-}
-template <class F>
-Op comparison(std::string_view doc) {
-  Op op = row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<F>)>(
-      text(F::name, "(Value input, Value other)"), kBoth, doc);
-  op.binary = &apply<F>;
-  return op;
-}
-
-}  // namespace
-
-void add_elementwise(OpTable& t) {
-  t.push_back(unary<Neg>("The negative of each element. Derivative: -1."));
-  t.push_back(unary<Abs>("The absolute value of each element. Derivative: sign(x), 0 at 0."));
-  t.push_back(unary<Square>("The square of each element. Derivative: 2 x."));
-  t.push_back(unary<Reciprocal>("1 / x of each element. Derivative: -1 / x^2."));
-  t.push_back(unary<Exp>("e to the power of each element. Derivative: exp(x)."));
-  t.push_back(unary<Log>("The natural logarithm of each element. Derivative: 1 / x."));
-  t.push_back(unary<Sqrt>("The square root of each element. Derivative: 1 / (2 sqrt(x))."));
-  t.push_back(unary<Sin>("The sine of each element, in radians. Derivative: cos(x)."));
-  t.push_back(unary<Cos>("The cosine of each element, in radians. Derivative: -sin(x)."));
-  t.push_back(unary<Tanh>("The hyperbolic tangent of each element. Derivative: 1 - tanh(x)^2.",
-                          kBoth | kFunctional));
-  t.push_back(unary<Sigmoid>("1 / (1 + exp(-x)) of each element. Derivative: y (1 - y).",
-                             kBoth | kFunctional));
-  t.push_back(
-      unary<Erf>("The error function of each element. Derivative: 2 / sqrt(pi) exp(-x^2)."));
-  t.push_back(unary<Relu>("max(x, 0) of each element. Derivative: 1 where x > 0, else 0.",
-                          kBoth | kFunctional));
-  t.push_back(row<&ops::gelu>("gelu(Tensor input, *, str approximate='none')", kFunctional,
-                              "x Phi(x) of each element, Phi the normal distribution function "
-                              "(Hendrycks and Gimpel, 2016). "
-                              "With approximate='tanh', the paper's approximation through tanh."));
-  t.push_back(binary_with_alpha<Add>("input + alpha * other. Derivatives: 1, alpha."));
-  t.push_back(binary_with_alpha<Sub>("input - alpha * other. Derivatives: 1, -alpha."));
-  t.push_back(binary<Mul>("input * other. Derivatives: other, input."));
-  t.push_back(binary<Div>("input / other, true division. Derivatives: 1 / b, -a / b^2."));
-  Op pow = row<&ops::pow>("pow(Value input, Value exponent)", kBoth,
-                          "input ** exponent. Derivatives: b a^(b-1), a^b log(a).");
-  pow.binary = &ops::pow;
-  t.push_back(pow);
-  t.push_back(binary<Maximum>(
-      "The larger of two elements. At a tie each operand gets half of the gradient."));
-  t.push_back(binary<Minimum>(
-      "The smaller of two elements. At a tie each operand gets half of the gradient."));
-  t.push_back(comparison<Eq>("input == other, a bool tensor."));
-  t.push_back(comparison<Ne>("input != other, a bool tensor."));
-  t.push_back(comparison<Lt>("input < other, a bool tensor."));
-  t.push_back(comparison<Le>("input <= other, a bool tensor."));
-  t.push_back(comparison<Gt>("input > other, a bool tensor."));
-  t.push_back(comparison<Ge>("input >= other, a bool tensor."));
-  t.push_back(row<&ops::where>("where(Tensor condition, Value input, Value other)", kFunction,
-                               "input where condition holds, other elsewhere. The gradient goes to "
-                               "the one that was taken."));
 }
 
 }  // namespace wengert

@@ -153,7 +153,9 @@ const OpTable& op_table() {
   static const OpTable table = [] {
     OpTable t;
     add_creation(t);
-    add_elementwise(t);
+    add_arithmetic(t);
+    add_math(t);
+    add_activation(t);
     add_reduce(t);
     add_view(t);
     add_index(t);

@@ -201,7 +201,9 @@ inline Op with_inplace(Op op) {
 
 // The families.
 void add_creation(OpTable& t);
-void add_elementwise(OpTable& t);
+void add_arithmetic(OpTable& t);
+void add_math(OpTable& t);
+void add_activation(OpTable& t);
 void add_reduce(OpTable& t);
 void add_view(OpTable& t);
 void add_index(OpTable& t);

@@ -32,6 +32,9 @@ Var operator/(const Var& a, const Var& b) {
 Var operator==(const Var& a, const Var& b) {
   return two<Eq>(a, b);
 }
+Var operator!=(const Var& a, const Var& b) {
+  return two<Ne>(a, b);
+}
 Var operator<(const Var& a, const Var& b) {
   return two<Lt>(a, b);
 }
@@ -45,13 +48,43 @@ Var operator>=(const Var& a, const Var& b) {
   return two<Ge>(a, b);
 }
 Var operator&(const Var& a, const Var& b) {
-  return two<Mul>(a, b);
-}  // of bools
+  return two<BitwiseAnd>(a, b);
+}
+Var operator|(const Var& a, const Var& b) {
+  return two<BitwiseOr>(a, b);
+}
 Var select(const Var& condition, const Var& a, const Var& b) {
   return Var(ops::where(condition.tensor(), a.tensor(), b.tensor()));
 }
 Var exp(const Var& x) {
   return one<Exp>(x);
+}
+Var exp2(const Var& x) {
+  return one<Exp2>(x);
+}
+Var log1p(const Var& x) {
+  return one<Log1p>(x);
+}
+Var sinh(const Var& x) {
+  return one<Sinh>(x);
+}
+Var cosh(const Var& x) {
+  return one<Cosh>(x);
+}
+Var digamma(const Var& x) {
+  return one<Digamma>(x);
+}
+Var trigamma(const Var& x) {
+  return one<Trigamma>(x);
+}
+Var sign(const Var& x) {
+  return one<Sign>(x);
+}
+Var floor(const Var& x) {
+  return one<Floor>(x);
+}
+Var trunc(const Var& x) {
+  return one<Trunc>(x);
 }
 Var log(const Var& x) {
   return one<Log>(x);

@@ -2,33 +2,13 @@
 // derivative, one for casts. Read after functors.h and vec.h.
 #pragma once
 
+#include "kernels/cpu/division.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/vec.h"
-#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/vmath_all.h"
 #include "kernels/kernels.h"
 
 namespace wengert::WENGERT_ISA {
-
-// Integer powers by repeated squaring; a negative exponent gives the truncated quotient.
-template <class T>
-  requires std::is_integral_v<T>
-WENGERT_INLINE Vec<T> pow(Vec<T> a, Vec<T> b) {
-  Vec<T> r(1.0);
-  for (int i = 0; i < Vec<T>::N; ++i) {
-    uint64_t x = static_cast<uint64_t>(a.v[i]), y = 1;
-    int64_t n = b.v[i];
-    if (n < 0) {
-      const int64_t base = a.v[i];
-      y = base == 1 ? 1 : base == -1 ? (n % 2 ? ~uint64_t{0} : 1) : 0;
-      n = 0;
-    }
-    for (; n > 0; n >>= 1, x *= x) {
-      if (n & 1) y *= x;
-    }
-    r.v[i] = static_cast<T>(y);
-  }
-  return r;
-}
 
 // Masks are stored as bool bytes.
 template <class T>
@@ -82,13 +62,22 @@ WENGERT_INLINE auto no_operand() {
   }
 }
 
+template <class F, class T, class Step>
+WENGERT_INLINE void over_elements(int64_t n, Step&& step) {
+  if constexpr (Compact<F>) {
+    over_compact<T>(n, static_cast<Step&&>(step));
+  } else {
+    over<T>(n, static_cast<Step&&>(step));
+  }
+}
+
 // ptr: out, x0, x1, x2
 template <class F, class T>
 void map_forward(char* const* ptr, int64_t n, const double* params) {
   const F fn = make_functor<F>(params);
   char* out = ptr[0];
   constexpr int64_t out_item = F::kind == Kind::Compare ? 1 : sizeof(T);
-  over<T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
+  over_elements<F, T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
     if constexpr (F::arity == 1) {
       store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m)), out + i * out_item, m);
     } else if constexpr (F::arity == 2) {
@@ -111,7 +100,7 @@ void map_gradient(char* const* ptr, int64_t n, const double* params) {
   constexpr auto place = [](int bit) constexpr {
     return 2 + __builtin_popcount(static_cast<unsigned>(uses & (bit - 1)));
   };
-  over<T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
+  over_elements<F, T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
     const Vec<T> g = load_operand<Neg, 0, T>(ptr[1], i, m);
     const auto x = [&]<int K>() __attribute__((always_inline)) {
       if constexpr ((uses >> K & 1) != 0) {
@@ -156,6 +145,7 @@ constexpr bool has_forward() {
   constexpr bool floating = __is_same(T, float) || __is_same(T, double);
   if constexpr (F::kind == Kind::Floating) return floating;
   if constexpr (F::kind == Kind::Numeric) return !__is_same(T, Bool8);
+  if constexpr (F::kind == Kind::Integral) return !floating;
   return true;
 }
 

@@ -149,9 +149,9 @@ UnaryLoop find_vmath(const char* isa_name, const char* function, DType dtype) {
   return found ? reinterpret_cast<UnaryLoop>(found->vmath(function, dtype)) : nullptr;
 }
 
-BinaryLoop find_vpow(const char* isa_name, DType dtype) {
+BinaryLoop find_vmath2(const char* isa_name, const char* function, DType dtype) {
   const CpuIsa* found = find_isa(isa_name);
-  return found ? reinterpret_cast<BinaryLoop>(found->vmath("pow", dtype)) : nullptr;
+  return found ? reinterpret_cast<BinaryLoop>(found->vmath(function, dtype)) : nullptr;
 }
 
 }  // namespace cpu

@@ -51,6 +51,7 @@ struct Mask {
   Raw<int_of<T>> v;
   WENGERT_INLINE friend Mask operator&(Mask a, Mask b) { return {a.v & b.v}; }
   WENGERT_INLINE friend Mask operator|(Mask a, Mask b) { return {a.v | b.v}; }
+  WENGERT_INLINE friend Mask operator^(Mask a, Mask b) { return {a.v ^ b.v}; }
   WENGERT_INLINE friend Mask operator!(Mask a) { return {~a.v}; }
 };
 
@@ -150,6 +151,15 @@ struct Vec {
   WENGERT_INLINE friend Mask<T> operator<=(Vec a, Vec b) { return {a.v <= b.v}; }
   WENGERT_INLINE friend Mask<T> operator>(Vec a, Vec b) { return {a.v > b.v}; }
   WENGERT_INLINE friend Mask<T> operator>=(Vec a, Vec b) { return {a.v >= b.v}; }
+  // of integers
+  WENGERT_INLINE friend Vec operator&(Vec a, Vec b) { return from_raw(raw(a) & raw(b)); }
+  WENGERT_INLINE friend Vec operator|(Vec a, Vec b) { return from_raw(raw(a) | raw(b)); }
+  WENGERT_INLINE friend Vec operator^(Vec a, Vec b) { return from_raw(raw(a) ^ raw(b)); }
+  WENGERT_INLINE friend Vec operator~(Vec a) { return from_raw(~raw(a)); }
+
+ private:
+  static WENGERT_INLINE Raw<int_of<T>> raw(Vec a) { return reinterpret_cast<Raw<int_of<T>>>(a.v); }
+  static WENGERT_INLINE Vec from_raw(Raw<int_of<T>> b) { return reinterpret_cast<Raw<T>>(b); }
 };
 
 // Bools: + is or, * is and, as PyTorch has it. Lanes hold 0 or 1.
@@ -173,6 +183,11 @@ struct Vec<Bool8> {
   }
   WENGERT_INLINE friend Vec operator+(Vec a, Vec b) { return a.v | b.v; }
   WENGERT_INLINE friend Vec operator*(Vec a, Vec b) { return a.v & b.v; }
+  WENGERT_INLINE friend Vec operator-(Vec a, Vec b) { return a.v ^ b.v; }
+  WENGERT_INLINE friend Vec operator&(Vec a, Vec b) { return a.v & b.v; }
+  WENGERT_INLINE friend Vec operator|(Vec a, Vec b) { return a.v | b.v; }
+  WENGERT_INLINE friend Vec operator^(Vec a, Vec b) { return a.v ^ b.v; }
+  WENGERT_INLINE friend Vec operator~(Vec a) { return a.v ^ lanes(1); }
   WENGERT_INLINE friend Mask<Bool8> operator==(Vec a, Vec b) { return {a.v == b.v}; }
   WENGERT_INLINE friend Mask<Bool8> operator!=(Vec a, Vec b) { return {a.v != b.v}; }
   WENGERT_INLINE friend Mask<Bool8> operator<(Vec a, Vec b) { return {a.v < b.v}; }
@@ -291,6 +306,29 @@ WENGERT_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
   return select((a < b) | (a != a), a, b);
 }
 
+// -1, 0 or 1; NaN stays.
+template <class T>
+WENGERT_INLINE Vec<T> sign(Vec<T> x) {
+  const Vec<T> zero(0.0);
+  return select(x > zero, Vec<T>(1.0), select(x < zero, zero - Vec<T>(1.0), x));
+}
+WENGERT_INLINE Vec<Bool8> sign(Vec<Bool8> x) {
+  return x;
+}
+
+// Integers and bools: what has no fraction.
+template <class T>
+inline constexpr bool is_integer = static_cast<double>(static_cast<T>(0.5)) != 0.5;
+// Bools have no sign.
+template <class T>
+WENGERT_INLINE Mask<T> signbit(Vec<T> x) {
+  if constexpr (__is_same(T, Bool8)) {
+    return {Raw<int8_t>{}};
+  } else {
+    return {bits(x) < 0};
+  }
+}
+
 // Calls step(i, lanes) for each whole vector of n elements, and for the part of one that is left.
 template <class T, class Step>
 WENGERT_INLINE void over(int64_t n, Step&& step) {
@@ -298,6 +336,13 @@ WENGERT_INLINE void over(int64_t n, Step&& step) {
   int64_t i = 0;
   for (; i + N <= n; i += N) step(i, N);
   if (i < n) step(i, static_cast<int>(n - i));
+}
+// The same from one copy of step: half the code, for a branch at every load and store.
+template <class T, class Step>
+WENGERT_INLINE void over_compact(int64_t n, Step&& step) {
+  constexpr int N = Vec<T>::N;
+#pragma GCC unroll 1
+  for (int64_t i = 0; i < n; i += N) step(i, n - i < N ? static_cast<int>(n - i) : N);
 }
 
 }  // namespace wengert::WENGERT_ISA

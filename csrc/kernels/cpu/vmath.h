@@ -18,7 +18,27 @@
 #include <arm_neon.h>
 #endif
 
+// A function too long to be copied to each caller: one body for each ISA's unit, and private to it.
+#define WENGERT_OUTLINE static __attribute__((noinline))
+
 namespace wengert::WENGERT_ISA {
+
+// A function of the C library, or of special.cpp, lane by lane.
+template <class T>
+WENGERT_OUTLINE Vec<T> lanes(cpu::Libm f, Vec<T> x) {
+  T in[Vec<T>::N], out[Vec<T>::N];
+  x.store(in);
+  cpu::libm(f, in, out, Vec<T>::N);
+  return Vec<T>::load(out);
+}
+template <class T>
+WENGERT_OUTLINE Vec<T> lanes(cpu::Libm2 f, Vec<T> x, Vec<T> y) {
+  T a[Vec<T>::N], b[Vec<T>::N], out[Vec<T>::N];
+  x.store(a);
+  y.store(b);
+  cpu::libm(f, a, b, out, Vec<T>::N);
+  return Vec<T>::load(out);
+}
 
 // ---- Bits, rounding, conversion ----
 //
@@ -114,78 +134,57 @@ WENGERT_INLINE Vec<T> scale(Vec<T> x, RawInt<T> n) {
   return x * power_of_two<T>(half) * power_of_two<T>(n - half);
 }
 
-template <class T>
-WENGERT_INLINE Vec<T> floor(Vec<T> x) {
+// Mode is the x86 rounding mode: 0 to nearest with halves to even, 1 down, 2 up, 3 towards zero.
+template <int Mode, class T>
+WENGERT_INLINE Vec<T> round_to(Vec<T> x) {
+  if constexpr (is_integer<T>) {
+    return x;
+  } else if constexpr (sizeof(T) == 4) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return _mm512_maskz_roundscale_ps(0xffff, x.v, 0x09);
-  else
-    return _mm512_maskz_roundscale_pd(0xff, x.v, 0x09);
+    return _mm512_maskz_roundscale_ps(0xffff, x.v, 0x08 | Mode);
 #elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    return _mm256_floor_ps(x.v);
-  else
-    return _mm256_floor_pd(x.v);
+    return _mm256_round_ps(x.v, 0x08 | Mode);
 #elif defined(__SSE4_1__)
-  if constexpr (sizeof(T) == 4)
-    return _mm_floor_ps(x.v);
-  else
-    return _mm_floor_pd(x.v);
+    return _mm_round_ps(x.v, 0x08 | Mode);
 #elif defined(__aarch64__)
-  if constexpr (sizeof(T) == 4)
-    return reinterpret_cast<Raw<T>>(vrndmq_f32((float32x4_t)x.v));
-  else
-    return reinterpret_cast<Raw<T>>(vrndmq_f64((float64x2_t)x.v));
+    const auto v = (float32x4_t)x.v;
+    return reinterpret_cast<Raw<T>>(Mode == 0   ? vrndnq_f32(v)
+                                    : Mode == 1 ? vrndmq_f32(v)
+                                    : Mode == 2 ? vrndpq_f32(v)
+                                                : vrndq_f32(v));
 #endif
-}
-template <class T>
-WENGERT_INLINE Vec<T> trunc(Vec<T> x) {
+  } else {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return _mm512_maskz_roundscale_ps(0xffff, x.v, 0x0b);
-  else
-    return _mm512_maskz_roundscale_pd(0xff, x.v, 0x0b);
+    return _mm512_maskz_roundscale_pd(0xff, x.v, 0x08 | Mode);
 #elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    return _mm256_round_ps(x.v, 0x0b);
-  else
-    return _mm256_round_pd(x.v, 0x0b);
+    return _mm256_round_pd(x.v, 0x08 | Mode);
 #elif defined(__SSE4_1__)
-  if constexpr (sizeof(T) == 4)
-    return _mm_round_ps(x.v, 0x0b);
-  else
-    return _mm_round_pd(x.v, 0x0b);
+    return _mm_round_pd(x.v, 0x08 | Mode);
 #elif defined(__aarch64__)
-  if constexpr (sizeof(T) == 4)
-    return reinterpret_cast<Raw<T>>(vrndq_f32((float32x4_t)x.v));
-  else
-    return reinterpret_cast<Raw<T>>(vrndq_f64((float64x2_t)x.v));
+    const auto v = (float64x2_t)x.v;
+    return reinterpret_cast<Raw<T>>(Mode == 0   ? vrndnq_f64(v)
+                                    : Mode == 1 ? vrndmq_f64(v)
+                                    : Mode == 2 ? vrndpq_f64(v)
+                                                : vrndq_f64(v));
 #endif
+  }
 }
 // To the nearest integer, halves to even.
 template <class T>
-WENGERT_INLINE Vec<T> round_even(Vec<T> x) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return _mm512_maskz_roundscale_ps(0xffff, x.v, 0x08);
-  else
-    return _mm512_maskz_roundscale_pd(0xff, x.v, 0x08);
-#elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    return _mm256_round_ps(x.v, 0x08);
-  else
-    return _mm256_round_pd(x.v, 0x08);
-#elif defined(__SSE4_1__)
-  if constexpr (sizeof(T) == 4)
-    return _mm_round_ps(x.v, 0x08);
-  else
-    return _mm_round_pd(x.v, 0x08);
-#elif defined(__aarch64__)
-  if constexpr (sizeof(T) == 4)
-    return reinterpret_cast<Raw<T>>(vrndnq_f32((float32x4_t)x.v));
-  else
-    return reinterpret_cast<Raw<T>>(vrndnq_f64((float64x2_t)x.v));
-#endif
+WENGERT_INLINE Vec<T> round(Vec<T> x) {
+  return round_to<0>(x);
+}
+template <class T>
+WENGERT_INLINE Vec<T> floor(Vec<T> x) {
+  return round_to<1>(x);
+}
+template <class T>
+WENGERT_INLINE Vec<T> ceil(Vec<T> x) {
+  return round_to<2>(x);
+}
+template <class T>
+WENGERT_INLINE Vec<T> trunc(Vec<T> x) {
+  return round_to<3>(x);
 }
 
 // A vector of floats as doubles: its lower and its upper lanes.
@@ -489,10 +488,7 @@ WENGERT_INLINE Vec<T> sin(Vec<T> x) {
   const auto p = trig_parts(x);
   Vec<T> y = select(x == Vec<T>(0.0), x, trig_value(p, p.quadrant));
   if (const Mask<T> beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
-    T in[Vec<T>::N], out[Vec<T>::N];
-    select(beyond, x, Vec<T>(0.0)).store(in);
-    cpu::libm_sin(in, out, Vec<T>::N);
-    y = select(beyond, Vec<T>::load(out), y);
+    y = select(beyond, lanes(cpu::Libm::Sin, select(beyond, x, Vec<T>(0.0))), y);
   }
   return y;
 }
@@ -503,10 +499,7 @@ WENGERT_INLINE Vec<T> cos(Vec<T> x) {
   const auto p = trig_parts(x);
   Vec<T> y = trig_value(p, p.quadrant + 1);
   if (const Mask<T> beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
-    T in[Vec<T>::N], out[Vec<T>::N];
-    select(beyond, x, Vec<T>(0.0)).store(in);
-    cpu::libm_cos(in, out, Vec<T>::N);
-    y = select(beyond, Vec<T>::load(out), y);
+    y = select(beyond, lanes(cpu::Libm::Cos, select(beyond, x, Vec<T>(0.0))), y);
   }
   return y;
 }
@@ -531,10 +524,7 @@ WENGERT_INLINE Vec<T> erf(Vec<T> x) {
     const Vec<T> far = one - power_of_two<T>(e.n) * (one + (e.r + e.tail));
     return with_sign(select(a < Vec<T>(0.92), near, far), x);
   } else {
-    T in[Vec<T>::N], out[Vec<T>::N];
-    x.store(in);
-    cpu::libm_erf(in, out, Vec<T>::N);
-    return Vec<T>::load(out);
+    return lanes(cpu::Libm::Erf, x);
   }
 }
 
@@ -576,11 +566,7 @@ WENGERT_INLINE Vec<T> pow(Vec<T> x, Vec<T> y) {
     r = select((x < zero) & (x > -inf) & !integer, Vec<T>(__builtin_nan("")), r);
     return select((x == one) | (y == zero) | ((x == -one) & (abs(y) == inf)), one, r);
   } else {
-    T a[Vec<T>::N], b[Vec<T>::N], out[Vec<T>::N];
-    x.store(a);
-    y.store(b);
-    cpu::libm_pow(a, b, out, Vec<T>::N);
-    return Vec<T>::load(out);
+    return lanes(cpu::Libm2::Pow, x, y);
   }
 }
 

@@ -2,7 +2,7 @@
 // unit, after vec.h; the tables over ISAs are elsewhere.
 #pragma once
 
-#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/vmath_all.h"
 
 namespace wengert::WENGERT_ISA {
 
@@ -19,66 +19,90 @@ void unary_vmath_loop(const void* x, void* y, int64_t n) {
     f(Vec<T>::load(in + i, rest)).store(out + i, rest);
   }
 }
-template <class T>
-void pow_vmath_loop(const void* x, const void* y, void* z, int64_t n) {
+template <class T, class F>
+void binary_vmath_loop(const void* x, const void* y, void* z, int64_t n) {
+  constexpr F f{};
   constexpr int N = Vec<T>::N;
   const T* a = static_cast<const T*>(x);
   const T* b = static_cast<const T*>(y);
   T* out = static_cast<T*>(z);
   int64_t i = 0;
-  for (; i + N <= n; i += N) pow(Vec<T>::load(a + i), Vec<T>::load(b + i)).store(out + i);
+  for (; i + N <= n; i += N) f(Vec<T>::load(a + i), Vec<T>::load(b + i)).store(out + i);
   if (const int rest = static_cast<int>(n - i); rest > 0) {
-    pow(Vec<T>::load(a + i, rest), Vec<T>::load(b + i, rest)).store(out + i, rest);
+    f(Vec<T>::load(a + i, rest), Vec<T>::load(b + i, rest)).store(out + i, rest);
+  }
+}
+
+struct VmathRow {
+  const char* name;
+  void* loop;
+};
+template <class T, class F>
+VmathRow vmath_row(const char* name, F) {
+  if constexpr (requires(F f, Vec<T> x) { f(x); }) {
+    return {name, reinterpret_cast<void*>(&unary_vmath_loop<T, F>)};
+  } else {
+    return {name, reinterpret_cast<void*>(&binary_vmath_loop<T, F>)};
   }
 }
 
 template <class T>
 void* find_vmath_loop(const char* function) {
-  constexpr auto exp_f = [](auto x) __attribute__((always_inline)) { return exp(x); };
-  constexpr auto expm1_f = [](auto x) __attribute__((always_inline)) { return expm1(x); };
-  constexpr auto log_f = [](auto x) __attribute__((always_inline)) { return log(x); };
-  constexpr auto log1p_f = [](auto x) __attribute__((always_inline)) { return log1p(x); };
-  constexpr auto tanh_f = [](auto x) __attribute__((always_inline)) { return tanh(x); };
-  constexpr auto sigmoid_f = [](auto x) __attribute__((always_inline)) { return sigmoid(x); };
-  constexpr auto sin_f = [](auto x) __attribute__((always_inline)) { return sin(x); };
-  constexpr auto cos_f = [](auto x) __attribute__((always_inline)) { return cos(x); };
-  constexpr auto erf_f = [](auto x) __attribute__((always_inline)) { return erf(x); };
-  constexpr auto floor_f = [](auto x) __attribute__((always_inline)) { return floor(x); };
-  constexpr auto trunc_f = [](auto x) __attribute__((always_inline)) { return trunc(x); };
-  constexpr auto round_f = [](auto x) __attribute__((always_inline)) { return round_even(x); };
-  struct Row {
-    const char* name;
-    cpu::UnaryLoop loop;
+  using V = Vec<T>;
+  const VmathRow rows[] = {
+      vmath_row<T>("exp", [](V x) __attribute__((always_inline)) { return exp(x); }),
+      vmath_row<T>("exp2", [](V x) __attribute__((always_inline)) { return exp2(x); }),
+      vmath_row<T>("expm1", [](V x) __attribute__((always_inline)) { return expm1(x); }),
+      vmath_row<T>("log", [](V x) __attribute__((always_inline)) { return log(x); }),
+      vmath_row<T>("log1p", [](V x) __attribute__((always_inline)) { return log1p(x); }),
+      vmath_row<T>("log2", [](V x) __attribute__((always_inline)) { return log2(x); }),
+      vmath_row<T>("log10", [](V x) __attribute__((always_inline)) { return log10(x); }),
+      vmath_row<T>("rsqrt", [](V x) __attribute__((always_inline)) { return rsqrt(x); }),
+      vmath_row<T>("sin", [](V x) __attribute__((always_inline)) { return sin(x); }),
+      vmath_row<T>("cos", [](V x) __attribute__((always_inline)) { return cos(x); }),
+      vmath_row<T>("tan", [](V x) __attribute__((always_inline)) { return tan(x); }),
+      vmath_row<T>("asin", [](V x) __attribute__((always_inline)) { return asin(x); }),
+      vmath_row<T>("acos", [](V x) __attribute__((always_inline)) { return acos(x); }),
+      vmath_row<T>("atan", [](V x) __attribute__((always_inline)) { return atan(x); }),
+      vmath_row<T>("sinh", [](V x) __attribute__((always_inline)) { return sinh(x); }),
+      vmath_row<T>("cosh", [](V x) __attribute__((always_inline)) { return cosh(x); }),
+      vmath_row<T>("tanh", [](V x) __attribute__((always_inline)) { return tanh(x); }),
+      vmath_row<T>("asinh", [](V x) __attribute__((always_inline)) { return asinh(x); }),
+      vmath_row<T>("acosh", [](V x) __attribute__((always_inline)) { return acosh(x); }),
+      vmath_row<T>("atanh", [](V x) __attribute__((always_inline)) { return atanh(x); }),
+      vmath_row<T>("sigmoid", [](V x) __attribute__((always_inline)) { return sigmoid(x); }),
+      vmath_row<T>("erf", [](V x) __attribute__((always_inline)) { return erf(x); }),
+      vmath_row<T>("erfc", [](V x) __attribute__((always_inline)) { return erfc(x); }),
+      vmath_row<T>("erfinv", [](V x) __attribute__((always_inline)) { return erfinv(x); }),
+      vmath_row<T>("lgamma", [](V x) __attribute__((always_inline)) { return lgamma(x); }),
+      vmath_row<T>("digamma", [](V x) __attribute__((always_inline)) { return digamma(x); }),
+      vmath_row<T>("floor", [](V x) __attribute__((always_inline)) { return floor(x); }),
+      vmath_row<T>("ceil", [](V x) __attribute__((always_inline)) { return ceil(x); }),
+      vmath_row<T>("trunc", [](V x) __attribute__((always_inline)) { return trunc(x); }),
+      vmath_row<T>("round", [](V x) __attribute__((always_inline)) { return round(x); }),
+      vmath_row<T>("isfinite", [](V x) __attribute__((
+                                   always_inline)) { return select(isfinite(x), V(1.0), V(0.0)); }),
+      vmath_row<T>("isinf", [](V x) __attribute__((
+                                always_inline)) { return select(isinf(x), V(1.0), V(0.0)); }),
+      vmath_row<T>("pow", [](V x, V y) __attribute__((always_inline)) { return pow(x, y); }),
+      vmath_row<T>("atan2", [](V x, V y) __attribute__((always_inline)) { return atan2(x, y); }),
+      vmath_row<T>("fmod", [](V x, V y) __attribute__((always_inline)) { return fmod(x, y); }),
+      vmath_row<T>("hypot", [](V x, V y) __attribute__((always_inline)) { return hypot(x, y); }),
+      vmath_row<T>("copysign",
+                   [](V x, V y) __attribute__((always_inline)) { return copysign(x, y); }),
+      vmath_row<T>("nextafter",
+                   [](V x, V y) __attribute__((always_inline)) { return nextafter(x, y); }),
   };
-  const Row rows[] = {
-      {"exp", unary_vmath_loop<T, decltype(exp_f)>},
-      {"expm1", unary_vmath_loop<T, decltype(expm1_f)>},
-      {"log", unary_vmath_loop<T, decltype(log_f)>},
-      {"log1p", unary_vmath_loop<T, decltype(log1p_f)>},
-      {"tanh", unary_vmath_loop<T, decltype(tanh_f)>},
-      {"sigmoid", unary_vmath_loop<T, decltype(sigmoid_f)>},
-      {"sin", unary_vmath_loop<T, decltype(sin_f)>},
-      {"cos", unary_vmath_loop<T, decltype(cos_f)>},
-      {"erf", unary_vmath_loop<T, decltype(erf_f)>},
-      {"floor", unary_vmath_loop<T, decltype(floor_f)>},
-      {"trunc", unary_vmath_loop<T, decltype(trunc_f)>},
-      {"round_even", unary_vmath_loop<T, decltype(round_f)>},
-  };
-  for (const Row& row : rows) {
-    if (__builtin_strcmp(row.name, function) == 0) return reinterpret_cast<void*>(row.loop);
+  for (const VmathRow& row : rows) {
+    if (__builtin_strcmp(row.name, function) == 0) return row.loop;
   }
   return nullptr;
 }
 
-// The UnaryLoop of a function, or for "pow" the BinaryLoop; nullptr for other names and types.
+// The UnaryLoop or BinaryLoop of a function; nullptr for other names and types.
 void* vmath_loop(const char* function, DType dtype) {
-  if (!is_floating(dtype)) return nullptr;
-  const bool single = dtype == DType::Float32;
-  if (__builtin_strcmp(function, "pow") == 0) {
-    return single ? reinterpret_cast<void*>(pow_vmath_loop<float>)
-                  : reinterpret_cast<void*>(pow_vmath_loop<double>);
-  }
-  return single ? find_vmath_loop<float>(function) : find_vmath_loop<double>(function);
+  if (dtype == DType::Float32) return find_vmath_loop<float>(function);
+  return dtype == DType::Float64 ? find_vmath_loop<double>(function) : nullptr;
 }
 
 }  // namespace wengert::WENGERT_ISA

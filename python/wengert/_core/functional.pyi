@@ -3,7 +3,25 @@
 from wengert._core import tanh as tanh
 from wengert._core import sigmoid as sigmoid
 from wengert._core import relu as relu
+from wengert._core import leaky_relu as leaky_relu
+from wengert._core import relu6 as relu6
+from wengert._core import elu as elu
+from wengert._core import selu as selu
+from wengert._core import celu as celu
 from wengert._core import gelu as gelu
+from wengert._core import silu as silu
+from wengert._core import mish as mish
+from wengert._core import softplus as softplus
+from wengert._core import logsigmoid as logsigmoid
+from wengert._core import hardtanh as hardtanh
+from wengert._core import hardsigmoid as hardsigmoid
+from wengert._core import hardswish as hardswish
+from wengert._core import softsign as softsign
+from wengert._core import softshrink as softshrink
+from wengert._core import hardshrink as hardshrink
+from wengert._core import tanhshrink as tanhshrink
+from wengert._core import threshold as threshold
+from wengert._core import prelu as prelu
 from wengert._core import linear as linear
 from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
@@ -14,7 +32,25 @@ __all__ = [
     "tanh",
     "sigmoid",
     "relu",
+    "leaky_relu",
+    "relu6",
+    "elu",
+    "selu",
+    "celu",
     "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "logsigmoid",
+    "hardtanh",
+    "hardsigmoid",
+    "hardswish",
+    "softsign",
+    "softshrink",
+    "hardshrink",
+    "tanhshrink",
+    "threshold",
+    "prelu",
     "linear",
     "softmax",
     "log_softmax",

@@ -1,0 +1,16 @@
+// Scalar special functions that the C library lacks.
+#pragma once
+
+namespace wengert::cpu {
+
+// The logarithmic derivative of the gamma function. At 0 it is infinite with the sign of -x; at the
+// negative integers, which are poles too, it is NaN.
+double digamma(double x);
+
+// Its derivative, the trigamma function: infinite at 0 and the negative integers.
+double trigamma(double x);
+
+// The inverse of erf: infinite at 1 and -1, NaN beyond.
+double erfinv(double x);
+
+}  // namespace wengert::cpu
