@@ -238,6 +238,8 @@ def test_layouts_do_not_matter(row: Row, dtype: str, layout: str) -> None:
 def test_inplace_equals_out_of_place(row: Row, dtype: str) -> None:
     for sample in row.draw(dtype):
         args, _ = converted(sample, to_wg)
+        if not isinstance(args[0], wg.Tensor):
+            continue
         try:
             want = getattr(args[0], row.name)(*args[1:])
         except RuntimeError:
@@ -262,12 +264,13 @@ def test_inplace_equals_out_of_place(row: Row, dtype: str) -> None:
         assert_same(result, want.to(result.dtype))
 
 
-@rows(lambda r: r.inplace)
+@rows(lambda r: r.inplace and r.elementwise)
 def test_inplace_on_strided_memory_leaves_the_rest(row: Row) -> None:
-    d = Draw(row, "float64")
+    dtype = "int64" if "float64" in row.refuses else "float64"
+    d = Draw(row, dtype)
     memory = to_wg(d(4, 6))
     others = [to_wg(d(4, 3, operand=1)) for _ in range(row.elementwise - 1)]
-    before, want = memory.clone(), getattr(memory[:, ::2], row.name)(*others)
+    before, want = memory.clone(), getattr(memory[:, ::2], row.name)(*others).to(memory.dtype)
     getattr(memory[:, ::2], row.name + "_")(*others)
     assert_same(memory[:, ::2], want)
     assert_same(memory[:, 1::2], before[:, 1::2])
@@ -275,9 +278,11 @@ def test_inplace_on_strided_memory_leaves_the_rest(row: Row) -> None:
 
 @needs_torch
 @each_float
-@rows(lambda r: r.elementwise)
+@rows(lambda r: r.elementwise and "float64" not in r.refuses)
 def test_special_values(row: Row, dtype: str) -> None:
-    operands = np.array(list(itertools.product(SPECIAL, repeat=row.elementwise)), dtype).T
+    # PyTorch's float32 remainder by a subnormal number is NaN
+    special = [v for v in SPECIAL if v != 1e-45 or row.name not in ("fmod", "remainder")]
+    operands = np.array(list(itertools.product(special, repeat=row.elementwise)), dtype).T
     sample = Sample(tuple(np.repeat(a, 3) for a in operands))  # past one vector, into the tail
     (got,) = apply(forms(row.name)[0], sample, to_wg)
     (want,) = apply(oracle(row), sample, to_torch)
@@ -296,6 +301,8 @@ def test_special_values(row: Row, dtype: str) -> None:
 @rows(lambda r: r.elementwise)
 def test_large_equals_small(row: Row, dtype: str) -> None:
     """Threads, vectors and tails: every piece of a long operand gives the bits it gives alone."""
+    if dtype in row.refuses or dtype not in row.dtypes:
+        return
     d, n = Draw(row, dtype), 300_007
     operands = [d(n, operand=i) for i in range(row.elementwise)]
     whole = forms(row.name)[0](*map(to_wg, operands))

@@ -100,6 +100,8 @@ struct Overloads {
 // self (or null) and args to the first overload that takes them; new reference or null.
 PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObject* self,
                   PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+// The operators of Tensor.
+std::vector<PyType_Slot> number_slots();
 // The methods of Tensor that the table makes, ended by an empty one.
 PyMethodDef* table_methods();
 void register_functions(py::module_& m);

@@ -49,6 +49,10 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 
 namespace {
 
+Tensor pow_(const Tensor& a, const Tensor& b) {
+  return overwrite("pow_", a, pow(recording(a) ? clone(a) : a, b));
+}
+
 // alpha * other, for add and sub
 Tensor scaled(const Tensor& other, const Number& alpha) {
   return alpha.d == 1 ? other : mul(other, number_like(alpha, &other));
@@ -364,9 +368,10 @@ void add_arithmetic(OpTable& t) {
   div.binary = &apply<Div>;
   div.binary_inplace = &apply_<Div>;
   t.push_back(div);
-  Op pow = with_inplace(row<&ops::pow>("pow(Value input, Value exponent)", kBoth,
-                                       "input ** exponent. Derivatives: b a^(b-1), a^b log(a)."));
+  Op pow = row<&ops::pow, &ops::pow_>("pow(Value input, Value exponent)", kBoth,
+                                      "input ** exponent. Derivatives: b a^(b-1), a^b log(a).");
   pow.binary = &ops::pow;
+  pow.binary_inplace = &ops::pow_;
   t.push_back(pow);
   t.push_back(row<&ops::float_power>("float_power(Value input, Value exponent)", kBoth,
                                      "input ** exponent in float64."));

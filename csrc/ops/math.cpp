@@ -15,6 +15,12 @@ Tensor logit(const Tensor& x, std::optional<double> eps) {
   return apply<Logit>(WithParams<Clamp, double, double>::out_of_place(x, *eps, 1 - *eps));
 }
 
+Tensor polygamma(int64_t n, const Tensor& x) {
+  if (n < 0) fail("polygamma: n must be non-negative, got ", n);
+  if (n == 0) return apply<Digamma>(x);
+  return WithParams<Polygamma, double>::out_of_place(x, static_cast<double>(n));
+}
+
 }  // namespace
 }  // namespace ops
 
@@ -58,7 +64,9 @@ void add_math(OpTable& t) {
       unary<Erfc>("1 - erf(x), accurate in the tail. Derivative: -2 / sqrt(pi) exp(-x^2)."));
   t.push_back(unary<Erfinv>("The inverse of erf. Derivative: sqrt(pi) / 2 exp(y^2)."));
   t.push_back(unary<Lgamma>("log |Gamma(x)|. Derivative: digamma(x)."));
-  t.push_back(unary<Digamma>("The derivative of log Gamma(x). Derivative: the trigamma function."));
+  t.push_back(unary<Digamma>("The derivative of log Gamma(x). Derivative: polygamma(1, x)."));
+  t.push_back(row<&ops::polygamma>("polygamma(int n, Tensor input)", kFunction,
+                                   "The derivative of order n of digamma."));
   t.push_back(unary<Sinc>("sin(pi x) / (pi x), 1 at 0. Derivative: (cos(pi x) - sinc(x)) / x."));
   t.push_back(binary<Atan2>(
       "The angle of the point (other, input), in radians from -pi to pi. Derivatives: "

@@ -74,8 +74,11 @@ Var cosh(const Var& x) {
 Var digamma(const Var& x) {
   return one<Digamma>(x);
 }
-Var trigamma(const Var& x) {
-  return one<Trigamma>(x);
+Var polygamma(const Var& n, const Var& x) {
+  const Tensor t = x.tensor();
+  const Tensor* in[] = {&t};
+  const double params[4] = {n.constant()};
+  return Var(map(map_info<Polygamma>, in, params));
 }
 Var sign(const Var& x) {
   return one<Sign>(x);

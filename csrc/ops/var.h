@@ -12,6 +12,7 @@ class Var {
   Var() = default;
   explicit Var(double constant) : constant_(constant) {}
   explicit Var(Tensor t) : tensor_(std::move(t)) {}
+  double constant() const { return constant_; }
   // A constant becomes a 0-dim tensor that yields to any other operand's dtype.
   Tensor tensor() const {
     return tensor_.defined() ? tensor_ : number_like({false, 0, constant_}, nullptr);
@@ -42,7 +43,7 @@ Var log1p(const Var& x);
 Var sinh(const Var& x);
 Var cosh(const Var& x);
 Var digamma(const Var& x);
-Var trigamma(const Var& x);
+Var polygamma(const Var& n, const Var& x);
 Var sign(const Var& x);
 Var floor(const Var& x);
 Var trunc(const Var& x);

@@ -8,6 +8,7 @@ operation of the same name unless they say otherwise; where PyTorch is not insta
 from __future__ import annotations
 
 from . import (
+    activations,
     creation,
     elementwise,
     indexing,
@@ -20,7 +21,18 @@ from . import (
 )
 from .row import DTYPES, FLOATS, SHAPES, SPECIAL, Draw, Row, Sample
 
-FAMILIES = (creation, elementwise, reductions, views, joins, indexing, products, losses, random)
+FAMILIES = (
+    creation,
+    elementwise,
+    activations,
+    reductions,
+    views,
+    joins,
+    indexing,
+    products,
+    losses,
+    random,
+)
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 __all__ = ["DTYPES", "FLOATS", "ROWS", "SHAPES", "SPECIAL", "Draw", "Row", "Sample"]

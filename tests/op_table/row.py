@@ -153,7 +153,7 @@ def binary(
 
 
 def comparison(name: str, reference: Callable[..., Any]) -> Row:
-    return binary(name, -2, 2, differentiable=False, inplace=False, reference=reference)
+    return binary(name, -2, 2, differentiable=False, reference=reference)
 
 
 def structured(name: str, samples: Callable[[Draw], list[Sample]], **more: Any) -> Row:

@@ -32,23 +32,26 @@ double digamma(double x) {
   return sum + (std::log(x) - 0.5 / x - tail);
 }
 
-// As digamma (NIST Digital Library of Mathematical Functions, 5.15.5, 5.15.6, 5.15.8).
-double trigamma(double x) {
-  if (x <= 0) {
-    const double n = std::nearbyint(x), r = x - n;
-    if (r == 0 || x == -kInf) return x == -kInf ? kNaN : kInf;
-    const double s = std::sin(kPi * r);
-    return kPi * kPi / (s * s) - trigamma(1 - x);
-  }
+// Recurrence until the asymptotic series holds (NIST Digital Library of Mathematical Functions,
+// 5.15.1, 5.15.5, 5.15.8).
+double polygamma(double n, double x) {
+  if (n == 0) return digamma(x);
+  if (!(x > -1e4)) return kNaN;
+  if (x <= 0 && x == std::nearbyint(x)) return std::fmod(n, 2) == 1 ? kInf : kNaN;
+  const double factorial = std::tgamma(n + 1);
   double sum = 0;
-  for (; x < 10; x += 1) sum += 1 / (x * x);
-  // B_2k
-  constexpr double series[] = {1.0 / 6,  -1.0 / 30,     1.0 / 42, -1.0 / 30,
-                               5.0 / 66, -691.0 / 2730, 7.0 / 6};
-  const double z = 1 / (x * x);
-  double tail = 0;
-  for (int k = 6; k >= 0; --k) tail = z * (series[k] + tail);
-  return sum + 1 / x + 0.5 * z + tail / x;
+  for (; x < 15 + n; x += 1) sum += factorial / std::pow(x, n + 1);
+  // B_2k (2k + n - 1)! / (2k)! / x^(2k + n)
+  constexpr double bernoulli[] = {1.0 / 6,  -1.0 / 30,     1.0 / 42, -1.0 / 30,
+                                  5.0 / 66, -691.0 / 2730, 7.0 / 6};
+  double term = factorial / (n * std::pow(x, n));
+  sum += term + 0.5 * factorial / std::pow(x, n + 1);
+  double ratio = 1;  // (2k + n - 1)! / ((2k)! (n - 1)! x^2k)
+  for (int k = 1; k <= 7; ++k) {
+    ratio *= (2 * k + n - 2) * (2 * k + n - 1) / ((2 * k - 1.0) * (2 * k) * x * x);
+    sum += term * ratio * bernoulli[k - 1];
+  }
+  return std::fmod(n, 2) == 1 ? sum : -sum;
 }
 
 // A start right to 0.2% (S. Winitzki, A handy approximation for the error function and its inverse,

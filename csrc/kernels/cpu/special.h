@@ -7,8 +7,8 @@ namespace wengert::cpu {
 // negative integers, which are poles too, it is NaN.
 double digamma(double x);
 
-// Its derivative, the trigamma function: infinite at 0 and the negative integers.
-double trigamma(double x);
+// Its derivative of order n >= 1; infinite or NaN at the poles.
+double polygamma(double n, double x);
 
 // The inverse of erf: infinite at 1 and -1, NaN beyond.
 double erfinv(double x);

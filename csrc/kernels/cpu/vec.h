@@ -306,11 +306,11 @@ WENGERT_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
   return select((a < b) | (a != a), a, b);
 }
 
-// -1, 0 or 1; NaN stays.
+// -1, 0 or 1; 0 of NaN, as PyTorch.
 template <class T>
 WENGERT_INLINE Vec<T> sign(Vec<T> x) {
   const Vec<T> zero(0.0);
-  return select(x > zero, Vec<T>(1.0), select(x < zero, zero - Vec<T>(1.0), x));
+  return select(x > zero, Vec<T>(1.0), select(x < zero, zero - Vec<T>(1.0), zero));
 }
 WENGERT_INLINE Vec<Bool8> sign(Vec<Bool8> x) {
   return x;

@@ -45,8 +45,6 @@ void unary(Libm f, const T* x, T* y, int n) {
       return each(x, y, n, [](T v) { return lgamma_of(v); });
     case Libm::Digamma:
       return each(x, y, n, [](T v) { return digamma(v); });
-    case Libm::Trigamma:
-      return each(x, y, n, [](T v) { return trigamma(v); });
     case Libm::Erfinv:
       return each(x, y, n, [](T v) { return erfinv(v); });
     case Libm::Exp2:
@@ -81,7 +79,9 @@ void binary(Libm2 f, const T* x, const T* y, T* z, int n) {
   for (int i = 0; i < n; ++i) {
     z[i] = f == Libm2::Pow    ? std::pow(x[i], y[i])
            : f == Libm2::Fmod ? std::fmod(x[i], y[i])
-                              : std::atan2(x[i], y[i]);
+           : f == Libm2::Polygamma
+               ? static_cast<T>(polygamma(static_cast<double>(x[i]), static_cast<double>(y[i])))
+               : std::atan2(x[i], y[i]);
   }
 }
 

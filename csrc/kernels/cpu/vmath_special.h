@@ -21,8 +21,8 @@ WENGERT_INLINE Vec<T> digamma(Vec<T> x) {
 }
 
 template <class T>
-WENGERT_INLINE Vec<T> trigamma(Vec<T> x) {
-  return lanes(cpu::Libm::Trigamma, x);
+WENGERT_INLINE Vec<T> polygamma(Vec<T> n, Vec<T> x) {
+  return lanes(cpu::Libm2::Polygamma, n, x);
 }
 
 template <class T>

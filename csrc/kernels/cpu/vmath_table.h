@@ -17,7 +17,6 @@ enum class Libm : uint8_t {
   Erf,
   Lgamma,
   Digamma,
-  Trigamma,
   Erfinv,
   Exp2,
   Log2,
@@ -33,7 +32,7 @@ enum class Libm : uint8_t {
   Atanh,
   Erfc,
 };
-enum class Libm2 : uint8_t { Pow, Fmod, Atan2 };
+enum class Libm2 : uint8_t { Pow, Fmod, Atan2, Polygamma };
 void libm(Libm f, const float* x, float* y, int n);
 void libm(Libm f, const double* x, double* y, int n);
 void libm(Libm2 f, const float* x, const float* y, float* z, int n);

@@ -318,11 +318,19 @@ struct Erfinv : Elementwise<Kind::Floating> {
   }
 };
 
-struct Trigamma : Elementwise<Kind::Floating> {
-  static constexpr auto name = "_trigamma";
+// The derivative of digamma of some order.
+struct Polygamma : Elementwise<Kind::Floating> {
+  static constexpr auto name = "polygamma";
+  static constexpr Uses uses[] = {kX};
+  double order;
+  WENGERT_FN explicit Polygamma(const double* p) : order(p[0]) {}
   template <class V>
-  static WENGERT_FN V f(V x) {
-    return trigamma(x);
+  WENGERT_FN V f(V x) const {
+    return polygamma(V(order), x);
+  }
+  template <int I, class V>
+  WENGERT_FN V df(V x, V) const {
+    return polygamma(V(order + 1), x);
   }
 };
 
@@ -335,7 +343,7 @@ struct Digamma : Elementwise<Kind::Floating> {
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
-    return trigamma(x);
+    return polygamma(V(1.0), x);
   }
 };
 
@@ -480,7 +488,7 @@ struct Nextafter : Elementwise<Kind::Floating, 2> {
 
 using MathFunctors =
     TypeList<Exp, Log, Sin, Cos, Tanh, Sigmoid, Erf, Exp2, Expm1, Log1p, Log2, Log10, Tan, Asin,
-             Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Erfc, Erfinv, Trigamma, Digamma, Lgamma,
+             Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Erfc, Erfinv, Polygamma, Digamma, Lgamma,
              Logit, Sinc, Atan2, Hypot, Logaddexp, Logaddexp2, Xlogy, Nextafter>;
 
 }  // namespace wengert
