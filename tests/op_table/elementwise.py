@@ -240,7 +240,7 @@ OPERATIONS: tuple[Row, ...] = (
         ((0.3, 6),),
         lambda d: [call(n, d(2, 3)) for n in (2, 3)],
         rtol=256,
-        extends=("int64", "bool"),
+        dtypes=FLOATS,
     ),
 )
 ROWS: tuple[Row, ...] = OPERATIONS + tuple(
