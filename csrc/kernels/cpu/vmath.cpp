@@ -47,41 +47,16 @@ void unary(Libm f, const T* x, T* y, int n) {
       return each(x, y, n, [](T v) { return digamma(v); });
     case Libm::Erfinv:
       return each(x, y, n, [](T v) { return erfinv(v); });
-    case Libm::Exp2:
-      return each(x, y, n, [](T v) { return std::exp2(v); });
-    case Libm::Log2:
-      return each(x, y, n, [](T v) { return std::log2(v); });
-    case Libm::Log10:
-      return each(x, y, n, [](T v) { return std::log10(v); });
-    case Libm::Asin:
-      return each(x, y, n, [](T v) { return std::asin(v); });
-    case Libm::Acos:
-      return each(x, y, n, [](T v) { return std::acos(v); });
-    case Libm::Atan:
-      return each(x, y, n, [](T v) { return std::atan(v); });
-    case Libm::Sinh:
-      return each(x, y, n, [](T v) { return std::sinh(v); });
-    case Libm::Cosh:
-      return each(x, y, n, [](T v) { return std::cosh(v); });
-    case Libm::Asinh:
-      return each(x, y, n, [](T v) { return std::asinh(v); });
-    case Libm::Acosh:
-      return each(x, y, n, [](T v) { return std::acosh(v); });
-    case Libm::Atanh:
-      return each(x, y, n, [](T v) { return std::atanh(v); });
-    case Libm::Erfc:
-      return each(x, y, n, [](T v) { return std::erfc(v); });
   }
 }
 
 template <class T>
 void binary(Libm2 f, const T* x, const T* y, T* z, int n) {
   for (int i = 0; i < n; ++i) {
-    z[i] = f == Libm2::Pow    ? std::pow(x[i], y[i])
-           : f == Libm2::Fmod ? std::fmod(x[i], y[i])
-           : f == Libm2::Polygamma
-               ? static_cast<T>(polygamma(static_cast<double>(x[i]), static_cast<double>(y[i])))
-               : std::atan2(x[i], y[i]);
+    z[i] = f == Libm2::Pow ? std::pow(x[i], y[i])
+           : f == Libm2::Fmod
+               ? std::fmod(x[i], y[i])
+               : static_cast<T>(polygamma(static_cast<double>(x[i]), static_cast<double>(y[i])));
   }
 }
 

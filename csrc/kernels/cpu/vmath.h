@@ -1,5 +1,6 @@
-// Vector transcendental functions over Vec<float> and Vec<double>. Included, after vec.h, once by
-// each ISA's translation unit; the loops that the tests reach them through are in
+// Vector transcendental functions over Vec<float> and Vec<double>: the most used ones, and what all
+// are made of. The others stand in vmath_*.h; vmath_all.h includes all. Included, after vec.h, once
+// by each ISA's translation unit; the loops that the tests reach them through are in
 // vmath_table_isa.h.
 //
 // Above each function stands its largest error in ULP, for every argument and over all ISAs: "f32"
@@ -367,31 +368,38 @@ WENGERT_INLINE LogParts<T> log_parts(Vec<T> u) {
   return {e - Vec<T>(two_m + P::bias), m - Vec<T>(1.0)};
 }
 
-// log(u) + extra for positive finite u and |extra| far below 1 (Muller, Elementary Functions,
-// ch. 11). In double the atanh series in s = f / (2 + f) is half as long as a polynomial in f, and
-// worth a division.
+// The same for subnormal u too.
 template <class T>
-WENGERT_INLINE Vec<T> log_core(Vec<T> u, Vec<T> extra) {
+WENGERT_INLINE LogParts<T> log_split(Vec<T> u) {
   using P = Ieee<T>;
   const Mask<T> tiny = u < Vec<T>(P::min_normal);
-  u = select(tiny, u * Vec<T>(P::subnormal_scale), u);
-  const auto [exponent, f] = log_parts(u);
-  const Vec<T> e = exponent - select(tiny, Vec<T>(sizeof(T) == 4 ? 24.0 : 54.0), Vec<T>(0.0));
+  const auto [e, f] = log_parts(select(tiny, u * Vec<T>(P::subnormal_scale), u));
+  return {e - select(tiny, Vec<T>(sizeof(T) == 4 ? 24.0 : 54.0), Vec<T>(0.0)), f};
+}
+// log(1 + f) - f + extra (Muller, Elementary Functions, ch. 11). In double the atanh series in
+// s = f / (2 + f) is half as long as a polynomial in f, and worth a division.
+template <class T>
+WENGERT_INLINE Vec<T> log_rest(Vec<T> f, Vec<T> extra) {
   const Vec<T> half_square = Vec<T>(0.5) * f * f;
-  extra = fma(e, Vec<T>(P::ln2_lo), extra);
-  Vec<T> rest;
   if constexpr (sizeof(T) == 4) {
     const Vec<T> p =
         poly(f, 0x1.555548p-2, -0x1.000006p-2, 0x1.99a4b4p-3, -0x1.555c4ap-3, 0x1.233782p-3,
              -0x1.fc22a2p-4, 0x1.e6ef96p-4, -0x1.de3886p-4, 0x1.14555ap-4);
-    rest = fma(f * f * f, p, extra) - half_square;
+    return fma(f * f * f, p, extra) - half_square;
   } else {
     const Vec<T> s = f / (Vec<T>(2.0) + f), z = s * s;
     const Vec<T> p =
         poly(z, 0.66666666666666663, 0.40000000000006286, 0.28571428569072926, 0.22222222648752463,
              0.18181775508542011, 0.15387097644583822, 0.13249962264060616, 0.13252751967816206);
-    rest = fma(s, fma(z, p, half_square), extra) - half_square;
+    return fma(s, fma(z, p, half_square), extra) - half_square;
   }
+}
+// log(u) + extra for positive finite u and |extra| far below 1.
+template <class T>
+WENGERT_INLINE Vec<T> log_core(Vec<T> u, Vec<T> extra) {
+  using P = Ieee<T>;
+  const auto [e, f] = log_split(u);
+  const Vec<T> rest = log_rest(f, fma(e, Vec<T>(P::ln2_lo), extra));
   return fma(e, Vec<T>(P::ln2_hi), f + rest);
 }
 // y where u is positive and finite; else what log(u) is there.
@@ -451,9 +459,13 @@ WENGERT_INLINE TrigParts<double> trig_parts(Vec<double> x) {
   return {bits(t), r.hi, r.lo};
 }
 
-// sin(r + r_lo) in even quadrants, cos in odd, negated in the upper two.
+// sin(r + r_lo) and cos(r + r_lo), each as two terms still to be added.
 template <class T>
-WENGERT_INLINE Vec<T> trig_value(TrigParts<T> p, RawInt<T> quadrant) {
+struct TrigSums {
+  Sum<T> sin, cos;
+};
+template <class T>
+WENGERT_INLINE TrigSums<T> trig_sums(const TrigParts<T>& p) {
   const Vec<T> r = p.r, z = r * r, half = Vec<T>(0.5) * z, one(1.0);
   Vec<T> ps, pc;
   if constexpr (sizeof(T) == 4) {
@@ -467,9 +479,14 @@ WENGERT_INLINE Vec<T> trig_value(TrigParts<T> p, RawInt<T> quadrant) {
               -2.7557319215385846e-07, 2.0876754368386107e-09, -1.1470293515940963e-11,
               4.7381201703748526e-14);
   }
-  const Vec<T> s = r + fma(r * z, ps, p.r_lo * (one - half));
   const Vec<T> w = one - half;
-  const Vec<T> c = w + (((one - w) - half) + fma(z * z, pc, -(r * p.r_lo)));
+  return {{r, fma(r * z, ps, p.r_lo * w)}, {w, ((one - w) - half) + fma(z * z, pc, -(r * p.r_lo))}};
+}
+// sin(r + r_lo) in even quadrants, cos in odd, negated in the upper two.
+template <class T>
+WENGERT_INLINE Vec<T> trig_value(const TrigParts<T>& p, RawInt<T> quadrant) {
+  const auto sums = trig_sums(p);
+  const Vec<T> s = sums.sin.hi + sums.sin.lo, c = sums.cos.hi + sums.cos.lo;
   const Mask<T> odd = {(quadrant & 1) != 0};
   const Vec<T> y = select(odd, c, s);
   return from_bits<T>(bits(y) ^ ((quadrant & 2) << (static_cast<int>(sizeof(T)) * 8 - 2)));

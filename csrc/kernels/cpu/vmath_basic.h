@@ -41,7 +41,7 @@ WENGERT_INLINE Vec<T> nextafter(Vec<T> x, Vec<T> y) {
   const V zero(0.0);
   const RawInt<T> away = ((x < y).v ^ (x > zero).v) | 1;  // 1 away from zero, -1 towards it
   const V smallest = with_sign(from_bits<T>(RawInt<T>{} + 1), y);
-  const V next = select(x == zero, smallest, from_bits<T>(bits(x) - away * -1));
+  const V next = select(x == zero, smallest, from_bits<T>(bits(x) + away));
   return select(x == y, y, select((x == x) & (y == y), next, x + y));
 }
 
@@ -58,6 +58,15 @@ WENGERT_INLINE Sum<T> two_product(Vec<T> a, Vec<T> b) {
   const Vec<T> ah = ta - (ta - a), bh = tb - (tb - b), al = a - ah, bl = b - bh;
   return {p, ((ah * bh - p) + ah * bl + al * bh) + al * bl};
 #endif
+}
+
+// n / d, likewise.
+template <class T>
+WENGERT_INLINE Sum<T> quotient(Sum<T> n, Sum<T> d) {
+  const Vec<T> inverse = Vec<T>(1.0) / d.hi, q = n.hi * inverse;
+  const auto product = two_product(q, d.hi);
+  const Vec<T> left = ((n.hi - product.hi) - product.lo) + (n.lo - q * d.lo);
+  return {q, left * inverse};
 }
 
 // Exact, as C's fmod. A quotient of half the mantissa's range is wrong by one at most when rounded,

@@ -11,28 +11,8 @@ namespace wengert::cpu {
 // The C library, and the special functions it lacks (special.h), lane by lane, for what is too rare
 // or too hard for vector code. Ordinary functions of a unit with base flags, so that the ISA units
 // hold calls and no shared inline code.
-enum class Libm : uint8_t {
-  Sin,
-  Cos,
-  Erf,
-  Lgamma,
-  Digamma,
-  Erfinv,
-  Exp2,
-  Log2,
-  Log10,
-  Tan,
-  Asin,
-  Acos,
-  Atan,
-  Sinh,
-  Cosh,
-  Asinh,
-  Acosh,
-  Atanh,
-  Erfc,
-};
-enum class Libm2 : uint8_t { Pow, Fmod, Atan2, Polygamma };
+enum class Libm : uint8_t { Sin, Cos, Tan, Erf, Lgamma, Digamma, Erfinv };
+enum class Libm2 : uint8_t { Pow, Fmod, Polygamma };
 void libm(Libm f, const float* x, float* y, int n);
 void libm(Libm f, const double* x, double* y, int n);
 void libm(Libm2 f, const float* x, const float* y, float* z, int n);
