@@ -76,7 +76,6 @@ void* find_vmath_loop(const char* function) {
       vmath_row<T>("erfinv", [](V x) __attribute__((always_inline)) { return erfinv(x); }),
       vmath_row<T>("lgamma", [](V x) __attribute__((always_inline)) { return lgamma(x); }),
       vmath_row<T>("digamma", [](V x) __attribute__((always_inline)) { return digamma(x); }),
-      vmath_row<T>("trigamma", [](V x) __attribute__((always_inline)) { return trigamma(x); }),
       vmath_row<T>("floor", [](V x) __attribute__((always_inline)) { return floor(x); }),
       vmath_row<T>("ceil", [](V x) __attribute__((always_inline)) { return ceil(x); }),
       vmath_row<T>("trunc", [](V x) __attribute__((always_inline)) { return trunc(x); }),
