@@ -35,9 +35,9 @@ struct Mismatch {
 
 const char* type_name(ArgType t) {
   constexpr const char* names[] = {
-      "Tensor", "Tensor or number",    "number",        "int",   "float",
-      "bool",   "tuple of ints",       "tuple of ints", "dtype", "device",
-      "str",    "sequence of Tensors", "Tensors"};
+      "Tensor",        "Tensor or number", "number", "int",    "float", "bool",
+      "tuple of ints", "tuple of ints",    "dtype",  "device", "str",   "sequence of Tensors",
+      "Tensors",       "tuple of Tensors"};
   return names[static_cast<int>(t)];
 }
 
@@ -77,7 +77,7 @@ bool is_array(PyObject* o) {
   return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray";
 }
 
-bool tensors_from(PyObject* o, std::vector<Tensor>& out) {
+bool tensors_from(PyObject* o, std::vector<Tensor>& out, bool or_none = false) {
   if (is_tensor(o)) return false;
   const py::object items = py::reinterpret_steal<py::object>(PySequence_Fast(o, ""));
   if (!items) {
@@ -87,8 +87,8 @@ bool tensors_from(PyObject* o, std::vector<Tensor>& out) {
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(items.ptr());
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* each = PySequence_Fast_GET_ITEM(items.ptr(), i);
-    if (!is_tensor(each)) return false;
-    out.push_back(tensor_of(each));
+    if (!is_tensor(each) && !(or_none && each == Py_None)) return false;
+    out.push_back(each == Py_None ? Tensor() : tensor_of(each));
   }
   return true;
 }
@@ -165,7 +165,8 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       return;
     case ArgType::Tensors:
     case ArgType::VarTensors:
-      if (!tensors_from(o, out.list)) mismatch(op, p, o);
+    case ArgType::OptTensors:
+      if (!tensors_from(o, out.list, p.type == ArgType::OptTensors)) mismatch(op, p, o);
       a.tensors = &out.list;
       return;
   }
@@ -330,7 +331,9 @@ PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out) {
 
 PyObject* invoke(const Op& op, bool inplace, const Arg* args) {
   if (inplace) return wrap(op.inplace(args));
-  return op.call ? wrap(op.call(args)) : wrap_all(op, op.call_many(args));
+  if (op.call) return wrap(op.call(args));
+  const std::vector<Tensor> results = op.call_many(args);
+  return op.bare && op.bare(args) ? wrap(results[0]) : wrap_all(op, results);
 }
 
 }  // namespace

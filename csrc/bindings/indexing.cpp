@@ -1,22 +1,125 @@
-// tensor[index] and tensor[index] = value for integers, slices, None, ... and tuples of them, and
-// for one integer tensor or list, which picks rows.
+// tensor[index] and tensor[index] = value: reads a Python index (integers, slices, None, ...,
+// bools, masks, integer tensors, arrays, sequences, and tuples of these) into an ops::Index.
 #include "bindings/py_tensor.h"
 #include "core/error.h"
 
 namespace wengert::bindings {
 namespace {
 
-using ops::Region;
+using ops::Index;
 
-// Builds a Region one index at a time.
-struct RegionBuilder {
+constexpr auto kAllowed =
+    "index: only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+    "valid indices (got ";
+
+[[noreturn]] void unsupported(PyObject* o) {
+  fail(ErrorKind::Index, kAllowed, Py_TYPE(o)->tp_name, ")");
+}
+
+// --- what an item is ---------------------------------------------------------------------------
+
+// A sequence that stands for an index tensor: a list, a tuple, a range, an array.
+bool is_sequence(PyObject* o) {
+  return PySequence_Check(o) && !is_tensor(o) && !PyUnicode_Check(o) && !PyBytes_Check(o);
+}
+
+bool is_integer(PyObject* o) {
+  if (PyLong_CheckExact(o)) return true;
+  if (PyBool_Check(o) || is_sequence(o)) return false;
+  if (is_tensor(o)) {
+    const Tensor& t = tensor_of(o);
+    return t.dim() == 0 && is_integral(t.dtype()) && !ops::is_mask(t);
+  }
+  return PyIndex_Check(o);
+}
+
+int64_t integer_from(PyObject* o) {
+  const Py_ssize_t i = PyNumber_AsSsize_t(o, PyExc_IndexError);
+  if (i == -1 && PyErr_Occurred()) rethrow_python();
+  return i;
+}
+
+// Lists and tuples nested so deep that no tensor could have their shape are refused before they
+// are read.
+void check_depth(PyObject* o, int depth) {
+  if (!PyList_Check(o) && !PyTuple_Check(o)) return;
+  if (depth > kMaxDims) {
+    fail(ErrorKind::Index, "index: sequences nested more than ", kMaxDims, " deep");
+  }
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) {
+    check_depth(PySequence_Fast_GET_ITEM(o, i), depth + 1);
+  }
+}
+
+// A sequence as an index tensor.
+Tensor tensor_from_sequence(PyObject* o) {
+  py::object data = py::reinterpret_borrow<py::object>(o);
+  if (!PyList_Check(o) && !PyTuple_Check(o) && !is_array(o)) {
+    data = py::reinterpret_steal<py::object>(PySequence_List(o));
+    if (!data) rethrow_python();
+  }
+  check_depth(data.ptr(), 0);
+  const Tensor t = tensor_from_data(data.ptr(), {});
+  // an empty list has no dtype of its own
+  return t.numel() == 0 && is_floating(t.dtype()) ? ops::to(t, DType::Int64) : t;
+}
+
+// One item of an index, read once.
+struct Item {
+  PyObject* object = nullptr;
+  Tensor tensor;  // of an item that is an index tensor or a mask
+  bool truth = false, is_bool = false;
+
+  bool is_index() const { return tensor.defined(); }
+  // Dimensions of the indexed tensor that it stands for.
+  int consumes() const {
+    if (is_bool || object == Py_None || object == Py_Ellipsis) return 0;
+    return is_index() && ops::is_mask(tensor) ? tensor.dim() : 1;
+  }
+};
+
+Item item_from(PyObject* o) {
+  Item item{o, {}};
+  if (o == Py_None || o == Py_Ellipsis || PySlice_Check(o) || is_integer(o)) return item;
+  if (PyBool_Check(o)) {
+    item.is_bool = true;
+    item.truth = o == Py_True;
+    return item;
+  }
+  if (PyUnicode_Check(o)) fail(ErrorKind::Type, kAllowed, "str)");
+  if (is_tensor(o)) {
+    item.tensor = tensor_of(o);
+  } else if (is_sequence(o)) {
+    item.tensor = tensor_from_sequence(o);
+  } else {
+    unsupported(o);
+  }
+  ops::check_index_tensor(item.tensor);
+  if (item.tensor.dim() == 0 && ops::is_mask(item.tensor)) {
+    item.is_bool = true;
+    item.truth = item.tensor.to_int64() != 0;
+    item.tensor.reset();
+  } else if (item.tensor.dim() == 0) {
+    // a 0-dim array of integers: item_from leaves it as an integer
+    item.tensor.reset();
+  }
+  return item;
+}
+
+// --- building an index -------------------------------------------------------------------------
+
+// Adds one item at a time.
+struct Builder {
   const Tensor& t;
-  Region r;
+  Index index;
   int dim = 0;  // the next dimension of t
 
-  explicit RegionBuilder(const Tensor& tensor) : t(tensor) {}
+  explicit Builder(const Tensor& tensor) : t(tensor) {}
+
+  ops::Region& region() { return index.region; }
 
   void keep(int64_t start, int64_t step, int64_t size) {
+    ops::Region& r = region();
     r.start[dim] = start;
     r.step[dim] = step;
     r.source[r.sizes.size()] = static_cast<int8_t>(dim);
@@ -25,14 +128,9 @@ struct RegionBuilder {
   }
   void whole() { keep(0, 1, t.size(dim)); }
   void new_axis() {
-    r.source[r.sizes.size()] = -1;
-    r.sizes.push_back(1);
-  }
-  void check(int asked) const {
-    if (dim >= t.dim()) {
-      fail(ErrorKind::Index, "index: too many indices for tensor of dimension ", t.dim(), " (got ",
-           asked, ")");
-    }
+    region().source[region().sizes.size()] = -1;
+    region().sizes.push_back(1);
+    index.whole = false;
   }
   void integer(int64_t i) {
     const int64_t n = t.size(dim);
@@ -40,8 +138,9 @@ struct RegionBuilder {
       fail(ErrorKind::Index, "index ", i, " is out of bounds for dimension ", dim, " with size ",
            n);
     }
-    r.start[dim] = i < 0 ? i + n : i;
-    r.step[dim] = 0;
+    region().start[dim] = i < 0 ? i + n : i;
+    region().step[dim] = 0;
+    index.whole = false;
     ++dim;
   }
   void slice(PyObject* s) {
@@ -49,82 +148,131 @@ struct RegionBuilder {
     if (PySlice_Unpack(s, &start, &stop, &step) < 0) rethrow_python();
     if (step <= 0) fail(ErrorKind::Value, "index: step must be greater than zero, got ", step);
     const Py_ssize_t n = PySlice_AdjustIndices(t.size(dim), &start, &stop, step);
+    index.whole = index.whole && n == t.size(dim);
     keep(start, step, n);
+  }
+  // True picks the one element of a new dimension, False none of them.
+  void truth(bool value) {
+    new_axis();
+    index.at[region().sizes.size() - 1] = ops::zeros({value ? 1 : 0}, DType::Int64);
+  }
+  void tensor(const Tensor& at) {
+    index.at[region().sizes.size()] = at;
+    const int dims = ops::is_mask(at) ? at.dim() : 1;
+    for (int d = 0; d < dims; ++d) whole();
   }
 };
 
+// PyTorch takes a short list that holds more than integers for a tuple, and warns.
+bool stands_for_tuple(PyObject* o) {
+  if (!PyList_Check(o) || PyList_GET_SIZE(o) >= 32) return false;
+  bool found = false;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(o) && !found; ++i) {
+    PyObject* each = PyList_GET_ITEM(o, i);
+    found = is_tensor(each) || PySlice_Check(each) || each == Py_None || each == Py_Ellipsis ||
+            (PySequence_Check(each) && !PyUnicode_Check(each));
+  }
+  if (found &&
+      PyErr_WarnEx(PyExc_UserWarning,
+                   "index: using a list for several dimensions is deprecated and will be taken "
+                   "for an index tensor; use x[tuple(seq)] instead of x[seq]",
+                   1) < 0) {
+    rethrow_python();
+  }
+  return found;
+}
+
+// Whether an index is one integer or slice, None or ..., as most are.
 bool is_plain(PyObject* o) {
-  return PyLong_CheckExact(o) || PySlice_Check(o) || o == Py_None || o == Py_Ellipsis ||
-         (!PyBool_Check(o) && !PyList_Check(o) && !PyTuple_Check(o) && !is_array(o) &&
-          PyIndex_Check(o) &&
-          (!is_tensor(o) || (tensor_of(o).dim() == 0 && tensor_of(o).dtype() == DType::Int64)));
+  return PyLong_CheckExact(o) || PySlice_Check(o) || o == Py_None || o == Py_Ellipsis;
 }
 
-[[noreturn]] void unsupported(PyObject* o) {
-  fail(ErrorKind::Index, "index: unsupported index of type ", Py_TYPE(o)->tp_name,
-       "; expected integers, slices, None, ..., or one integer tensor or list for rows");
+struct ParsedIndex {
+  Index index;
+  bool advanced = false;  // has index tensors
+};
+
+void add_plain(Builder& b, PyObject* o) {
+  if (o == Py_None) {
+    b.new_axis();
+  } else if (PySlice_Check(o)) {
+    b.slice(o);
+  } else {
+    b.integer(integer_from(o));
+  }
 }
 
-Region region_of(const Tensor& t, PyObject* index) {
-  RegionBuilder b(t);
-  PyObject* const* items = &index;
+ParsedIndex parse_index(const Tensor& t, PyObject* given) {
+  const bool list = stands_for_tuple(given);
+  const py::object as_tuple = list ? py::reinterpret_steal<py::object>(PyList_AsTuple(given))
+                                   : py::reinterpret_borrow<py::object>(given);
+  PyObject* const* objects = &given;
   Py_ssize_t n = 1;
-  if (PyTuple_Check(index)) {
-    items = &PyTuple_GET_ITEM(index, 0);
-    n = PyTuple_GET_SIZE(index);
+  if (PyTuple_Check(as_tuple.ptr())) {
+    objects = &PyTuple_GET_ITEM(as_tuple.ptr(), 0);
+    n = PyTuple_GET_SIZE(as_tuple.ptr());
   }
-  int consumed = 0, ellipses = 0;
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    if (!is_plain(items[i])) unsupported(items[i]);
-    ellipses += items[i] == Py_Ellipsis;
-    consumed += items[i] != Py_Ellipsis && items[i] != Py_None;
+  // every item but None, ... and bools consumes dimensions, so more items than this are too many
+  constexpr Py_ssize_t kMaxItems = 4 * kMaxDims;
+  if (n > kMaxItems) {
+    fail(ErrorKind::Index, "index: too many indices for tensor of dimension ", t.dim(), " (got ", n,
+         ")");
   }
-  if (ellipses > 1)
-    fail(ErrorKind::Index, "index: an index can only have a single ellipsis ('...')");
+  Item items[kMaxItems];
+  int consumed = 0;
+  ParsedIndex out;
   for (Py_ssize_t i = 0; i < n; ++i) {
-    PyObject* o = items[i];
-    if (o == Py_None) {
-      b.new_axis();
-    } else if (o == Py_Ellipsis) {
-      for (int rest = t.dim() - consumed; rest > 0; --rest) b.whole();
+    items[i] = item_from(objects[i]);
+    consumed += items[i].consumes();
+    out.advanced = out.advanced || items[i].is_bool || items[i].is_index();
+  }
+  Builder b(t);
+  if (consumed > t.dim()) {
+    if (t.dim() == 0 && n == 1 && !out.advanced) {
+      fail(ErrorKind::Index,
+           "index: invalid index of a 0-dim tensor; use tensor.item() to convert it to a number "
+           "(too many indices)");
+    }
+    fail(ErrorKind::Index, "index: too many indices for tensor of dimension ", t.dim(), " (got ",
+         consumed, ")");
+  }
+  bool ellipsis = false;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    const Item& item = items[i];
+    if (item.object == Py_Ellipsis) {
+      for (int rest = ellipsis ? 0 : t.dim() - consumed; rest > 0; --rest) b.whole();
+      ellipsis = true;
+    } else if (item.is_bool) {
+      b.truth(item.truth);
+    } else if (item.is_index()) {
+      b.tensor(item.tensor);
     } else {
-      b.check(consumed);
-      if (PySlice_Check(o)) {
-        b.slice(o);
-      } else {
-        const Py_ssize_t at = PyNumber_AsSsize_t(o, PyExc_IndexError);
-        if (at == -1 && PyErr_Occurred()) rethrow_python();
-        b.integer(at);
-      }
+      add_plain(b, item.object);
     }
   }
   while (b.dim < t.dim()) b.whole();
-  return b.r;
-}
-
-// One tensor, list or array of integers; undefined for anything else.
-Tensor row_index(PyObject* index) {
-  Tensor rows;
-  if (is_tensor(index)) {
-    rows = tensor_of(index);
-  } else if (PyList_Check(index) || is_array(index)) {
-    rows = tensor_from_data(index, {});
-    if (rows.numel() == 0) rows = ops::to(rows, DType::Int64);
-  }
-  return rows.defined() && rows.dtype() == DType::Int64 && rows.dim() > 0 ? rows : Tensor();
+  out.index = b.index;
+  return out;
 }
 
 }  // namespace
 
-PyObject* get_item(const Tensor& t, PyObject* index) {
-  if (!PyTuple_Check(index) && !is_plain(index)) {
-    const Tensor rows = row_index(index);
-    if (rows.defined()) return wrap(ops::take_rows(t, rows));
+PyObject* get_item(const Tensor& t, PyObject* given) {
+  if (is_plain(given) && given != Py_Ellipsis && (t.dim() > 0 || given == Py_None)) {
+    Builder b(t);
+    add_plain(b, given);
+    while (b.dim < t.dim()) b.whole();
+    return wrap(ops::at_region(t, b.region()));
   }
-  return wrap(ops::at_region(t, region_of(t, index)));
+  const ParsedIndex p = parse_index(t, given);
+  return wrap(p.advanced ? ops::index(t, p.index) : ops::at_region(t, p.index.region));
 }
 
-void set_item(const Tensor& t, PyObject* index, PyObject* value) {
+void set_item(const Tensor& t, PyObject* given, PyObject* value) {
+  if (given == Py_False) return;  // nothing is picked, and any value fits nothing
+  if (value == Py_None || PyUnicode_Check(value)) {
+    fail(ErrorKind::Type, "index_put_: cannot assign a ", Py_TYPE(value)->tp_name, " to a tensor");
+  }
   Number n;
   Tensor v;
   if (is_tensor(value)) {
@@ -134,7 +282,12 @@ void set_item(const Tensor& t, PyObject* index, PyObject* value) {
   } else {
     v = tensor_from_data(value, {});
   }
-  ops::assign_region(t, region_of(t, index), v);
+  const ParsedIndex p = parse_index(t, given);
+  if (p.advanced) {
+    ops::index_put_("index_put_", t, p.index, v, false);
+  } else {
+    ops::assign_region(t, p.index.region, v);
+  }
 }
 
 }  // namespace wengert::bindings

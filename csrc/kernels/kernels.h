@@ -37,20 +37,34 @@ enum class Kernel : KernelId {
   LogSoftmaxGrad,    // g, y
   CrossEntropy,      // loss[rows], lse[rows]; x, target (int64); integer[0] is ignore_index
   CrossEntropyGrad,  // gx; g[rows] (stride 0 or 1), x, target, lse; number[1] scales
-  IndexSelect,    // source, index (int64); sizes: outer, index, inner; integer[0]: source's middle
-                  // size
-  IndexAdd,       // adds source's rows into buffer 0; same sizes
-  Arange,         // number[0] + i * number[1] (integers for int64)
-  Uniform,        // Philox: more[0] seed, more[1] counter; number[0], number[1]: low, high
-  Normal,         // number[0], number[1]: mean, standard deviation
-  RandInt,        // integer[0], integer[1]: low, high
-  OptimizerStep,  // OptimizerLaunch behind `pointer`
+  Gather,            // source, offsets (int64, in elements): each element of the space is
+                     // source[offset]; all strided
+  Scatter,           // source, offsets: the element of buffer 0 at the offset becomes source's, in
+                     // order; buffer 0 has stride 0 in the dimensions that the offsets stand for;
+                     // integer[1] is above every offset
+  ScatterReduce,     // the same, combined by the Reduction integer[0]
+  IndexOffsets,      // index, bounds[2]: adds index * integer[1] to offsets, or sets them if
+                     // integer[2] is 0; indices below 0 count from the size integer[0];
+                     // bounds become the least and the greatest index
+  NonzeroCount,      // source, dense: how many elements before each block are not zero, and in all
+  Nonzero,           // source, those counts: the coordinates of elements that are not zero, in the
+                     // launch's sizes
+  IsIn,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
+  Arange,            // number[0] + i * number[1] (integers for int64)
+  Uniform,           // Philox: more[0] seed, more[1] counter; number[0], number[1]: low, high
+  Normal,            // number[0], number[1]: mean, standard deviation
+  RandInt,           // integer[0], integer[1]: low, high
+  OptimizerStep,     // OptimizerLaunch behind `pointer`
   Count
 };
 inline constexpr int kNumKernels = static_cast<int>(Kernel::Count);
 constexpr KernelId id(Kernel k) {
   return static_cast<KernelId>(k);
 }
+
+// How ScatterReduce combines what meets.
+enum class Reduction : int64_t { Sum, Product, AMax, AMin };
+inline constexpr int64_t kNonzeroBlock = 8192;  // elements to a block of NonzeroCount
 
 struct KernelTable {
   std::array<std::array<KernelFn, kNumDTypes>, kNumKernels> slot{};

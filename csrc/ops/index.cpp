@@ -1,4 +1,4 @@
-// Indexing: regions (integers, slices, None) as views, assignment to them, rows by index, cat.
+// Basic indexing: regions (integers, slices, None) as views, assignment to them, cat.
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
@@ -81,120 +81,6 @@ void assign_region(const Tensor& x, const Region& r, const Tensor& value) {
     const Tensor* in[] = {&x, &v};
     record(kAssign, in, 2, x, 0, r);
   }
-}
-
-// --- rows by index -----------------------------------------------------------------------------
-
-namespace {
-
-struct Fold {
-  int64_t outer, middle, inner;
-};
-Fold fold_at(const Dims& sizes, int dim) {
-  Fold f{1, sizes.empty() ? 1 : sizes[dim], 1};
-  for (int d = 0; d < dim; ++d) f.outer *= sizes[d];
-  for (int d = dim + 1; d < sizes.size(); ++d) f.inner *= sizes[d];
-  return f;
-}
-
-// to[:, i, :] = from[:, index[i], :], or with IndexAdd to[:, index[i], :] += from[:, i, :]
-void run_index(Kernel kernel, const Tensor& to, const Tensor& from, const Tensor& index,
-               const Fold& whole) {
-  const Tensor* operands[] = {&to, &from, &index};
-  Launch l;
-  l.kernel = id(kernel);
-  l.dtype = to.dtype();
-  l.device = to.device();
-  l.dense = true;
-  l.ndim = 3;
-  l.size[0] = whole.outer;
-  l.size[1] = index.numel();
-  l.size[2] = whole.inner;
-  l.count = whole.outer * index.numel() * whole.inner;
-  l.integer[0] = whole.middle;
-  l.nbuffers = 3;
-  for (int k = 0; k < 3; ++k) set_buffer(l, k, *operands[k]);
-  launch(l);
-}
-
-struct SelectPayload {
-  int64_t dim;
-  Dims sizes;
-};
-Tensor add_rows_at(const Tensor& g, const Tensor& index, const SelectPayload& p);
-
-constexpr Rule kAddRows{"index_add", [](Node& node, Tensor* g, Tensor* out) {
-                          const auto& p = node.payload<SelectPayload>();
-                          out[0] = index_select(*g, p.dim, node.unpack(0));
-                        }};
-constexpr Rule kSelect{"index_select", [](Node& node, Tensor* g, Tensor* out) {
-                         out[0] = add_rows_at(*g, node.unpack(0), node.payload<SelectPayload>());
-                       }};
-
-Tensor add_rows_at(const Tensor& g, const Tensor& index, const SelectPayload& p) {
-  const Tensor out = zeros(p.sizes, g.dtype(), g.device());
-  run_index(Kernel::IndexAdd, out, contiguous(g), index, fold_at(p.sizes, static_cast<int>(p.dim)));
-  if (recording(g)) {
-    const Tensor* in[] = {&g};
-    record(kAddRows, in, 1, out, 1, p)->save(0, index);
-  }
-  return out;
-}
-
-Tensor checked_index(const Tensor& index, int64_t size, bool wrap) {
-  if (index.dtype() != DType::Int64) {
-    fail("index_select: expected an int64 index, got ", name_of(index.dtype()));
-  }
-  Tensor out = contiguous(index);
-  bool negative = false;
-  const auto* at = out.data<int64_t>();
-  for (int64_t i = 0; i < out.numel(); ++i) {
-    if (at[i] >= size || at[i] < (wrap ? -size : 0)) {
-      fail(ErrorKind::Index, "index_select: index ", at[i],
-           " is out of bounds for dimension with size ", size);
-    }
-    negative = negative || at[i] < 0;
-  }
-  if (!negative) return out;
-  out = clone(out);
-  auto* fixed = out.data<int64_t>();
-  for (int64_t i = 0; i < out.numel(); ++i) fixed[i] += fixed[i] < 0 ? size : 0;
-  return out;
-}
-
-Tensor select_rows(const Tensor& x, int dim, const Tensor& index, bool wrap) {
-  const Fold whole = fold_at(x.sizes(), dim);
-  const Tensor at = checked_index(index, whole.middle, wrap);
-  if (x->base) check_view("index_select", x);
-  Dims sizes = x.sizes();
-  if (!sizes.empty()) sizes[dim] = at.numel();
-  const Tensor out = Tensor::empty(sizes, x.dtype(), x.device());
-  run_index(Kernel::IndexSelect, out, contiguous(x), at, whole);
-  if (recording(x)) {
-    const Tensor* in[] = {&x};
-    record(kSelect, in, 1, out, 1, SelectPayload{dim, x.sizes()})->save(0, at);
-  }
-  return out;
-}
-
-}  // namespace
-
-Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
-  const int d = wrap_dim("index_select", dim, x.dim());
-  if (index.dim() > 1) {
-    fail(ErrorKind::Index, "index_select: index is supposed to be a vector, got shape ",
-         index.sizes());
-  }
-  return select_rows(x, d, index, false);
-}
-
-Tensor take_rows(const Tensor& x, const Tensor& index) {
-  if (x.dim() == 0) {
-    fail(ErrorKind::Index, "index: too many indices for tensor of dimension 0");
-  }
-  Dims sizes = index.sizes();
-  for (int d = 1; d < x.dim(); ++d) sizes.push_back(x.size(d));
-  return reshape(select_rows(x, 0, reshape(index, {index.numel()}), true), sizes);
 }
 
 Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length) {
@@ -296,8 +182,6 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
 void add_index(OpTable& t) {
   using namespace ops;
   constexpr uint8_t both = kMethod | kFunction;
-  t.push_back(row<&index_select>("index_select(Tensor input, int dim, Tensor index)", both,
-                                 "The slices of input along dim that an int64 vector names."));
   t.push_back(row<&narrow>("narrow(Tensor input, int dim, int start, int length)", both,
                            "A stretch of one dimension, sharing memory."));
   t.push_back(row<&cat>("cat(Tensor[] tensors, int dim=0)", kFunction,

@@ -17,7 +17,7 @@ std::string_view trim(std::string_view s) {
 }
 
 ArgType type_of(std::string_view t) {
-  static constexpr std::array<std::pair<std::string_view, ArgType>, 13> names{{
+  static constexpr std::array<std::pair<std::string_view, ArgType>, 14> names{{
       {"Tensor", ArgType::Tensor},
       {"Value", ArgType::Value},
       {"Number", ArgType::Number},
@@ -31,6 +31,7 @@ ArgType type_of(std::string_view t) {
       {"str", ArgType::Text},
       {"Tensor[]", ArgType::Tensors},
       {"Tensor*", ArgType::VarTensors},
+      {"Tensor?[]", ArgType::OptTensors},
   }};
   for (const auto& [name, type] : names) {
     if (name == t) return type;
@@ -159,6 +160,9 @@ const OpTable& op_table() {
     add_reduce(t);
     add_view(t);
     add_index(t);
+    add_index_put(t);
+    add_scatter(t);
+    add_masked(t);
     add_matmul(t);
     add_rows(t);
     add_random(t);

@@ -25,6 +25,7 @@ enum class ArgType : uint8_t {
   Text,
   Tensors,     // a sequence of tensors
   VarTensors,  // the same, or the tensors as separate arguments
+  OptTensors,  // a sequence of tensors and None
 };
 
 // One parsed argument; what it points to outlives the call.
@@ -72,7 +73,8 @@ struct Op {
   Tensor (*call)(const Arg*) = nullptr;
   std::vector<Tensor> (*call_many)(const Arg*) = nullptr;
   Tensor (*call_inplace)(const Arg*) = nullptr;  // the method `name_`
-  bool inplace_by_copy = false;                  // `name_` computes apart, then overwrites
+  bool (*bare)(const Arg*) = nullptr;  // of call_many: whether to give the first result alone
+  bool inplace_by_copy = false;        // `name_` computes apart, then overwrites
   // Direct ways in for the commonest forms, past the argument parser.
   Tensor (*unary)(const Tensor&) = nullptr;
   Tensor (*binary)(const Tensor&, const Tensor&) = nullptr;
@@ -207,6 +209,9 @@ void add_activation(OpTable& t);
 void add_reduce(OpTable& t);
 void add_view(OpTable& t);
 void add_index(OpTable& t);
+void add_index_put(OpTable& t);
+void add_scatter(OpTable& t);
+void add_masked(OpTable& t);
 void add_matmul(OpTable& t);
 void add_rows(OpTable& t);
 void add_random(OpTable& t);

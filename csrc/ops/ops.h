@@ -97,11 +97,25 @@ Tensor softmax(const Tensor& x, int64_t dim, OptDType dtype = {});
 Tensor log_softmax(const Tensor& x, int64_t dim, OptDType dtype = {});
 
 // indexing
-struct Region;
+Region whole_region(const Tensor& x);
 Tensor at_region(const Tensor& x, const Region& r);                         // a view
 void assign_region(const Tensor& x, const Region& r, const Tensor& value);  // recorded
-// Rows by int64 indices, in which negative ones count from the end.
-Tensor take_rows(const Tensor& x, const Tensor& index);
+// A Region, and index tensors for some of its dimensions: int64 or int32 ones for one dimension
+// each, masks (bool or uint8) for as many as they have.
+struct Index {
+  Region region;
+  bool whole = true;  // the region is all of the tensor, as it is
+  Tensor at[kMaxDims];
+};
+bool is_mask(const Tensor& index);
+void check_index_tensor(const Tensor& index);       // its dtype
+Tensor index(const Tensor& x, const Index& index);  // a copy
+// Written over or added to; recorded. Values are broadcast and cast.
+void index_put_(const char* op, const Tensor& x, const Index& index, const Tensor& values,
+                bool accumulates);
+Tensor masked_fill_(const Tensor& x, const Tensor& mask, const Tensor& value);
+// Rows by integers, in which negative ones count from the end.
+Tensor take_rows(const Tensor& x, const Tensor& rows);
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 
 }  // namespace ops

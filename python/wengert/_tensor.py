@@ -130,6 +130,8 @@ def __format__(self: Tensor, spec: str) -> str:
 
 
 def __contains__(self: Tensor, value: Any) -> bool:
+    if not isinstance(value, (_core.Tensor, int, float)) and not hasattr(value, "dtype"):
+        raise RuntimeError(f"in: expected a Tensor or a number, got {type(value).__name__}")
     return bool((self == value).any())
 
 

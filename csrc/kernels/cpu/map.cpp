@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/odometer.h"
 #include "kernels/cpu/parallel.h"
 
 namespace wengert::cpu {
@@ -46,10 +47,6 @@ void scatter(size_t item, const char* src, int64_t stride, int64_t n, char* dst)
   scatter_as<uint8_t>(src, stride, n, dst);
 }
 
-int64_t item_of(const Launch& l, int k) {
-  return static_cast<int64_t>(item_size(l.buffer[k].dtype));
-}
-
 // How an operand comes to the inner loop and back: elements of narrow types are converted to the
 // type that they are computed in.
 struct Staging {
@@ -83,37 +80,6 @@ struct Staging {
 
 struct Tiles {
   alignas(kAlignment) char bytes[kMaxBuffers][kTile * 8];
-};
-
-// Where the operands stand while the outer dimensions are walked like an odometer.
-class Odometer {
- public:
-  Odometer(const Launch& l, int dims, int64_t start) : l_(l), dims_(dims) {
-    for (int k = 0; k < l.nbuffers; ++k) at_[k] = static_cast<char*>(l.buffer[k].data);
-    for (int d = dims - 1; d >= 0; --d) {
-      index_[d] = start % l.size[d];
-      start /= l.size[d];
-      for (int k = 0; k < l.nbuffers; ++k) at_[k] += index_[d] * step(k, d);
-    }
-  }
-  void next() {
-    for (int d = dims_ - 1; d >= 0; --d) {
-      if (++index_[d] < l_.size[d]) {
-        for (int k = 0; k < l_.nbuffers; ++k) at_[k] += step(k, d);
-        return;
-      }
-      index_[d] = 0;
-      for (int k = 0; k < l_.nbuffers; ++k) at_[k] -= (l_.size[d] - 1) * step(k, d);
-    }
-  }
-  char* at(int k) const { return at_[k]; }
-  int64_t step(int k, int d) const { return l_.buffer[k].stride[d] * item_of(l_, k); }
-
- private:
-  const Launch& l_;
-  int dims_;
-  int64_t index_[kMaxDims];
-  char* at_[kMaxBuffers];
 };
 
 // Long rows: each is a run of tiles; operands of unit stride are used where they are.
@@ -175,7 +141,6 @@ void drive_elements(const Launch& l, MapFn inner, const double* params, bool wid
     staged[k] = staging[k].in || !is_dense(l, k);
   }
   const int last = l.ndim - 1;
-  const int64_t n = l.size[last];
   for (int64_t i = begin; i < end; i += kTile) {
     const int64_t m = std::min(kTile, end - i);
     char* ptr[kMaxBuffers];
@@ -183,16 +148,7 @@ void drive_elements(const Launch& l, MapFn inner, const double* params, bool wid
       ptr[k] =
           staged[k] ? tiles.bytes[k] : static_cast<char*>(l.buffer[k].data) + i * item_of(l, k);
     }
-    const auto each_run = [&](auto&& run) {
-      Odometer row(l, last, i / n);
-      int64_t column = i % n;
-      for (int64_t done = 0; done < m; column = 0, row.next()) {
-        const int64_t count = std::min(n - column, m - done);
-        run(row, column, done, count);
-        done += count;
-      }
-    };
-    each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+    each_run(l, i, i + m, [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
       for (int k = 1; k < l.nbuffers; ++k) {
         if (!staged[k]) continue;
         staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
@@ -201,7 +157,7 @@ void drive_elements(const Launch& l, MapFn inner, const double* params, bool wid
     });
     inner(ptr, m, params);
     if (!staged[0]) continue;
-    each_run([&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+    each_run(l, i, i + m, [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
       staging[0].store(ptr[0] + done * static_cast<int64_t>(item_size(staging[0].as)),
                        l.buffer[0].stride[last], count, row.at(0) + column * row.step(0, last));
     });
@@ -278,46 +234,6 @@ void run_arange(const Launch& l) {
       for (int64_t i = 0; i < l.count; ++i) {
         out[i] = static_cast<T>(l.number[0] + static_cast<double>(i) * l.number[1]);
       }
-    }
-  });
-}
-
-void run_index_select(const Launch& l) {
-  const int64_t outer = l.size[0], n = l.size[1], middle = l.integer[0];
-  const auto row = static_cast<size_t>(l.size[2]) * item_size(l.dtype);
-  const auto* index = static_cast<const int64_t*>(l.buffer[2].data);
-  char* out = static_cast<char*>(l.buffer[0].data);
-  const char* in = static_cast<const char*>(l.buffer[1].data);
-  parallel_for(outer * n, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, l.size[2])),
-               [&](int64_t b, int64_t e) {
-                 for (int64_t i = b; i < e; ++i) {
-                   const int64_t from = (i / n) * middle + index[i % n];
-                   std::memcpy(out + static_cast<size_t>(i) * row,
-                               in + static_cast<size_t>(from) * row, row);
-                 }
-               });
-}
-
-// Rows with the same index meet in one output row, so the split is over columns of work that never
-// meet: the outer dimension and, in order, everything else.
-void run_index_add(const Launch& l) {
-  const int64_t outer = l.size[0], n = l.size[1], inner = l.size[2], middle = l.integer[0];
-  const auto* index = static_cast<const int64_t*>(l.buffer[2].data);
-  visit_compute(l.dtype, [&]<class T>() {
-    if constexpr (!std::is_same_v<T, Bool8>) {
-      T* out = static_cast<T*>(l.buffer[0].data);
-      const T* in = static_cast<const T*>(l.buffer[1].data);
-      parallel_for(outer * inner, kGrain, [&](int64_t b, int64_t e) {
-        for (int64_t at = b; at < e;) {
-          const int64_t o = at / inner, j0 = at % inner, m = std::min(inner - j0, e - at);
-          for (int64_t i = 0; i < n; ++i) {
-            T* to = out + (o * middle + index[i]) * inner + j0;
-            const T* from = in + (o * n + i) * inner + j0;
-            for (int64_t j = 0; j < m; ++j) to[j] += from[j];
-          }
-          at += m;
-        }
-      });
     }
   });
 }

@@ -88,7 +88,10 @@ KernelTable make_table() {
   KernelTable t;
   constexpr std::pair<Kernel, KernelFn> any_dtype[] = {{Kernel::Copy, &run_copy},
                                                        {Kernel::Fill, &run_fill},
-                                                       {Kernel::IndexSelect, &run_index_select}};
+                                                       {Kernel::Gather, &run_gather},
+                                                       {Kernel::Scatter, &run_scatter},
+                                                       {Kernel::NonzeroCount, &run_nonzero_count},
+                                                       {Kernel::Nonzero, &run_nonzero}};
   for (int d = 0; d < kNumDTypes; ++d) {
     const auto computed = static_cast<int>(compute_dtype(static_cast<DType>(d)));
     for (KernelId k = 0; k < kNumMapKernels; ++k) {
@@ -104,7 +107,10 @@ KernelTable make_table() {
   };
   const auto numbers = {DType::Int64, DType::Float32, DType::Float64};
   const auto floats = {DType::Float32, DType::Float64};
-  set(Kernel::IndexAdd, &run_index_add, numbers);
+  set(Kernel::ScatterReduce, &run_scatter_reduce,
+      {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64});
+  set(Kernel::IsIn, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
+  set(Kernel::IndexOffsets, &run_index_offsets, {DType::Int32, DType::Int64});
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
   set(Kernel::Softmax, &run_softmax, floats);
