@@ -39,15 +39,19 @@ int64_t integer_from(PyObject* o) {
   return i;
 }
 
-// Lists and tuples nested so deep that no tensor could have their shape are refused before they
-// are read.
-void check_depth(PyObject* o, int depth) {
+// Refuses what cannot be an index tensor: what belongs in a tuple, and lists nested deeper than any
+// tensor's shape (or in themselves).
+void check_sequence(PyObject* o, int depth) {
+  if (PySlice_Check(o) || o == Py_None || o == Py_Ellipsis) {
+    fail(ErrorKind::Index, "index: a ", Py_TYPE(o)->tp_name,
+         " in a list, which is taken for an index tensor; use x[tuple(seq)] instead of x[seq]");
+  }
   if (!PyList_Check(o) && !PyTuple_Check(o)) return;
   if (depth > kMaxDims) {
     fail(ErrorKind::Index, "index: sequences nested more than ", kMaxDims, " deep");
   }
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) {
-    check_depth(PySequence_Fast_GET_ITEM(o, i), depth + 1);
+    check_sequence(PySequence_Fast_GET_ITEM(o, i), depth + 1);
   }
 }
 
@@ -58,7 +62,7 @@ Tensor tensor_from_sequence(PyObject* o) {
     data = py::reinterpret_steal<py::object>(PySequence_List(o));
     if (!data) rethrow_python();
   }
-  check_depth(data.ptr(), 0);
+  check_sequence(data.ptr(), 0);
   const Tensor t = tensor_from_data(data.ptr(), {});
   // an empty list has no dtype of its own
   return t.numel() == 0 && is_floating(t.dtype()) ? ops::to(t, DType::Int64) : t;
@@ -163,25 +167,6 @@ struct Builder {
   }
 };
 
-// PyTorch takes a short list that holds more than integers for a tuple, and warns.
-bool stands_for_tuple(PyObject* o) {
-  if (!PyList_Check(o) || PyList_GET_SIZE(o) >= 32) return false;
-  bool found = false;
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(o) && !found; ++i) {
-    PyObject* each = PyList_GET_ITEM(o, i);
-    found = is_tensor(each) || PySlice_Check(each) || each == Py_None || each == Py_Ellipsis ||
-            (PySequence_Check(each) && !PyUnicode_Check(each));
-  }
-  if (found &&
-      PyErr_WarnEx(PyExc_UserWarning,
-                   "index: using a list for several dimensions is deprecated and will be taken "
-                   "for an index tensor; use x[tuple(seq)] instead of x[seq]",
-                   1) < 0) {
-    rethrow_python();
-  }
-  return found;
-}
-
 // Whether an index is one integer or slice, None or ..., as most are.
 bool is_plain(PyObject* o) {
   return PyLong_CheckExact(o) || PySlice_Check(o) || o == Py_None || o == Py_Ellipsis;
@@ -203,14 +188,11 @@ void add_plain(Builder& b, PyObject* o) {
 }
 
 ParsedIndex parse_index(const Tensor& t, PyObject* given) {
-  const bool list = stands_for_tuple(given);
-  const py::object as_tuple = list ? py::reinterpret_steal<py::object>(PyList_AsTuple(given))
-                                   : py::reinterpret_borrow<py::object>(given);
   PyObject* const* objects = &given;
   Py_ssize_t n = 1;
-  if (PyTuple_Check(as_tuple.ptr())) {
-    objects = &PyTuple_GET_ITEM(as_tuple.ptr(), 0);
-    n = PyTuple_GET_SIZE(as_tuple.ptr());
+  if (PyTuple_Check(given)) {
+    objects = &PyTuple_GET_ITEM(given, 0);
+    n = PyTuple_GET_SIZE(given);
   }
   // every item but None, ... and bools consumes dimensions, so more items than this are too many
   constexpr Py_ssize_t kMaxItems = 4 * kMaxDims;
