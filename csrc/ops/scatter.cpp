@@ -217,16 +217,6 @@ Tensor identity(const Tensor& x, std::string_view reduce) {
   });
 }
 
-// a / b rounded down, for integers, b > 0: the quotient in double is off by one at most.
-Tensor floor_quotient(const Tensor& a, const Tensor& b) {
-  const GradMode off(false);
-  const Tensor q = to(div(to(a, DType::Float64), to(b, DType::Float64)), DType::Int64);
-  const Tensor rest = sub(a, mul(q, b));
-  const Tensor zero = number_like({true, 0, 0}, &rest);
-  const Tensor low = apply<Lt>(rest, zero), high = apply<Le>(b, rest);
-  return add(sub(q, to(low, DType::Int64)), to(high, DType::Int64));
-}
-
 template <class Make>
 Tensor reduce_picks(const char* op, const Tensor& x, const Tensor& source, std::string_view reduce,
                     bool include_self, Make&& make) {
@@ -241,12 +231,12 @@ Tensor reduce_picks(const char* op, const Tensor& x, const Tensor& source, std::
     fail(ErrorKind::NotImplemented, op, ": mean is not defined for bool tensors");
   }
   const Tensor sums = accumulate(start, p, source);
-  const DType d = is_floating(x.dtype()) ? compute_dtype(x.dtype()) : DType::Int64;
+  const DType d = compute_dtype(x.dtype());
   const Tensor one = full({}, {true, 1, 1}, d);
   Tensor counts = full(x.sizes(), {true, 1, 1}, d);
   if (!include_self) counts = put(counts, p, zeros({}, d));
   counts = accumulate(counts, p, one);
-  return to(is_floating(d) ? div(sums, counts) : floor_quotient(to(sums, d), counts), x.dtype());
+  return to(is_floating(d) ? div(sums, counts) : apply<FloorDivide>(sums, counts), x.dtype());
 }
 
 Tensor scatter_reduce(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src,
