@@ -26,6 +26,7 @@ void register_autograd(py::module_& m) {
       "backward",
       [](const std::vector<Tensor>& tensors, const std::vector<Tensor>& grads, bool retain_graph,
          bool create_graph, const std::vector<Tensor>& inputs) {
+        const SourceScope from(source_here());
         const py::gil_scoped_release unlocked;
         BackwardOptions options;
         options.retain_graph = retain_graph;
@@ -39,6 +40,7 @@ void register_autograd(py::module_& m) {
       [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
          const std::vector<Tensor>& grads, bool retain_graph, bool create_graph, bool allow_unused,
          bool materialize) {
+        const SourceScope from(source_here());
         const py::gil_scoped_release unlocked;
         return grad(outputs, grads, inputs,
                     {retain_graph, create_graph, allow_unused, materialize});

@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
   register_autograd(m);
   register_optim(m);
   register_config(m);
+  register_trace(m);
 }

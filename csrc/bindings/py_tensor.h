@@ -112,6 +112,7 @@ void register_tensor(py::module_& m);
 void register_autograd(py::module_& m);
 void register_optim(py::module_& m);
 void register_config(py::module_& m);
+void register_trace(py::module_& m);
 
 }  // namespace wengert::bindings
 

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
+
+#include "tape/observe.h"
 
 namespace wengert {
 namespace {
@@ -66,6 +69,8 @@ class Walk {
       Entry e = std::move(entries_[at]);
       e.more.resize(static_cast<size_t>(e.node->num_outputs) - 1);
       collect(e, results);
+      if (e.node->watched.load(std::memory_order_relaxed)) [[unlikely]]
+        tell_adjoint(*e.node, e.first, e.more);
       if (e.node->leaf) {
         if (!filtered_) accumulate(static_cast<Leaf&>(*e.node), std::move(e.first));
       } else {
@@ -134,6 +139,8 @@ class Walk {
       e.more.insert(e.more.begin(), std::move(e.first));
       n.rule->pull(n, e.more.data(), out.data());
     }
+    if (n.watched.load(std::memory_order_relaxed)) [[unlikely]]
+      tell_pulled(n, out);
     if (!options_.retain_graph) n.release_saved();
     for (int i = 0; i < n.num_inputs; ++i) {
       const Edge& edge = n.edges()[i];
@@ -209,6 +216,11 @@ class Walk {
 thread_local Walk* Walk::current = nullptr;
 
 }  // namespace
+
+OutsideWalk::OutsideWalk() : inside_(std::exchange(Walk::current, nullptr)) {}
+OutsideWalk::~OutsideWalk() {
+  Walk::current = static_cast<Walk*>(inside_);
+}
 
 bool walk_wants(const Node& n) {
   return !Walk::current || Walk::current->wants(n);

@@ -22,6 +22,19 @@ void walk_back(std::span<const Tensor> roots, std::span<const Tensor> grads,
 // Whether the walk under way on this thread needs the gradient of this node's outputs.
 bool walk_wants(const Node& n);
 
+// While one lives, rules that this thread runs are outside of any walk under way and give every
+// gradient.
+class OutsideWalk {
+ public:
+  OutsideWalk();
+  OutsideWalk(const OutsideWalk&) = delete;
+  OutsideWalk& operator=(const OutsideWalk&) = delete;
+  ~OutsideWalk();
+
+ private:
+  void* inside_;
+};
+
 // What the walk asks of the operations, which stand above it.
 // The sum of two gradients: into have's buffer if `in_place`, or if nobody else can see it.
 Tensor add_gradients(Tensor have, const Tensor& g, bool in_place);

@@ -1,9 +1,12 @@
 #include "tape/node.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "tape/backward.h"
+#include "tape/observe.h"
 
 namespace wengert {
 namespace {
@@ -44,6 +47,19 @@ Ref<Node> Node::make(const Rule& rule, int inputs, int outputs, int saved, int p
   for (int i = 0; i < inputs; ++i) new (n->edges() + i) Edge;
   for (int i = 0; i < saved; ++i) new (n->saved() + i) Saved;
   return Ref<Node>::adopt(n);
+}
+
+Ref<Node> Node::copy() {
+  Ref<Node> made = make(*rule, num_inputs, num_outputs, num_saved, payload_bytes);
+  Node* n = made.get();
+  n->sequence = sequence;
+  n->source = source;
+  n->released = released;
+  std::uninitialized_copy_n(outputs(), num_outputs, n->outputs());
+  std::copy_n(edges(), num_inputs, n->edges());
+  std::copy_n(saved(), num_saved, n->saved());
+  std::memcpy(n->end_of_saved(), end_of_saved(), payload_bytes);
+  return made;
 }
 
 // Freed without recursion: a node that dies while another is being freed waits its turn, so a
@@ -98,6 +114,12 @@ void Node::save_output(int at, const Tensor& t, int slot) {
   s.output = static_cast<int16_t>(slot);
 }
 
+// Ends a message with the place in the user's program, where it is known.
+std::string Node::recorded_at() const {
+  const std::string where = describe(source);
+  return where.empty() ? where : " (" + std::string(name()) + " was recorded at " + where + ")";
+}
+
 Tensor Node::unpack(int at) {
   Saved& s = saved()[at];
   if (!s.tensor.defined()) {
@@ -110,7 +132,7 @@ Tensor Node::unpack(int at) {
     fail(name(), ": a tensor that is needed for the gradient, ", name_of(s.tensor.dtype()),
          " of shape ", s.tensor.sizes(), s.output >= 0 ? " (the output)" : "",
          ", has been modified by an inplace operation: it is at version ", s.tensor.version(),
-         "; expected version ", s.version, " instead. Clone it before changing it");
+         "; expected version ", s.version, " instead. Clone it before changing it", recorded_at());
   }
   if (s.output < 0 || !grad_enabled()) return s.tensor;
   const Tensor out = s.tensor.view(s.tensor.sizes(), s.tensor.strides());
@@ -189,6 +211,9 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
   output->node = Ref<Attachment>::adopt(made.release());
   output->slot = 0;
   ++output->history;
+  n->source = source_here();
+  if (has_recorder) [[unlikely]]
+    tell_recorder(*n, inputs, output);
   return n;
 }
 

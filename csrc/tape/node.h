@@ -5,10 +5,12 @@
 // One pooled block holds a node: the header, then outputs, edges, saved tensors, payload.
 #pragma once
 
+#include <atomic>
 #include <new>
 #include <type_traits>
 
 #include "core/tensor.h"
+#include "tape/source.h"
 
 namespace wengert {
 
@@ -50,18 +52,26 @@ struct Node : Attachment {
   bool leaf = false;
   bool active = true;  // false: a leaf that stopped requiring grad
   bool released = false;
-  Node* next_dead = nullptr;
+  std::atomic<bool> watched{false};  // somebody reads the gradients that arrive (observe.h)
+  union {
+    Source source{};  // where it was recorded
+    Node* next_dead;  // of a node on its way out
+  };
 
   static Ref<Node> make(const Rule& rule, int inputs, int outputs, int saved, int payload_bytes);
   static void destroy(Node* n);
+  // A node of the same rule, edges, saved tensors and payload, for one who reads the tape: it
+  // still has the saved tensors when a walk has freed those of this one.
+  Ref<Node> copy();
 
   OutputMeta* outputs() { return reinterpret_cast<OutputMeta*>(end_of_header()); }
   Edge* edges() { return reinterpret_cast<Edge*>(outputs() + num_outputs); }
   Saved* saved() { return reinterpret_cast<Saved*>(edges() + num_inputs); }
+  void* end_of_saved() { return saved() + num_saved; }
   template <class P>
   P& payload() {
     static_assert(std::is_trivially_destructible_v<P> && alignof(P) <= 8);
-    return *reinterpret_cast<P*>(saved() + num_saved);
+    return *static_cast<P*>(end_of_saved());
   }
 
   const char* name() const { return rule->name; }
@@ -79,6 +89,7 @@ struct Node : Attachment {
   Node(const Rule& r, int inputs, int outputs, int saved, int payload);
   char* end_of_header();
   static void finish(Node* n);
+  std::string recorded_at() const;
 };
 
 struct Leaf : Node {

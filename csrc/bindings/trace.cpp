@@ -1,0 +1,182 @@
+// The tape as Python reads it, and where in a Python program its lines come from.
+#include "ops/trace.h"
+
+#include <pybind11/stl.h>
+
+#include <array>
+#include <unordered_map>
+#include <vector>
+
+#include "bindings/py_tensor.h"
+#include "core/error.h"
+#include "tape/source.h"
+
+namespace wengert::bindings {
+namespace {
+
+// --- sources -----------------------------------------------------------------------------------
+
+// A code object by number. Numbers stand in nodes for longer than frames live, so a numbered code
+// object is kept for good; code beyond kMaxCodes, of a program that makes it without end, is not
+// numbered.
+constexpr size_t kMaxCodes = 1 << 14;
+
+struct Code {
+  uint32_t number = 0;
+  bool ours = false;  // of this package, where a user has nothing to look for
+};
+
+std::vector<PyCodeObject*>& codes() {
+  static auto* all = new std::vector<PyCodeObject*>{nullptr};
+  return *all;
+}
+
+bool is_ours(PyFrameObject* frame) {
+  const auto globals = py::reinterpret_steal<py::object>(
+      PyObject_GetAttrString(reinterpret_cast<PyObject*>(frame), "f_globals"));
+  if (!globals) throw py::error_already_set();
+  const auto name = py::reinterpret_borrow<py::dict>(globals)["__name__"];
+  const auto text = py::str(name).cast<std::string>();
+  return text == "wengert" || text.starts_with("wengert.");
+}
+
+__attribute__((noinline)) Code number_code(PyCodeObject* code, PyFrameObject* frame) {
+  static auto* numbered = new std::unordered_map<PyCodeObject*, Code>;
+  const auto it = numbered->find(code);
+  if (it != numbered->end()) return it->second;
+  if (codes().size() == kMaxCodes) return {};
+  Code found;
+  try {
+    found.ours = is_ours(frame);
+  } catch (const py::error_already_set&) {  // a module without a name
+  }
+  found.number = static_cast<uint32_t>(codes().size());
+  codes().push_back(reinterpret_cast<PyCodeObject*>(Py_NewRef(code)));
+  numbered->insert({code, found});
+  return found;
+}
+
+Code code_of(PyFrameObject* frame) {
+  struct Slot {
+    PyCodeObject* code;
+    Code found;
+  };
+  static std::array<Slot, 64> cache;  // numbered code stays alive, so an address means one code
+  PyCodeObject* code = PyFrame_GetCode(frame);
+  Py_DECREF(code);  // the frame holds it
+  Slot& slot = cache[reinterpret_cast<uintptr_t>(code) / 64 % cache.size()];
+  if (slot.code == code) [[likely]]
+    return slot.found;
+  const Code found = number_code(code, frame);
+  if (found.number) slot = {code, found};
+  return found;
+}
+
+uint32_t offset_in(PyFrameObject* frame) {
+#if PY_VERSION_HEX >= 0x030B0000
+  return static_cast<uint32_t>(PyFrame_GetLasti(frame));
+#else
+  return static_cast<uint32_t>(frame->f_lasti) * 2;  // instructions of two bytes
+#endif
+}
+
+// The innermost frame that is not of this package, if there is one.
+Source here() {
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return {};
+  Code code = code_of(frame);
+  Source found{code.number, offset_in(frame)};
+  if (!code.ours) [[likely]]
+    return found;
+  py::object held;
+  for (;;) {
+    held = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetBack(frame)));
+    frame = reinterpret_cast<PyFrameObject*>(held.ptr());
+    if (!frame) return found;
+    code = code_of(frame);
+    if (!code.ours) return {code.number, offset_in(frame)};
+  }
+}
+
+// File, line and function; None where unknown.
+py::object place(const Source& s) {
+  if (!s.code) return py::none();
+  PyCodeObject* code = codes()[s.code];
+  const py::handle object(reinterpret_cast<PyObject*>(code));
+  const int line = PyCode_Addr2Line(code, static_cast<int>(s.at));
+  const char* name = py::hasattr(object, "co_qualname") ? "co_qualname" : "co_name";
+  return py::make_tuple(object.attr("co_filename"), line, object.attr(name));
+}
+
+std::string describe_place(const Source& s) {
+  const py::gil_scoped_acquire locked;
+  const py::object at = place(s);
+  if (at.is_none()) return {};
+  const auto t = at.cast<py::tuple>();
+  return text(t[0].cast<std::string>(), ":", t[1].cast<int>(), " in ", t[2].cast<std::string>());
+}
+
+// --- the trace ---------------------------------------------------------------------------------
+
+py::tuple operand(const Trace::Operand& o) {
+  switch (o.kind) {
+    case Trace::Operand::kEntry:
+      return py::make_tuple("entry", o.entry);
+    case Trace::Operand::kNumber:
+      return py::make_tuple("number", o.number);
+    case Trace::Operand::kShape:
+      return py::make_tuple("shape", py::reinterpret_steal<py::object>(wrap_size(o.sizes)));
+    default:
+      return py::make_tuple("unknown", py::none());
+  }
+}
+
+// What does not change once it is recorded.
+py::dict describe_entry(Trace& t, size_t at) {
+  const Ref<Node> node = t.node(at);
+  const OutputMeta& meta = node->outputs()[0];
+  py::list operands;
+  for (const Trace::Operand& o : t.operands(at)) operands.append(operand(o));
+  py::dict out;
+  out["operation"] = node->name();
+  out["leaf"] = node->leaf;
+  out["shape"] = py::reinterpret_steal<py::object>(wrap_size(meta.sizes));
+  out["dtype"] = py::reinterpret_steal<py::object>(wrap(meta.dtype));
+  out["operands"] = operands;
+  out["parameters"] = t.parameters(at);
+  out["elementwise"] = t.elementwise(at);
+  out["source"] = node->leaf ? py::object(py::none()) : place(node->source);
+  return out;
+}
+
+Tensor plain(const Tensor& t) {
+  return t.defined() ? ops::detach(t) : t;
+}
+
+}  // namespace
+
+void register_trace(py::module_& m) {
+  set_source_hooks({&here, &describe_place});
+  py::class_<Trace, std::shared_ptr<Trace>>(m, "Trace", "The tape, to be read.")
+      .def(py::init(&Trace::make))
+      .def_static("of", &Trace::of, py::arg("result"), py::arg("known"),
+                  "Of all that led to a result.")
+      .def("start", &Trace::start, "Lists what this thread records from now on.")
+      .def("stop", &Trace::stop, "The end of that.")
+      .def("learn", &Trace::learn, py::arg("known"), "Takes the values of lines and leaves.")
+      .def("__len__", &Trace::size)
+      .def("lines", &Trace::lines, "Entries that are lines, in the order recorded.")
+      .def("starts", &Trace::starts, "Entries that lines start from.")
+      .def("describe", &describe_entry, py::arg("entry"),
+           "What does not change once it is recorded.")
+      .def("find", &Trace::find, py::arg("tensor"), "The entry of a tensor, or -1.")
+      .def(
+          "value", [](Trace& t, size_t at) { return plain(t.value(at)); }, py::arg("entry"))
+      .def(
+          "adjoint", [](Trace& t, size_t at) { return plain(t.adjoint(at)); }, py::arg("entry"))
+      .def("local_derivative", &Trace::local_derivative, py::arg("line"), py::arg("operand"))
+      .def("times_computed", &Trace::times_computed, py::arg("entry"))
+      .def("times_used", &Trace::times_used, py::arg("entry"));
+}
+
+}  // namespace wengert::bindings
