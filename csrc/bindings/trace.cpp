@@ -169,6 +169,16 @@ void register_trace(py::module_& m) {
       .def("starts", &Trace::starts, "Entries that lines start from.")
       .def("describe", &describe_entry, py::arg("entry"),
            "What does not change once it is recorded.")
+      .def(
+          "sources",
+          [](const Trace& t, size_t at) {
+            std::vector<size_t> out;
+            for (const Trace::Operand& o : t.operands(at)) {
+              if (o.kind == Trace::Operand::kEntry) out.push_back(o.entry);
+            }
+            return out;
+          },
+          py::arg("line"), "The entries that a line reads.")
       .def("find", &Trace::find, py::arg("tensor"), "The entry of a tensor, or -1.")
       .def(
           "value", [](Trace& t, size_t at) { return plain(t.value(at)); }, py::arg("entry"))

@@ -117,4 +117,8 @@ def __getattr__(name: str) -> object:
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
+    if name in ("Tape", "tape"):
+        from . import _tape
+
+        return getattr(_tape, name)
     raise AttributeError(f"module 'wengert' has no attribute {name!r}")
