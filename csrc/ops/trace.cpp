@@ -1,6 +1,7 @@
 #include "ops/trace.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "ops/elementwise.h"
@@ -59,12 +60,12 @@ std::shared_ptr<Trace> Trace::of(const Tensor& result, const std::vector<Tensor>
                                  "on tensors that require grad, outside of no_grad");
   }
   std::vector<Node*> reached{node_of(result)};
-  std::unordered_map<const Node*, bool> seen{{reached[0], true}};
+  std::unordered_set<const Node*> seen{reached[0]};
   for (size_t k = 0; k < reached.size(); ++k) {
     Node& n = *reached[k];
     for (int i = 0; i < n.num_inputs; ++i) {
       Node* from = n.edges()[i].node.get();
-      if (from && !from->leaf && seen.insert({from, true}).second) reached.push_back(from);
+      if (from && !from->leaf && seen.insert(from).second) reached.push_back(from);
     }
   }
   std::sort(reached.begin(), reached.end(),
@@ -174,8 +175,10 @@ void Trace::learn(const std::vector<Tensor>& known) {
   const std::lock_guard hold(lock_);
   seal();
   for (const Tensor& t : known) {
+    // A view of memory that was changed since holds something else by now.
+    if (t->base && t->base->history != t->base_history) continue;
     const auto it = t->slot == 0 ? index_.find(node_of(t)) : index_.end();
-    if (it != index_.end()) keep(it->second, t);
+    if (it != index_.end() && !entries_[it->second].value.tensor.defined()) keep(it->second, t);
   }
 }
 
@@ -287,6 +290,7 @@ Ref<Node> Trace::copy(size_t line) {
 std::vector<Trace::Operand> Trace::operands(size_t line) const {
   const std::lock_guard hold(lock_);
   const Entry& e = entries_.at(line);
+  if (!e.line) return {};
   Node& n = *e.node;
   std::vector<Operand> out = e.constants;
   out.resize(n.num_inputs);

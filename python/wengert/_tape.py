@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, overload
 
@@ -271,11 +270,11 @@ class Tape:
 
     def _name_starts(self, known: Mapping[str, Tensor]) -> None:
         """Take over the names of variables that hold what lines start from."""
-        for names in (self._given, known):
-            for name, t in names.items():
-                entry = self._trace.find(t)
-                if entry >= 0:
-                    self._start_names.setdefault(entry, name)
+        others = {name: t for name, t in known.items() if name not in self._given}
+        for name, t in [*self._given.items(), *others.items()]:
+            entry = self._trace.find(t)
+            if entry >= 0:
+                self._start_names.setdefault(entry, name)
         self._read = -1
 
     def _update(self) -> None:
@@ -411,7 +410,7 @@ def _derivatives(line: Line) -> str:
 
 
 def _row(line: Line) -> list[str]:
-    where = f"{os.path.basename(line.file)}:{line.line}" if line.file else ""
+    where = f"{line.file.rpartition('/')[2]}:{line.line}" if line.file else ""
     computed = line.times_computed
     return [
         str(line),
