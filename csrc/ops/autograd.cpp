@@ -15,7 +15,10 @@ void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Ten
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& out = outputs[i];
     if (!requires_grad(out)) {
-      fail(op, ": element ", i, " of tensors does not require grad and does not have a grad_fn");
+      fail(op, ": element ", i, " of tensors does not require grad and does not have a grad_fn",
+           is_floating(out.dtype())
+               ? ""
+               : text("; a result of dtype ", name_of(out.dtype()), " has no derivative"));
     }
     if (out->base) check_view(op, out);
     Tensor& g = grads[i];
