@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def test_worked_example(x: float) -> None:
 
 def mlp(sizes: list[int], rng: np.random.Generator) -> tuple[wg.Tensor, Callable[..., wg.Tensor]]:
     """All weights of a tanh network as one vector, and its loss on some data as a function."""
-    shapes = [(o, i) for i, o in zip(sizes, sizes[1:], strict=False)]
+    shapes = [(o, i) for i, o in itertools.pairwise(sizes)]
     n = sum(o * i + o for o, i in shapes)
     x, target = tensor(rng.normal(size=(8, sizes[0]))), tensor(rng.normal(size=(8, sizes[-1])))
 
@@ -217,7 +218,7 @@ def test_average_of_the_samples_gradients_is_the_batch_s() -> None:
 
 @pytest.mark.parametrize(("size", "tolerance"), [(24, 1e-10), (6, 5e-3), (1, 2e-2)])
 def test_full_mini_and_single_batches_reach_least_squares(size: int, tolerance: float) -> None:
-    """A full batch with a constant step; parts of it need steps that fall (Robbins, Monro, 1951)."""
+    """A full batch takes a constant step, parts of it steps that fall (Robbins, Monro, 1951)."""
     x, t, best = linear_problem()
     w = tensor(np.zeros(3), True)
     rng = np.random.default_rng(5)

@@ -141,11 +141,11 @@ def test_optimizers_follow_their_formulas(rule: Any, make: Callable[[Any], Any])
     optimizer = make(params)
     for step in range(1, 31):
         optimizer.zero_grad()
-        loss = sum(((p - 1) ** 4).sum() + p.sin().sum() for p in params)
+        loss = sum(((p - 1) ** 2).sum() + p.sin().sum() for p in params)
         loss.backward()  # type: ignore[union-attr]
         optimizer.step()
         for k, (p, s) in enumerate(zip(by_hand, states, strict=True)):
-            by_hand[k] = rule(p, 4 * (p - 1) ** 3 + np.cos(p), s, step)
+            by_hand[k] = rule(p, 2 * (p - 1) + np.cos(p), s, step)
         for p, expected in zip(params, by_hand, strict=True):
             np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
 
