@@ -82,6 +82,7 @@ uint32_t offset_in(PyFrameObject* frame) {
 
 // The innermost frame that is not of this package, if there is one.
 Source here() {
+  WENGERT_DCHECK(PyGILState_Check());
   PyFrameObject* frame = PyEval_GetFrame();
   if (!frame) return {};
   Code code = code_of(frame);

@@ -71,7 +71,10 @@ std::shared_ptr<Trace> Trace::of(const Tensor& result, const std::vector<Tensor>
   std::sort(reached.begin(), reached.end(),
             [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
   const auto trace = make();
-  for (Node* n : reached) trace->entries_[trace->add(*n, true)].copy = n->copy();
+  {
+    const std::lock_guard hold(trace->lock_);  // once watched, a walk may speak to it
+    for (Node* n : reached) trace->entries_[trace->add(*n, true)].copy = n->copy();
+  }
   trace->learn({result});
   trace->learn(known);
   trace->keep_saved();
