@@ -19,8 +19,9 @@ METHOD, FUNCTION, FUNCTIONAL, INTERNAL = 1, 2, 4, 8
 TYPES = [
     "Tensor", "_Value", "_Number", "int", "builtins.float", "builtins.bool", "int | Sequence[int]",
     "int | Sequence[int]", "_dtype", "_device | str", "str", "Sequence[Tensor]",
+    "Tensor | Sequence[Tensor]", "Generator",
 ]  # fmt: skip
-VAR_INTS = 7
+VARIADIC = (7, 12)
 OPERATORS = {
     "add": ("add", True), "sub": ("sub", True), "mul": ("mul", True), "div": ("truediv", True),
     "matmul": ("matmul", False), "pow": ("pow", False),
@@ -35,7 +36,7 @@ def parameters(params: list[tuple[Any, ...]], *, method: bool) -> str:
             out.append("*")
         star = star or keyword_only
         hint = TYPES[kind] + (" | None" if optional else "")
-        prefix = "*" if kind == VAR_INTS else ""
+        prefix = "*" if kind in VARIADIC else ""
         # the keyword `from` of Python cannot name a parameter in a stub
         shown = f"{name}_" if name == "from" else name
         value = f" = {default}".replace("'", '"') if has_default else ""

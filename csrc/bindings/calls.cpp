@@ -10,6 +10,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "ops/random.h"
 
 namespace wengert::bindings {
 namespace {
@@ -35,9 +36,9 @@ struct Mismatch {
 
 const char* type_name(ArgType t) {
   constexpr const char* names[] = {
-      "Tensor",        "Tensor or number", "number", "int",    "float", "bool",
-      "tuple of ints", "tuple of ints",    "dtype",  "device", "str",   "sequence of Tensors",
-      "Tensors",       "tuple of Tensors"};
+      "Tensor",        "Tensor or number", "number",   "int",    "float", "bool",
+      "tuple of ints", "tuple of ints",    "dtype",    "device", "str",   "sequence of Tensors",
+      "Tensors",       "tuple of Tensors", "Generator"};
   return names[static_cast<int>(t)];
 }
 
@@ -55,10 +56,20 @@ const char* type_name(ArgType t) {
       text(op.name, "(): argument '", p.name, "' must be ", type_name(p.type), ", not ", found)};
 }
 
+// Throws, as PyTorch does, for what 64 bits do not hold.
+int64_t unpack_int(PyObject* o) {
+  const int64_t v = PyLong_AsLongLong(o);
+  if (v == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    fail(ErrorKind::Value, "overflow: ", py::cast<std::string>(py::str(py::handle(o))),
+         " does not fit into 64 bits");
+  }
+  return v;
+}
+
 bool int_from(PyObject* o, int64_t& out) {
   if (PyLong_CheckExact(o)) {
-    out = PyLong_AsLongLong(o);
-    if (out == -1 && PyErr_Occurred()) rethrow_python();
+    out = unpack_int(o);
     return true;
   }
   if (PyFloat_Check(o) || !PyIndex_Check(o)) return false;
@@ -67,8 +78,7 @@ bool int_from(PyObject* o, int64_t& out) {
     PyErr_Clear();
     return false;
   }
-  out = PyLong_AsLongLong(v.ptr());
-  if (out == -1 && PyErr_Occurred()) rethrow_python();
+  out = unpack_int(v.ptr());
   return true;
 }
 
@@ -168,6 +178,10 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
     case ArgType::OptTensors:
       if (!tensors_from(o, out.list, p.type == ArgType::OptTensors)) mismatch(op, p, o);
       a.tensors = &out.list;
+      return;
+    case ArgType::Generator:
+      if (!py::isinstance<Generator>(o)) mismatch(op, p, o);
+      a.generator = py::cast<Generator*>(py::handle(o));
       return;
   }
 }

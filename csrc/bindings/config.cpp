@@ -1,4 +1,4 @@
-// What this build and this machine are; threads, memory, random state, default dtype.
+// What this build and this machine are; threads, memory, default dtype.
 #include <map>
 #include <string>
 
@@ -6,7 +6,6 @@
 #include "core/error.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
-#include "ops/random.h"
 
 namespace wengert::bindings {
 namespace {
@@ -68,21 +67,6 @@ void register_config(py::module_& m) {
       },
       py::arg("n"), "Sets the threads that a kernel may use.");
   m.def("pool_started", &pool_started, "Whether worker threads exist in this process.");
-  m.def(
-      "manual_seed", [](int64_t seed) { manual_seed(static_cast<uint64_t>(seed)); },
-      py::arg("seed"), "Seeds the generator.");
-  m.def("initial_seed", &initial_seed, "The seed in use.");
-  m.def(
-      "random_state",
-      [] {
-        const RandomState s = random_state();
-        return py::make_tuple(s.seed, s.counter);
-      },
-      "Seed and counter of the generator.");
-  m.def(
-      "set_random_state",
-      [](uint64_t seed, uint64_t counter) { set_random_state({seed, counter}); }, py::arg("seed"),
-      py::arg("counter"), "Restores a state.");
   m.def(
       "get_default_dtype", [] { return py::reinterpret_steal<py::object>(wrap(default_dtype())); },
       "The dtype of new floating point tensors.");

@@ -51,9 +51,19 @@ enum class Kernel : KernelId {
                      // launch's sizes
   IsIn,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
   Arange,            // number[0] + i * number[1] (integers for int64)
-  Uniform,           // Philox: more[0] seed, more[1] counter; number[0], number[1]: low, high
+  Uniform,           // Philox: more[0] seed, more[1] counter, more[2] bits of float32 (at most 24);
+                     // number[0], number[1]: low, high
   Normal,            // number[0], number[1]: mean, standard deviation
-  RandInt,           // integer[0], integer[1]: low, high
+  LogNormal,         // as Normal, of the logarithm
+  Exponential,       // number[0]: rate
+  Geometric,         // number[0]: log(1 - p)
+  Cauchy,            // number[0], number[1]: median, scale
+  Bernoulli,         // number[0]: p < 1
+  RandInt,           // integer[0], integer[1]: low, high (equal: all of int64)
+  Dropout,           // x; number[0], number[1]: p < 1, scale of what is kept
+  Poisson,           // rates
+  Multinomial,       // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:
+                     // categories, integer[1]: with replacement
   OptimizerStep,     // OptimizerLaunch behind `pointer`
   Count
 };

@@ -96,7 +96,15 @@ std::string kernel_name(KernelId k) {
                                            "arange",
                                            "uniform",
                                            "normal",
+                                           "log_normal",
+                                           "exponential",
+                                           "geometric",
+                                           "cauchy",
+                                           "bernoulli",
                                            "randint",
+                                           "dropout",
+                                           "poisson",
+                                           "multinomial",
                                            "optimizer_step"};
   static_assert(std::size(others) == kNumKernels - kNumMapKernels);
   if (k >= kNumMapKernels) return others[k - kNumMapKernels];

@@ -17,7 +17,7 @@ std::string_view trim(std::string_view s) {
 }
 
 ArgType type_of(std::string_view t) {
-  static constexpr std::array<std::pair<std::string_view, ArgType>, 14> names{{
+  static constexpr std::array<std::pair<std::string_view, ArgType>, 15> names{{
       {"Tensor", ArgType::Tensor},
       {"Value", ArgType::Value},
       {"Number", ArgType::Number},
@@ -32,6 +32,7 @@ ArgType type_of(std::string_view t) {
       {"Tensor[]", ArgType::Tensors},
       {"Tensor*", ArgType::VarTensors},
       {"Tensor?[]", ArgType::OptTensors},
+      {"Generator", ArgType::Generator},
   }};
   for (const auto& [name, type] : names) {
     if (name == t) return type;

@@ -11,6 +11,9 @@
 
 namespace wengert {
 
+class Generator;
+Generator& default_generator();
+
 enum class ArgType : uint8_t {
   Tensor,  // a tensor
   Value,   // a tensor or a number; the function receives a tensor
@@ -26,6 +29,7 @@ enum class ArgType : uint8_t {
   Tensors,     // a sequence of tensors
   VarTensors,  // the same, or the tensors as separate arguments
   OptTensors,  // a sequence of tensors and None
+  Generator,   // of random numbers; None: the default one
 };
 
 // One parsed argument; what it points to outlives the call.
@@ -42,6 +46,7 @@ struct Arg {
     bool b;
     DType dtype;
     Device device;
+    Generator* generator;
   };
   Arg() : i(0) {}
 };
@@ -160,6 +165,11 @@ struct Unpack<std::string_view> {
   static std::string_view from(const Arg& a) { return a.given ? a.text : ""; }
 };
 
+template <>
+struct Unpack<Generator&> {
+  static Generator& from(const Arg& a) { return a.given ? *a.generator : default_generator(); }
+};
+
 // Calls a C++ function with the arguments that its own parameter types ask for.
 template <auto Fn>
 struct Invoke;
@@ -215,5 +225,6 @@ void add_masked(OpTable& t);
 void add_matmul(OpTable& t);
 void add_rows(OpTable& t);
 void add_random(OpTable& t);
+void add_sampling(OpTable& t);
 
 }  // namespace wengert

@@ -3,17 +3,48 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
+
+#include "ops/ops.h"
 
 namespace wengert {
 
-void manual_seed(uint64_t seed);
-uint64_t initial_seed();
-uint64_t take_counters(uint64_t n);  // the first of n fresh counters
-// The state, for saving and restoring.
 struct RandomState {
   uint64_t seed, counter;
 };
-RandomState random_state();
-void set_random_state(RandomState s);
+
+class Generator {
+ public:
+  static constexpr uint64_t kFirstSeed = 67280421310721;  // PyTorch's, of a generator made anew
+
+  explicit Generator(RandomState s = {kFirstSeed, 0}) : state_(s) {}
+
+  // The seed and the first of n fresh counters.
+  RandomState take(uint64_t n);
+  RandomState state() const;
+  void set_state(RandomState s);
+  void manual_seed(uint64_t seed) { set_state({seed, 0}); }
+  uint64_t seed();  // from the system's entropy; returned
+
+ private:
+  mutable std::mutex lock_;
+  RandomState state_;
+};
+
+Generator& default_generator();
+
+struct Launch;
+
+namespace ops {
+// Takes counters for n elements and writes the stream into a launch.
+void set_stream(Launch& l, Generator& g, int64_t n);
+Tensor randint(int64_t low, int64_t high, const Dims& size, OptDType dtype, Generator& g);
+// A contiguous tensor of compute dtype filled from a distribution (the kernels of random_isa.h).
+enum class Distribution { Uniform, Normal, LogNormal, Exponential, Geometric, Cauchy, Bernoulli };
+Tensor draw(Distribution d, const Dims& size, DType dtype, Generator& g, double a = 0,
+            double b = 1);
+// What an in-place fill does with numbers drawn apart.
+Tensor refill(const char* op, const Tensor& self, const Tensor& drawn);
+}  // namespace ops
 
 }  // namespace wengert

@@ -7,8 +7,9 @@ optimizers and what else a person needs around them.
 
 from __future__ import annotations
 
-from . import _core, _tensor, autograd, nn, optim, utils
+from . import _core, _tensor, autograd, nn, optim, random, utils
 from ._core import (
+    Generator,
     Size,
     Tensor,
     bfloat16,
@@ -21,13 +22,11 @@ from ._core import (
     float64,
     get_default_dtype,
     get_num_threads,
-    initial_seed,
     int8,
     int16,
     int32,
     int64,
     is_grad_enabled,
-    manual_seed,
     memory_stats,
     result_type,
     set_default_dtype,
@@ -36,6 +35,14 @@ from ._core import (
 )
 from ._creation import arange, as_tensor, from_dlpack, from_numpy, is_tensor, tensor
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .random import (
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 
 float = float32
 double = float64
@@ -51,6 +58,7 @@ globals().update({name: getattr(_core, name) for name in _core.functions})
 
 __all__ = [
     *_core.functions,
+    "Generator",
     "Size",
     "Tensor",
     "arange",
@@ -58,6 +66,7 @@ __all__ = [
     "autograd",
     "bfloat16",
     "bool",
+    "default_generator",
     "device",
     "double",
     "dtype",
@@ -71,6 +80,7 @@ __all__ = [
     "from_numpy",
     "get_default_dtype",
     "get_num_threads",
+    "get_rng_state",
     "half",
     "inference_mode",
     "initial_seed",
@@ -87,10 +97,13 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "random",
     "result_type",
+    "seed",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "set_rng_state",
     "short",
     "show_config",
     "tensor",

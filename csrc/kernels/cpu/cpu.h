@@ -36,13 +36,20 @@ struct CrossEntropyLoops {
                    const void* scale, int64_t scale_stride, double factor, void* gx);
 };
 
+inline constexpr int kNumDistributions = 7;  // Uniform ... Bernoulli
+constexpr int distribution_index(KernelId k) {
+  return k - id(Kernel::Uniform);
+}
 struct RandomStream {
   uint64_t seed, counter;
+  int bits = 24;  // of a uniform float32
 };
 // Fill elements [begin, end) of an array; begin is a multiple of kRandomBlock.
 inline constexpr int64_t kRandomBlock = 64;
 using RandomLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double a, double b,
                             void* out);
+using DropoutLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double p, double scale,
+                             const void* x, void* out);
 
 using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& item, int64_t begin,
                                int64_t end);
@@ -59,7 +66,8 @@ struct CpuIsa {
   GemmIsa gemm[kNumDTypes];
   SoftmaxLoops softmax[kNumDTypes];
   CrossEntropyLoops cross_entropy[kNumDTypes];
-  RandomLoop uniform[kNumDTypes], normal[kNumDTypes];
+  RandomLoop random[kNumDistributions][kNumDTypes];
+  DropoutLoop dropout[kNumDTypes];
   void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
                    int64_t* out);
   OptimizerLoop optimizer[4][kNumDTypes];
@@ -95,6 +103,9 @@ void run_cross_entropy(const Launch& l);
 void run_cross_entropy_grad(const Launch& l);
 void run_random(const Launch& l);
 void run_randint(const Launch& l);
+void run_dropout(const Launch& l);
+void run_poisson(const Launch& l);
+void run_multinomial(const Launch& l);
 void run_optimizer(const Launch& l);
 
 }  // namespace wengert::cpu

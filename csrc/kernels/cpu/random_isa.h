@@ -1,9 +1,9 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, Parallel random numbers:
-// as easy as 1, 2, 3, 2011). Element i of an array depends on the seed, the stream's counter and i
-// alone, so any split over threads gives the same numbers.
+// Counter-based random numbers. Element i of an array depends on the seed, the stream's counter and
+// i alone, so any split over threads gives the same numbers.
 #pragma once
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/philox.h"
 #include "kernels/cpu/vmath.h"
 
 namespace wengert::WENGERT_ISA {
@@ -12,48 +12,38 @@ namespace wengert::WENGERT_ISA {
 WENGERT_INLINE void philox_block(cpu::RandomStream s, uint64_t first, uint32_t* out) {
   constexpr int kLanes = cpu::kRandomBlock / 4;
   uint32_t c[4][kLanes];
-  for (int j = 0; j < kLanes; ++j) {
-    const uint64_t at = s.counter + first + static_cast<uint64_t>(j);
-    c[0][j] = static_cast<uint32_t>(at);
-    c[1][j] = static_cast<uint32_t>(at >> 32);
-    c[2][j] = 0;
-    c[3][j] = 0;
-  }
-  uint32_t k0 = static_cast<uint32_t>(s.seed), k1 = static_cast<uint32_t>(s.seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (int j = 0; j < kLanes; ++j) {
-      const uint64_t p0 = uint64_t{0xD2511F53} * c[0][j], p1 = uint64_t{0xCD9E8D57} * c[2][j];
-      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c[1][j] ^ k0;
-      const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c[3][j] ^ k1;
-      c[0][j] = n0;
-      c[1][j] = static_cast<uint32_t>(p1);
-      c[2][j] = n2;
-      c[3][j] = static_cast<uint32_t>(p0);
-    }
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
+  cpu::philox(s.seed, s.counter + first, 0, c);
   for (int j = 0; j < kLanes; ++j) {
     for (int w = 0; w < 4; ++w) out[4 * j + w] = c[w][j];
   }
 }
 
-// kRandomBlock numbers in [0, 1): 24 bits of one word for float, 53 of two for double.
-template <class T>
+enum class Interval { HalfOpen, Open };  // [0, 1) or (0, 1)
+
+// kRandomBlock uniform numbers. Of the half-open interval: s.bits bits of one word for float (24,
+// or the fewer that a narrow type will hold), 53 of two words for double. Of the open interval: the
+// midpoints of as many steps as stay exact.
+template <class T, Interval kInterval>
 WENGERT_INLINE void uniform_block(cpu::RandomStream s, int64_t begin, T* out) {
   constexpr int n = cpu::kRandomBlock;
+  constexpr bool open = kInterval == Interval::Open;
   uint32_t word[2 * n];
   if constexpr (sizeof(T) == 4) {
     philox_block(s, static_cast<uint64_t>(begin) / 4, word);
+    const int kept = open ? 23 : s.bits;
+    const T step = T(1) / static_cast<T>(int32_t{1} << kept);
+    const T shift = open ? T(0x1p-24) : T(0);
     for (int i = 0; i < n; ++i) {
-      out[i] = static_cast<T>(static_cast<int32_t>(word[i] >> 8)) * T(0x1p-24);
+      out[i] = static_cast<T>(static_cast<int32_t>(word[i] >> (32 - kept))) * step + shift;
     }
   } else {
     philox_block(s, static_cast<uint64_t>(begin) / 2, word);
     philox_block(s, static_cast<uint64_t>(begin) / 2 + n / 4, word + n);
+    constexpr int kept = open ? 52 : 53;
+    constexpr T step = open ? T(0x1p-52) : T(0x1p-53), shift = open ? T(0x1p-53) : T(0);
     for (int i = 0; i < n; ++i) {
       const uint64_t both = uint64_t{word[2 * i]} << 32 | word[2 * i + 1];
-      out[i] = static_cast<T>(static_cast<int64_t>(both >> 11)) * T(0x1p-53);
+      out[i] = static_cast<T>(static_cast<int64_t>(both >> (64 - kept))) * step + shift;
     }
   }
 }
@@ -65,7 +55,7 @@ void uniform_fill(cpu::RandomStream s, int64_t begin, int64_t end, double low, d
   const T scale = static_cast<T>(high - low), shift = static_cast<T>(low);
   for (int64_t i = begin; i < end; i += n) {
     T u[n];
-    uniform_block(s, i, u);
+    uniform_block<T, Interval::HalfOpen>(s, i, u);
     const int64_t m = end - i < n ? end - i : n;
     for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j] * scale + shift;
   }
@@ -73,28 +63,109 @@ void uniform_fill(cpu::RandomStream s, int64_t begin, int64_t end, double low, d
 
 // Box and Muller, A note on the generation of random normal deviates (1958): within a block the
 // first half of the uniforms gives radii, the second half angles.
-template <class T>
+template <class T, bool kExp>
 void normal_fill(cpu::RandomStream s, int64_t begin, int64_t end, double mean, double std,
                  void* out) {
   constexpr int n = cpu::kRandomBlock, half = n / 2, N = Vec<T>::N;
+  const auto place = [&](Vec<T> z) {
+    const Vec<T> x = Vec<T>(mean) + Vec<T>(std) * z;
+    if constexpr (kExp) return exp(x);
+    return x;
+  };
+  s.bits = 24;
   for (int64_t i = begin; i < end; i += n) {
     alignas(64) T u[n];
-    uniform_block(s, i, u);
+    uniform_block<T, Interval::HalfOpen>(s, i, u);
     for (int j = 0; j < half; j += N) {
       // 1 - u lies in (0, 1]: its logarithm is finite
       const Vec<T> r = sqrt(Vec<T>(-2.0) * log(Vec<T>(1.0) - Vec<T>::load(u + j)));
       const Vec<T> angle = Vec<T>(6.283185307179586) * Vec<T>::load(u + half + j);
-      (Vec<T>(mean) + Vec<T>(std) * (r * cos(angle))).store(u + j);
-      (Vec<T>(mean) + Vec<T>(std) * (r * sin(angle))).store(u + half + j);
+      place(r * cos(angle)).store(u + j);
+      place(r * sin(angle)).store(u + half + j);
     }
     const int64_t m = end - i < n ? end - i : n;
     for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j];
   }
 }
 
+// Distributions by inversion: f maps uniforms of the open interval to the numbers wanted.
+template <class T, class F>
+WENGERT_INLINE void inverted_fill(cpu::RandomStream s, int64_t begin, int64_t end, void* out,
+                                  F&& f) {
+  constexpr int n = cpu::kRandomBlock;
+  for (int64_t i = begin; i < end; i += n) {
+    alignas(64) T u[n];
+    uniform_block<T, Interval::Open>(s, i, u);
+    for (int j = 0; j < n; j += Vec<T>::N) f(Vec<T>::load(u + j)).store(u + j);
+    const int64_t m = end - i < n ? end - i : n;
+    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j];
+  }
+}
+
+template <class T>
+void exponential_fill(cpu::RandomStream s, int64_t begin, int64_t end, double rate, double,
+                      void* out) {
+  const Vec<T> scale(-1.0 / rate);
+  inverted_fill<T>(s, begin, end, out, [&](Vec<T> u) { return log(u) * scale; });
+}
+
+// The number of trials up to the first success; `log_failure` is log(1 - p).
+template <class T>
+void geometric_fill(cpu::RandomStream s, int64_t begin, int64_t end, double log_failure, double,
+                    void* out) {
+  const Vec<T> scale(log_failure);
+  inverted_fill<T>(s, begin, end, out, [&](Vec<T> u) { return -floor(-(log(u) / scale)); });
+}
+
+// tan(pi (u - 1/2)) as a cotangent of the distance v to the nearer end, which keeps the tails.
+template <class T>
+void cauchy_fill(cpu::RandomStream s, int64_t begin, int64_t end, double median, double sigma,
+                 void* out) {
+  inverted_fill<T>(s, begin, end, out, [&](Vec<T> u) {
+    const Vec<T> one(1.0), half(0.5);
+    const Vec<T> v = Vec<T>(3.141592653589793) * select(u < half, u, one - u);
+    const Vec<T> t = Vec<T>(sigma) * (cos(v) / sin(v));
+    return Vec<T>(median) + select(u < half, -t, t);
+  });
+}
+
+// The words below which a draw is a success of probability p < 1.
+WENGERT_INLINE uint32_t success_bound(double p) {
+  return static_cast<uint32_t>(static_cast<int64_t>(p * 0x1p32));
+}
+
+template <class T>
+void bernoulli_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, double, void* out) {
+  constexpr int64_t n = cpu::kRandomBlock;
+  const uint32_t bound = success_bound(p);
+  for (int64_t i = begin; i < end; i += n) {
+    uint32_t word[n];
+    philox_block(s, static_cast<uint64_t>(i) / 4, word);
+    const int64_t m = end - i < n ? end - i : n;
+    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = word[j] < bound ? T(1) : T(0);
+  }
+}
+
+// x times scale, or times 0 with probability p.
+template <class T>
+void dropout_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, double scale,
+                  const void* x, void* out) {
+  constexpr int64_t n = cpu::kRandomBlock;
+  const uint32_t bound = success_bound(p);
+  const T kept = static_cast<T>(scale);
+  for (int64_t i = begin; i < end; i += n) {
+    uint32_t word[n];
+    philox_block(s, static_cast<uint64_t>(i) / 4, word);
+    const int64_t m = end - i < n ? end - i : n;
+    const T* from = static_cast<const T*>(x) + i;
+    T* to = static_cast<T*>(out) + i;
+    for (int64_t j = 0; j < m; ++j) to[j] = from[j] * (word[j] < bound ? T(0) : kept);
+  }
+}
+
 // Whole numbers in [low, low + range): two words an element, mapped to the range by a 128-bit
 // product (Lemire, Fast random integer generation in an interval, 2019, without the rejection: the
-// bias is below range / 2^64).
+// bias is below range / 2^64). A range of 0 stands for 2^64.
 inline void integer_fill(cpu::RandomStream s, int64_t begin, int64_t end, int64_t low,
                          uint64_t range, int64_t* out) {
   constexpr int64_t n = cpu::kRandomBlock / 2;  // numbers to a block of words
@@ -105,8 +176,8 @@ inline void integer_fill(cpu::RandomStream s, int64_t begin, int64_t end, int64_
     const int64_t m = end - i < n ? end - i : n;
     for (int64_t j = 0; j < m; ++j) {
       const uint64_t x = uint64_t{word[2 * j]} << 32 | word[2 * j + 1];
-      out[i + j] = static_cast<int64_t>(static_cast<uint64_t>(low) +
-                                        static_cast<uint64_t>(Wide{x} * range >> 64));
+      const uint64_t offset = range == 0 ? x : static_cast<uint64_t>(Wide{x} * range >> 64);
+      out[i + j] = static_cast<int64_t>(static_cast<uint64_t>(low) + offset);
     }
   }
 }
@@ -114,8 +185,17 @@ inline void integer_fill(cpu::RandomStream s, int64_t begin, int64_t end, int64_
 template <class T, class Isa>
 void fill_random(Isa& isa) {
   constexpr int t = static_cast<int>(kDTypeOf<T>);
-  isa.uniform[t] = &uniform_fill<T>;
-  isa.normal[t] = &normal_fill<T>;
+  const auto set = [&](Kernel k, cpu::RandomLoop loop) {
+    isa.random[cpu::distribution_index(id(k))][t] = loop;
+  };
+  set(Kernel::Uniform, &uniform_fill<T>);
+  set(Kernel::Normal, &normal_fill<T, false>);
+  set(Kernel::LogNormal, &normal_fill<T, true>);
+  set(Kernel::Exponential, &exponential_fill<T>);
+  set(Kernel::Geometric, &geometric_fill<T>);
+  set(Kernel::Cauchy, &cauchy_fill<T>);
+  set(Kernel::Bernoulli, &bernoulli_fill<T>);
+  isa.dropout[t] = &dropout_fill<T>;
 }
 
 }  // namespace wengert::WENGERT_ISA

@@ -1,4 +1,4 @@
-// Drivers that fit none of the other files: matrix products, random numbers, optimizer steps.
+// Drivers that fit none of the other files: matrix products, optimizer steps.
 #include <algorithm>
 
 #include "kernels/cpu/cpu.h"
@@ -7,7 +7,6 @@
 namespace wengert::cpu {
 namespace {
 
-constexpr int64_t kRandomGrain = 8192;
 constexpr int64_t kOptimizerGrain = 16384;
 
 // Integer products are rare and small (counts, permutations): the definition serves.
@@ -71,36 +70,6 @@ void run_gemm(const Launch& l) {
       integer_gemm(one);
     }
   }
-}
-
-namespace {
-RandomStream stream_of(const Launch& l) {
-  return {static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1])};
-}
-// Calls fill(begin, end) for whole blocks of random words.
-template <class Fill>
-void over_blocks(const Launch& l, Fill&& fill) {
-  const int64_t blocks = (l.count + kRandomBlock - 1) / kRandomBlock;
-  parallel_for(blocks, kRandomGrain / kRandomBlock, [&](int64_t b, int64_t e) {
-    fill(b * kRandomBlock, std::min(e * kRandomBlock, l.count));
-  });
-}
-}  // namespace
-
-void run_random(const Launch& l) {
-  const bool normal = l.kernel == id(Kernel::Normal);
-  const RandomLoop fn = (normal ? isa().normal : isa().uniform)[static_cast<int>(l.dtype)];
-  over_blocks(l, [&](int64_t b, int64_t e) {
-    fn(stream_of(l), b, e, l.number[0], l.number[1], l.buffer[0].data);
-  });
-}
-
-void run_randint(const Launch& l) {
-  const auto range = static_cast<uint64_t>(l.integer[1]) - static_cast<uint64_t>(l.integer[0]);
-  over_blocks(l, [&](int64_t b, int64_t e) {
-    isa().integers(stream_of(l), b, e, l.integer[0], range,
-                   static_cast<int64_t*>(l.buffer[0].data));
-  });
 }
 
 // All parameters are one long vector, cut evenly whatever their number and sizes.

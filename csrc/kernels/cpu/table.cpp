@@ -119,9 +119,13 @@ KernelTable make_table() {
   set(Kernel::LogSoftmaxGrad, &run_softmax_grad, floats);
   set(Kernel::CrossEntropy, &run_cross_entropy, floats);
   set(Kernel::CrossEntropyGrad, &run_cross_entropy_grad, floats);
-  set(Kernel::Uniform, &run_random, floats);
-  set(Kernel::Normal, &run_random, floats);
+  for (KernelId k = id(Kernel::Uniform); k <= id(Kernel::Bernoulli); ++k) {
+    set(static_cast<Kernel>(k), &run_random, floats);
+  }
   set(Kernel::RandInt, &run_randint, {DType::Int64});
+  set(Kernel::Dropout, &run_dropout, floats);
+  set(Kernel::Poisson, &run_poisson, floats);
+  set(Kernel::Multinomial, &run_multinomial, {DType::Int64});
   set(Kernel::OptimizerStep, &run_optimizer, floats);
   return t;
 }

@@ -27,6 +27,7 @@ from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
 from wengert._core import cross_entropy as cross_entropy
 from wengert._core import mse_loss as mse_loss
+from wengert._core import dropout as dropout
 
 __all__ = [
     "tanh",
@@ -56,4 +57,5 @@ __all__ = [
     "log_softmax",
     "cross_entropy",
     "mse_loss",
+    "dropout",
 ]

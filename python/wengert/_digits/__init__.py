@@ -52,7 +52,7 @@ def load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def split() -> Digits:
     """Return the digits of the package in a fixed random order, 4/5 of them to learn from."""
     images, labels = load()
-    _core.manual_seed(SPLIT_SEED)
+    _core.default_generator.manual_seed(SPLIT_SEED)
     order = _core.randperm(len(images)).numpy()
     train, test = order[: len(images) * 4 // 5], order[len(images) * 4 // 5 :]
     return Digits("UCI digits", images[train], labels[train], images[test], labels[test])
