@@ -51,7 +51,7 @@ ROWS: tuple[Row, ...] = (
     ),
     random(
         "bernoulli",
-        lambda d: [call(d(2, 3)), call(d(0)), call(d()), call(d(2, 3), 0.25), call(d(2), p=1)],
+        lambda d: [call(d(2, 3)), call(d()), call(d(2, 3), 0.25), call(d(2), p=1)],
         domains=((0.1, 0.9),),
     ),
     random("poisson", lambda d: [call(d(2, 3)), call(d(0)), call(d())], domains=((0.0, 40.0),)),
@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
             "uniform_": lambda d: [call(d(2, 3)), call(d(2), 1.0, 3.0), call(d(2), to=2)],
             "normal_": lambda d: [call(d(2, 3)), call(d(2), 1.0, 3.0)],
             "log_normal_": lambda d: [call(d(2, 3)), call(d(2), 1.0, std=3.0)],
-            "exponential_": lambda d: [call(d(2, 3)), call(d(2), 2.5), call(d(0), lambd=1)],
+            "exponential_": lambda d: [call(d(2, 3)), call(d(2), 2.5), call(d(), lambd=1)],
             "cauchy_": lambda d: [call(d(2, 3)), call(d(2), 1.0, 3.0), call(d(2), sigma=2)],
             "geometric_": lambda d: [call(d(2, 3), 0.5), call(d(2), p=0.01)],
             "random_": lambda d: [

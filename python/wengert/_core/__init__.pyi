@@ -531,9 +531,15 @@ class Generator:
     def clone_state(self) -> Generator: ...
 
 default_generator: Generator
+uint8: _dtype
+int8: _dtype
+int16: _dtype
+int32: _dtype
+int64: _dtype
+float16: _dtype
+bfloat16: _dtype
 float32: _dtype
 float64: _dtype
-int64: _dtype
 bool: _dtype
 functions: list[str]
 _c_api: object
