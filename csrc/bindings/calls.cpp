@@ -193,6 +193,27 @@ std::string_view canonical(std::string_view name) {
   return name;
 }
 
+// Keywords of functions that make tensors which ask for what every tensor here is: strided, dense
+// in row-major order, in memory that is not pinned.
+bool asks_for_the_usual(const Op& op, std::string_view name, PyObject* value) {
+  const bool makes_tensors = !op.params.empty() && op.params.back().name == "requires_grad";
+  if (!makes_tensors) return false;
+  if (name == "pin_memory") {
+    if (value == Py_None || value == Py_False) return true;
+    fail(op.name, ": pin_memory=True: there is no pinned memory in this build");
+  }
+  if (name != "layout" && name != "memory_format") return false;
+  if (value == Py_None) return true;
+  const std::string asked = py::cast<std::string>(py::str(py::handle(value)));
+  for (const char* usual :
+       {"wengert.strided", "wengert.contiguous_format", "wengert.preserve_format"}) {
+    if (asked == usual) return true;
+  }
+  fail(ErrorKind::Type, op.name, "(): argument '", name, "' must be wengert.",
+       name == "layout" ? "strided" : "contiguous_format or wengert.preserve_format", ", not ",
+       asked);
+}
+
 void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
            Parsed& out) {
   const auto num_params = static_cast<Py_ssize_t>(op.params.size());
@@ -228,6 +249,7 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
       out.out = args[nargs + k] == Py_None ? nullptr : args[nargs + k];
       continue;
     }
+    if (found == num_params && asks_for_the_usual(op, name, args[nargs + k])) continue;
     if (found == num_params) {
       throw Mismatch{text(op.name, "() got an unexpected keyword argument '", name, "'; it takes ",
                           op.signature)};

@@ -27,6 +27,22 @@ class Counter : public LaunchObserver {
   LaunchObserver* before_ = nullptr;
 };
 
+DType dtype_of(const char* op, const py::object& o) {
+  DType d;
+  if (!dtype_from(o.ptr(), d)) {
+    fail(ErrorKind::Type, op, ": expected a wengert.dtype, not ", Py_TYPE(o.ptr())->tp_name);
+  }
+  return d;
+}
+
+Tensor operand(const py::object& o) {
+  Number n;
+  if (is_tensor(o.ptr())) return tensor_of(o.ptr());
+  if (number_from(o.ptr(), n)) return number_like(n, nullptr);
+  fail(ErrorKind::Type, "result_type: expected a Tensor or a number, not ",
+       Py_TYPE(o.ptr())->tp_name);
+}
+
 }  // namespace
 
 void register_config(py::module_& m) {
@@ -82,11 +98,29 @@ void register_config(py::module_& m) {
       py::arg("d"), "Sets the dtype of new floating point tensors.");
   m.def(
       "result_type",
-      [](const Tensor& a, const Tensor& b) {
-        const Tensor* both[] = {&a, &b};
+      [](const py::object& a, const py::object& b) {
+        const Tensor x = operand(a), y = operand(b);
+        const Tensor* both[] = {&x, &y};
         return py::reinterpret_steal<py::object>(wrap(result_type(both, 2)));
       },
-      py::arg("tensor1"), py::arg("tensor2"), "The dtype that arithmetic between two tensors has.");
+      py::arg("tensor1"), py::arg("tensor2"),
+      "The dtype that arithmetic between two tensors or numbers has.");
+  m.def(
+      "promote_types",
+      [](const py::object& a, const py::object& b) {
+        return py::reinterpret_steal<py::object>(
+            wrap(promote_types(dtype_of("promote_types", a), dtype_of("promote_types", b))));
+      },
+      py::arg("type1"), py::arg("type2"),
+      "The smallest dtype of a category no lower than either's that holds both.");
+  m.def(
+      "can_cast",
+      [](const py::object& from, const py::object& to) {
+        return can_cast(dtype_of("can_cast", from), dtype_of("can_cast", to));
+      },
+      py::arg("from_"), py::arg("to"),
+      "Whether a result of one dtype may be written into a tensor of another: a category (bool, "
+      "integer, floating) is never lost.");
   m.def(
       "memory_stats",
       [] {

@@ -29,7 +29,16 @@ PyObject* dtype_floating(PyObject* o, void*) {
 PyObject* dtype_itemsize(PyObject* o, void*) {
   return PyLong_FromSize_t(item_size(reinterpret_cast<PyDType*>(o)->dtype));
 }
+PyObject* dtype_complex(PyObject*, void*) {
+  Py_RETURN_FALSE;
+}
+PyObject* dtype_signed(PyObject* o, void*) {
+  const DType d = reinterpret_cast<PyDType*>(o)->dtype;
+  return PyBool_FromLong(d != DType::Bool && d != DType::UInt8);
+}
 PyGetSetDef dtype_getset[] = {
+    {"is_complex", dtype_complex, nullptr, "Whether it is a complex type: never.", nullptr},
+    {"is_signed", dtype_signed, nullptr, "Whether it has negative numbers.", nullptr},
     {"is_floating_point", dtype_floating, nullptr, "Whether it is a floating point type.", nullptr},
     {"itemsize", dtype_itemsize, nullptr, "Bytes an element.", nullptr},
     {}};

@@ -272,6 +272,25 @@ PyObject* m_numel(PyObject* o, PyObject*) {
 PyObject* m_is_contiguous(PyObject* o, PyObject*) {
   return PyBool_FromLong(tensor_of(o).contiguous());
 }
+PyObject* m_is_floating_point(PyObject* o, PyObject*) {
+  return PyBool_FromLong(is_floating(tensor_of(o).dtype()));
+}
+PyObject* m_is_complex(PyObject*, PyObject*) {
+  Py_RETURN_FALSE;
+}
+PyObject* m_is_signed(PyObject* o, PyObject*) {
+  const DType d = tensor_of(o).dtype();
+  return PyBool_FromLong(d != DType::Bool && d != DType::UInt8);
+}
+PyObject* m_is_same_size(PyObject* o, PyObject* other) {
+  return guarded([&] {
+    if (!is_tensor(other)) {
+      fail(ErrorKind::Type, "is_same_size(): argument 'other' must be Tensor, not ",
+           Py_TYPE(other)->tp_name);
+    }
+    return PyBool_FromLong(tensor_of(o).sizes() == tensor_of(other).sizes());
+  });
+}
 PyObject* m_data_ptr(PyObject* o, PyObject*) {
   return PyLong_FromVoidPtr(tensor_of(o).data());
 }
@@ -342,6 +361,10 @@ PyMethodDef own_methods[] = {
     {"nelement", m_numel, METH_NOARGS, "The number of elements."},
     {"is_contiguous", m_is_contiguous, METH_NOARGS,
      "Whether elements are dense in row-major order."},
+    {"is_floating_point", m_is_floating_point, METH_NOARGS, "Whether the dtype is floating point."},
+    {"is_complex", m_is_complex, METH_NOARGS, "Whether the dtype is complex: never."},
+    {"is_signed", m_is_signed, METH_NOARGS, "Whether the dtype has negative numbers."},
+    {"is_same_size", m_is_same_size, METH_O, "Whether another tensor has the same shape."},
     {"data_ptr", m_data_ptr, METH_NOARGS, "The address of the first element."},
     {"storage_offset", m_storage_offset, METH_NOARGS,
      "Elements before the first in the memory shared."},

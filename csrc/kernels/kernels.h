@@ -51,6 +51,7 @@ enum class Kernel : KernelId {
                      // launch's sizes
   IsIn,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
   Arange,            // number[0] + i * number[1] (integers for int64)
+  Linspace,          // number[0], number[1]: the first and the last (of integers: rounded to zero)
   Uniform,           // Philox: more[0] seed, more[1] counter, more[2] bits of float32 (at most 24);
                      // number[0], number[1]: low, high
   Normal,            // number[0], number[1]: mean, standard deviation

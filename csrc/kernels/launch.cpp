@@ -94,6 +94,7 @@ std::string kernel_name(KernelId k) {
                                            "nonzero",
                                            "isin",
                                            "arange",
+                                           "linspace",
                                            "uniform",
                                            "normal",
                                            "log_normal",

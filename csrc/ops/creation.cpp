@@ -24,6 +24,13 @@ constexpr DType join(DType a, DType b) {
 }
 }  // namespace
 
+DType promote_types(DType a, DType b) {
+  return join(a, b);
+}
+bool can_cast(DType from, DType to) {
+  return category(from) <= category(to);
+}
+
 DType default_dtype() {
   return the_default_dtype;
 }
@@ -202,7 +209,7 @@ Tensor overwrite(const char* op, const Tensor& self, const Tensor& result) {
 }  // namespace ops
 
 void check_castable(const char* op, DType from, DType to) {
-  if (category(from) > category(to)) {
+  if (!can_cast(from, to)) {
     fail(op, ": result type ", name_of(from), " can't be cast to the desired output type ",
          name_of(to));
   }
@@ -242,22 +249,39 @@ Tensor full_row(const Dims& size, const Number& value, OptDType dtype, Device de
                                           : default_dtype();
   return finish(full(size, value, dtype.value_or(inferred), device), requires_grad);
 }
-Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, bool requires_grad) {
+Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, Device,
+                     bool requires_grad) {
   return finish(full(x.sizes(), value, dtype.value_or(x.dtype()), x.device()), requires_grad);
 }
-Tensor zeros_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
-  return full_like_row(x, {true, 0, 0}, dtype, requires_grad);
+Tensor zeros_like_row(const Tensor& x, OptDType dtype, Device device, bool requires_grad) {
+  return full_like_row(x, {true, 0, 0}, dtype, device, requires_grad);
 }
-Tensor ones_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
-  return full_like_row(x, {true, 1, 1}, dtype, requires_grad);
+Tensor ones_like_row(const Tensor& x, OptDType dtype, Device device, bool requires_grad) {
+  return full_like_row(x, {true, 1, 1}, dtype, device, requires_grad);
 }
-Tensor empty_like_row(const Tensor& x, OptDType dtype, bool requires_grad) {
+Tensor empty_like_row(const Tensor& x, OptDType dtype, Device, bool requires_grad) {
   return finish(Tensor::empty(x.sizes(), dtype.value_or(x.dtype()), x.device()), requires_grad);
+}
+
+Tensor new_full(const Tensor& x, const Dims& size, const Number& value, OptDType dtype, Device,
+                bool requires_grad) {
+  return finish(full(size, value, dtype.value_or(x.dtype()), x.device()), requires_grad);
+}
+Tensor new_zeros(const Tensor& x, const Dims& size, OptDType dtype, Device device,
+                 bool requires_grad) {
+  return new_full(x, size, {true, 0, 0}, dtype, device, requires_grad);
+}
+Tensor new_ones(const Tensor& x, const Dims& size, OptDType dtype, Device device,
+                bool requires_grad) {
+  return new_full(x, size, {true, 1, 1}, dtype, device, requires_grad);
+}
+Tensor new_empty(const Tensor& x, const Dims& size, OptDType dtype, Device, bool requires_grad) {
+  return finish(Tensor::empty(size, dtype.value_or(x.dtype()), x.device()), requires_grad);
 }
 
 // start, start + step, ... below end; the length is computed in double, as PyTorch does
 Tensor arange_row(const Number& start, const Number& end, const Number& step, OptDType dtype,
-                  bool requires_grad) {
+                  Device, bool requires_grad) {
   const bool integers = start.integral && end.integral && step.integral;
   const DType d = dtype.value_or(integers ? DType::Int64 : default_dtype());
   const double span = end.d - start.d;
@@ -312,7 +336,6 @@ struct Unpack<DType> {
 
 void add_creation(OpTable& t) {
   constexpr auto rest = ", *, dtype? dtype=None, device? device=None, bool requires_grad=False)";
-  constexpr auto like = ", *, dtype? dtype=None, bool requires_grad=False)";
   t.push_back(row<&empty_row>(text("empty(int* size", rest), kFunction,
                               "A tensor of the given size whose elements are not set."));
   t.push_back(row<&zeros_row>(text("zeros(int* size", rest), kFunction,
@@ -321,15 +344,23 @@ void add_creation(OpTable& t) {
                              "A tensor of the given size filled with 1."));
   t.push_back(row<&full_row>(text("full(int[] size, Number fill_value", rest), kFunction,
                              "A tensor of the given size filled with fill_value."));
-  t.push_back(row<&empty_like_row>(text("empty_like(Tensor input", like), kFunction,
+  t.push_back(row<&empty_like_row>(text("empty_like(Tensor input", rest), kFunction,
                                    "A tensor like input whose elements are not set."));
-  t.push_back(row<&zeros_like_row>(text("zeros_like(Tensor input", like), kFunction,
+  t.push_back(row<&zeros_like_row>(text("zeros_like(Tensor input", rest), kFunction,
                                    "A tensor like input filled with 0."));
-  t.push_back(row<&ones_like_row>(text("ones_like(Tensor input", like), kFunction,
+  t.push_back(row<&ones_like_row>(text("ones_like(Tensor input", rest), kFunction,
                                   "A tensor like input filled with 1."));
-  t.push_back(row<&full_like_row>(text("full_like(Tensor input, Number fill_value", like),
+  t.push_back(row<&full_like_row>(text("full_like(Tensor input, Number fill_value", rest),
                                   kFunction, "A tensor like input filled with fill_value."));
-  t.push_back(row<&arange_row>(text("_arange(Number start, Number end, Number step", like),
+  t.push_back(row<&new_empty>(text("new_empty(Tensor self, int* size", rest), kMethod,
+                              "A tensor of this one's dtype whose elements are not set."));
+  t.push_back(row<&new_zeros>(text("new_zeros(Tensor self, int* size", rest), kMethod,
+                              "A tensor of this one's dtype filled with 0."));
+  t.push_back(row<&new_ones>(text("new_ones(Tensor self, int* size", rest), kMethod,
+                             "A tensor of this one's dtype filled with 1."));
+  t.push_back(row<&new_full>(text("new_full(Tensor self, int[] size, Number fill_value", rest),
+                             kMethod, "A tensor of this one's dtype filled with fill_value."));
+  t.push_back(row<&arange_row>(text("_arange(Number start, Number end, Number step", rest),
                                kInternal, "start, start + step, ... below end."));
   t.push_back(row<&clone_row>("clone(Tensor input)", kMethod | kFunction,
                               "A copy that shares nothing. The gradient passes through."));

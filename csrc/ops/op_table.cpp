@@ -155,6 +155,7 @@ const OpTable& op_table() {
   static const OpTable table = [] {
     OpTable t;
     add_creation(t);
+    add_range(t);
     add_arithmetic(t);
     add_math(t);
     add_activation(t);

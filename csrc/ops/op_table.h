@@ -213,6 +213,7 @@ inline Op with_inplace(Op op) {
 
 // The families.
 void add_creation(OpTable& t);
+void add_range(OpTable& t);
 void add_arithmetic(OpTable& t);
 void add_math(OpTable& t);
 void add_activation(OpTable& t);

@@ -27,6 +27,8 @@ void set_default_dtype(DType d);
 // PyTorch's promotion: dimensioned tensors, then 0-dim tensors, then Python numbers; a lower rank
 // counts only where it is of a higher category (bool, integer, floating).
 DType result_type(const Tensor* const* inputs, int n);
+DType promote_types(DType a, DType b);  // of tensors of equal rank
+bool can_cast(DType from, DType to);    // whether no category is lost
 // A 0-dim tensor for a Python number, of the dtype that an operation with `peer` will want.
 Tensor number_like(const Number& v, const Tensor* peer);
 

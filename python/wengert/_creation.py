@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _finish(t: Tensor, where: device | str | None, requires_grad: bool) -> Tensor:
+def _finish(
+    t: Tensor, where: device | str | None, requires_grad: bool, pin_memory: bool = False
+) -> Tensor:
+    if pin_memory:
+        raise RuntimeError("pin_memory=True: there is no pinned memory in this build")
     if where is not None:
         device(where)  # the CPU is the only one; others are refused here
     return t.requires_grad_() if requires_grad else t
@@ -24,6 +28,7 @@ def tensor(
     dtype: dtype | None = None,
     device: device | str | None = None,
     requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """Make a tensor by copying numbers, nested sequences of them, an array or a tensor.
 
@@ -37,6 +42,8 @@ def tensor(
         Where to put it.
     requires_grad
         Whether operations on it are recorded.
+    pin_memory
+        Taken as PyTorch takes it; there is no memory to pin.
 
     Raises
     ------
@@ -45,7 +52,7 @@ def tensor(
     ValueError
         If nested sequences are ragged.
     """
-    return _finish(_core.tensor_from_data(data, dtype), device, requires_grad)
+    return _finish(_core.tensor_from_data(data, dtype), device, requires_grad, pin_memory)
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
@@ -89,6 +96,54 @@ def as_tensor(data: Any, dtype: dtype | None = None, device: device | str | None
     return _finish(data if dtype is None else data.to(dtype), device, False)
 
 
+def asarray(
+    obj: Any,
+    *,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Make a tensor from a tensor, an array, a buffer or numbers, sharing memory if it can.
+
+    Parameters
+    ----------
+    obj
+        What to take the elements from.
+    dtype
+        The element type; by default that of obj.
+    device
+        Where to put it.
+    copy
+        True always copies, False never; None copies where it must.
+    requires_grad
+        Whether operations on it are recorded. The result is detached from obj's history if not.
+
+    Raises
+    ------
+    ValueError
+        If copy is False and sharing is not possible.
+    """
+    is_buffer = isinstance(obj, (bytes, bytearray, memoryview))
+    if is_buffer:
+        import numpy as np
+
+        dtype = _core.get_default_dtype() if dtype is None else dtype
+        obj = np.frombuffer(obj, str(dtype).rpartition(".")[2])
+    shares = isinstance(obj, Tensor) or hasattr(obj, "__array_interface__")
+    shares = shares or hasattr(obj, "__dlpack__")
+    if copy is False and not shares:
+        raise ValueError("asarray: can't alias arbitrary sequence into a tensor")
+    t = as_tensor(obj) if shares else tensor(obj, dtype=dtype)
+    if dtype is not None and t.dtype is not dtype:
+        if copy is False:
+            raise ValueError(f"asarray: can't alias tensor with dtype {t.dtype} into {dtype}")
+        t = t.to(dtype)
+    elif copy and shares:
+        t = t.clone()
+    return _finish(t.detach() if requires_grad else t, device, requires_grad)
+
+
 def is_tensor(obj: object) -> bool:
     """Whether obj is a Tensor."""
     return isinstance(obj, Tensor)
@@ -102,6 +157,7 @@ def arange(
     dtype: dtype | None = None,
     device: device | str | None = None,
     requires_grad: bool = False,
+    **usual: Any,
 ) -> Tensor:
     """The numbers start, start + step, ... below end; ``arange(end)`` starts at 0.
 
@@ -112,4 +168,6 @@ def arange(
     """
     if end is None:
         start, end = 0, start
-    return _finish(_core._arange(start, end, step, dtype=dtype), device, requires_grad)
+    return _core._arange(
+        start, end, step, dtype=dtype, device=device, requires_grad=requires_grad, **usual
+    )

@@ -48,6 +48,21 @@ def _cast(name: str, target: dtype) -> Callable[[Tensor], Tensor]:
     return method
 
 
+def new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: dtype | None = None,
+    device: device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a tensor made from data, of this tensor's dtype if none is given."""
+    from ._creation import tensor
+
+    dtype = self.dtype if dtype is None else dtype
+    return tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """Return the tensor in the dtype of other."""
     return self._to_dtype(other.dtype)
@@ -168,8 +183,8 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
 def attach(cls: type[Tensor]) -> None:
     """Give the methods above to the compiled type."""
     for f in (
-        to, cpu, type_as, numpy, backward, __array__, __dlpack__, __dlpack_device__, __repr__,
-        __format__, __contains__, __reduce_ex__, __deepcopy__,
+        to, cpu, new_tensor, type_as, numpy, backward, __array__, __dlpack__, __dlpack_device__,
+        __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
     for name, target in {

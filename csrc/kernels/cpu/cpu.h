@@ -95,6 +95,7 @@ void run_index_offsets(const Launch& l);
 void run_nonzero_count(const Launch& l);
 void run_nonzero(const Launch& l);
 void run_isin(const Launch& l);
+void run_linspace(const Launch& l);
 void run_reduce(const Launch& l);
 void run_gemm(const Launch& l);
 void run_softmax(const Launch& l);

@@ -238,4 +238,22 @@ void run_arange(const Launch& l) {
   });
 }
 
+void run_linspace(const Launch& l) {
+  const double start = l.number[0], end = l.number[1];
+  const double step = l.count > 1 ? (end - start) / static_cast<double>(l.count - 1) : 0;
+  visit_compute(l.dtype, [&]<class T>() {
+    if constexpr (!std::is_same_v<T, Bool8>) {
+      T* out = static_cast<T*>(l.buffer[0].data);
+      parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
+        // from the nearer end, so that both are met exactly
+        for (int64_t i = b; i < e; ++i) {
+          out[i] = convert<T>(i < l.count / 2 || l.count == 1
+                                  ? start + step * static_cast<double>(i)
+                                  : end - step * static_cast<double>(l.count - 1 - i));
+        }
+      });
+    }
+  });
+}
+
 }  // namespace wengert::cpu

@@ -112,6 +112,7 @@ KernelTable make_table() {
   set(Kernel::IsIn, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
   set(Kernel::IndexOffsets, &run_index_offsets, {DType::Int32, DType::Int64});
   set(Kernel::Arange, &run_arange, numbers);
+  set(Kernel::Linspace, &run_linspace, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
   set(Kernel::Softmax, &run_softmax, floats);
   set(Kernel::LogSoftmax, &run_softmax, floats);

@@ -11,6 +11,10 @@ class dtype:
     @property
     def is_floating_point(self) -> builtins.bool: ...
     @property
+    def is_complex(self) -> builtins.bool: ...
+    @property
+    def is_signed(self) -> builtins.bool: ...
+    @property
     def itemsize(self) -> int: ...
 
 class device:
@@ -72,6 +76,10 @@ class Tensor:
     def numel(self) -> int: ...
     def nelement(self) -> int: ...
     def is_contiguous(self) -> builtins.bool: ...
+    def is_floating_point(self) -> builtins.bool: ...
+    def is_complex(self) -> builtins.bool: ...
+    def is_signed(self) -> builtins.bool: ...
+    def is_same_size(self, other: Tensor) -> builtins.bool: ...
     def data_ptr(self) -> int: ...
     def storage_offset(self) -> int: ...
     def size(self, dim: int | None = None) -> Any: ...
@@ -81,6 +89,14 @@ class Tensor:
     @staticmethod
     def _make_subclass(cls: Any, data: Tensor, requires_grad: builtins.bool = False) -> Any: ...
     # attached by wengert/_tensor.py
+    def new_tensor(
+        self,
+        data: Any,
+        *,
+        dtype: _dtype | None = None,
+        device: _device | str | None = None,
+        requires_grad: builtins.bool = False,
+    ) -> Tensor: ...
     def to(self, *args: Any, **kwargs: Any) -> Tensor: ...
     def cpu(self) -> Tensor: ...
     def type_as(self, other: Tensor) -> Tensor: ...
@@ -134,6 +150,36 @@ class Tensor:
     def __le__(self, other: _Value) -> Tensor: ...  # type: ignore[misc]
     def __gt__(self, other: _Value) -> Tensor: ...  # type: ignore[misc]
     def __ge__(self, other: _Value) -> Tensor: ...  # type: ignore[misc]
+    def new_empty(
+        self,
+        *size: int | Sequence[int],
+        dtype: _dtype | None = None,
+        device: _device | str | None = None,
+        requires_grad: builtins.bool = False,
+    ) -> Tensor: ...
+    def new_zeros(
+        self,
+        *size: int | Sequence[int],
+        dtype: _dtype | None = None,
+        device: _device | str | None = None,
+        requires_grad: builtins.bool = False,
+    ) -> Tensor: ...
+    def new_ones(
+        self,
+        *size: int | Sequence[int],
+        dtype: _dtype | None = None,
+        device: _device | str | None = None,
+        requires_grad: builtins.bool = False,
+    ) -> Tensor: ...
+    def new_full(
+        self,
+        size: int | Sequence[int],
+        fill_value: _Number,
+        *,
+        dtype: _dtype | None = None,
+        device: _device | str | None = None,
+        requires_grad: builtins.bool = False,
+    ) -> Tensor: ...
     def clone(self) -> Tensor: ...
     def contiguous(self) -> Tensor: ...
     def copy_(self, source: _Value) -> Tensor: ...
@@ -569,7 +615,9 @@ def set_num_threads(n: int) -> None: ...
 def pool_started() -> builtins.bool: ...
 def get_default_dtype() -> _dtype: ...
 def set_default_dtype(d: _dtype) -> None: ...
-def result_type(tensor1: Tensor, tensor2: Tensor) -> _dtype: ...
+def result_type(tensor1: Tensor | _Number, tensor2: Tensor | _Number) -> _dtype: ...
+def promote_types(type1: _dtype, type2: _dtype) -> _dtype: ...
+def can_cast(from_: _dtype, to: _dtype) -> builtins.bool: ...
 def memory_stats() -> dict[str, int]: ...
 def reset_peak_memory_stats() -> None: ...
 def empty_cache() -> None: ...
@@ -602,19 +650,32 @@ def full(
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def empty_like(
-    input: Tensor, *, dtype: _dtype | None = None, requires_grad: builtins.bool = False
+    input: Tensor,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def zeros_like(
-    input: Tensor, *, dtype: _dtype | None = None, requires_grad: builtins.bool = False
+    input: Tensor,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def ones_like(
-    input: Tensor, *, dtype: _dtype | None = None, requires_grad: builtins.bool = False
+    input: Tensor,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def full_like(
     input: Tensor,
     fill_value: _Number,
     *,
     dtype: _dtype | None = None,
+    device: _device | str | None = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def _arange(
@@ -623,10 +684,71 @@ def _arange(
     step: _Number,
     *,
     dtype: _dtype | None = None,
+    device: _device | str | None = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor: ...
 def clone(input: Tensor) -> Tensor: ...
 def _to_dtype(input: Tensor, dtype: _dtype, copy: builtins.bool = False) -> Tensor: ...
+@overload
+def eye(
+    n: int,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
+) -> Tensor: ...
+@overload
+def eye(
+    n: int,
+    m: int | None,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
+) -> Tensor: ...
+def linspace(
+    start: _Number,
+    end: _Number,
+    steps: int,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
+) -> Tensor: ...
+def logspace(
+    start: _Number,
+    end: _Number,
+    steps: int,
+    base: builtins.float = 10.0,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
+) -> Tensor: ...
+def tril_indices(
+    row: int,
+    col: int,
+    offset: int = 0,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+) -> Tensor: ...
+def triu_indices(
+    row: int,
+    col: int,
+    offset: int = 0,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+) -> Tensor: ...
+def vander(x: Tensor, N: int | None = None, increasing: builtins.bool = False) -> Tensor: ...
+def scalar_tensor(
+    s: _Number,
+    *,
+    dtype: _dtype | None = None,
+    device: _device | str | None = None,
+    requires_grad: builtins.bool = False,
+) -> Tensor: ...
 def neg(input: Tensor) -> Tensor: ...
 def abs(input: Tensor) -> Tensor: ...
 def square(input: Tensor) -> Tensor: ...
