@@ -23,6 +23,7 @@ struct Entry {
   uint64_t outer_walk;       // the walk around this one that had touched the node
   uint32_t outer_entry;
   bool wanted;
+  bool queued;  // in the heap: a gradient has come
 
   Tensor& grad(uint32_t slot) {
     if (slot == 0) return first;
@@ -100,7 +101,7 @@ class Walk {
       entries_.emplace_back();
     }
     Entry& e = entries_[at];
-    e = Entry{Ref<Node>::share(&n), {}, {}, n.walk, n.walk_entry, !filtered_};
+    e = Entry{Ref<Node>::share(&n), {}, {}, n.walk, n.walk_entry, !filtered_, false};
     n.walk = id_;
     n.walk_entry = at;
     return e;
@@ -116,18 +117,12 @@ class Walk {
     if (filtered_ && !wants(to)) return;
     const OutputMeta& meta = to.outputs()[slot];
     if (!(g.sizes() == meta.sizes)) g = sum_to_shape(g, meta.sizes);
-    const bool fresh = to.walk != id_ || (filtered_ && !is_queued(to));
     Entry& e = touch(to);
     Tensor& have = e.grad(slot);
     have = have.defined() ? add_gradients(std::move(have), g, false) : std::move(g);
-    if (!fresh) return;
+    if (std::exchange(e.queued, true)) return;
     heap_.push_back(to.walk_entry);
     std::push_heap(heap_.begin(), heap_.end(), before);
-  }
-  bool is_queued(Node& n) {
-    Entry& e = entries_[n.walk_entry];
-    return e.first.defined() ||
-           std::any_of(e.more.begin(), e.more.end(), [](const Tensor& t) { return t.defined(); });
   }
 
   void pull(Entry& e, std::vector<Tensor>& out) {

@@ -29,10 +29,10 @@ size_t block_bytes(int inputs, int outputs, int saved, int payload) {
 Node::Node(const Rule& r, int inputs, int outputs, int saved, int payload)
     : Attachment([](Attachment* a) { Node::destroy(static_cast<Node*>(a)); }),
       rule(&r),
-      num_inputs(static_cast<uint16_t>(inputs)),
-      num_outputs(static_cast<uint16_t>(outputs)),
-      num_saved(static_cast<uint16_t>(saved)),
-      payload_bytes(static_cast<uint16_t>(payload)) {}
+      num_inputs(inputs),
+      num_outputs(outputs),
+      payload_bytes(payload),
+      num_saved(static_cast<int16_t>(saved)) {}
 
 // A leaf's one OutputMeta stands behind its gradient; both kinds are reached by one address.
 char* Node::end_of_header() {
@@ -41,7 +41,6 @@ char* Node::end_of_header() {
 }
 
 Ref<Node> Node::make(const Rule& rule, int inputs, int outputs, int saved, int payload) {
-  if (inputs > UINT16_MAX) fail(rule.name, ": too many inputs (", inputs, ")");
   void* block = allocate(block_bytes(inputs, outputs, saved, payload));
   Node* n = new (block) Node(rule, inputs, outputs, saved, payload);
   for (int i = 0; i < inputs; ++i) new (n->edges() + i) Edge;
@@ -193,10 +192,12 @@ void set_grad(const Tensor& t, Tensor grad) {
   if (leaf) leaf->grad = std::move(grad);
 }
 
-Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
-             int num_saved, int payload_bytes) {
-  Ref<Node> made = Node::make(rule, num_inputs, 1, num_saved, payload_bytes);
-  Node* n = made.get();
+namespace {
+
+// The node with its edges, above all that they lead to.
+Ref<Node> linked(const Rule& rule, const Tensor* const* inputs, int num_inputs, int num_outputs,
+                 int num_saved, int payload_bytes) {
+  Ref<Node> n = Node::make(rule, num_inputs, num_outputs, num_saved, payload_bytes);
   for (int i = 0; i < num_inputs; ++i) {
     const Tensor& t = *inputs[i];
     if (!t.defined() || !requires_grad(t)) continue;
@@ -207,14 +208,37 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
     if (from->sequence > clock) clock = from->sequence;
   }
   n->sequence = ++clock;
-  new (n->outputs()) OutputMeta{output.sizes(), output.dtype(), output.device()};
-  output->node = Ref<Attachment>::adopt(made.release());
-  output->slot = 0;
-  ++output->history;
   n->source = source_here();
+  return n;
+}
+
+void attach(Ref<Node> n, int slot, const Tensor& output) {
+  new (n->outputs() + slot) OutputMeta{output.sizes(), output.dtype(), output.device()};
+  output->node = Ref<Attachment>::adopt(n.release());
+  output->slot = static_cast<uint32_t>(slot);
+  ++output->history;
+}
+
+}  // namespace
+
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
+             int num_saved, int payload_bytes) {
+  Ref<Node> made = linked(rule, inputs, num_inputs, 1, num_saved, payload_bytes);
+  Node* n = made.get();
+  attach(std::move(made), 0, output);
   if (has_recorder) [[unlikely]]
     tell_recorder(*n, inputs, output);
   return n;
+}
+
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
+             const std::vector<Tensor>& outputs, int num_saved, int payload_bytes) {
+  const auto num_outputs = static_cast<int>(outputs.size());
+  const Ref<Node> made = linked(rule, inputs, num_inputs, num_outputs, num_saved, payload_bytes);
+  for (int i = 0; i < num_outputs; ++i) attach(made, i, outputs[static_cast<size_t>(i)]);
+  if (has_recorder) [[unlikely]]
+    tell_recorder(*made, inputs, outputs[0]);
+  return made.get();
 }
 
 }  // namespace wengert

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <new>
 #include <type_traits>
+#include <vector>
 
 #include "core/tensor.h"
 #include "tape/source.h"
@@ -48,7 +49,8 @@ struct Node : Attachment {
   uint64_t sequence = 0;  // above that of every input: a topological order
   uint64_t walk = 0;      // the backward walk that last touched it, and its place there
   uint32_t walk_entry = 0;
-  uint16_t num_inputs, num_outputs, num_saved, payload_bytes;
+  int32_t num_inputs, num_outputs, payload_bytes;
+  int16_t num_saved;
   bool leaf = false;
   bool active = true;  // false: a leaf that stopped requiring grad
   bool released = false;
@@ -140,6 +142,9 @@ bool recording(const Ts&... inputs) {
 // an empty edge.
 Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
              int num_saved, int payload_bytes = 0);
+// The same for an operation with several outputs: one node, whose rule gets all their gradients.
+Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
+             const std::vector<Tensor>& outputs, int num_saved, int payload_bytes = 0);
 template <class P>
 Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
              int num_saved, const P& payload) {
