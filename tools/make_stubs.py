@@ -19,7 +19,7 @@ METHOD, FUNCTION, FUNCTIONAL, INTERNAL = 1, 2, 4, 8
 TYPES = [
     "Tensor", "_Value", "_Number", "int", "builtins.float", "builtins.bool", "int | Sequence[int]",
     "int | Sequence[int]", "_dtype", "_device | str", "str", "Sequence[Tensor]",
-    "Tensor | Sequence[Tensor]", "Generator",
+    "Tensor | Sequence[Tensor]", "Sequence[Tensor | None]", "Generator", "Sequence[int]",
 ]  # fmt: skip
 VARIADIC = (7, 12)
 OPERATORS = {
@@ -47,8 +47,9 @@ def parameters(params: list[tuple[Any, ...]], *, method: bool) -> str:
 def definitions(name: str, base: str, *, method: bool, indent: str) -> list[str]:
     overloads = core.op_params(base)
     lines = []
-    for params, outputs in overloads:
-        result = f"_{base}_result" if outputs else "Tensor"
+    for params, outputs, many in overloads:
+        plain = "tuple[Tensor, ...]" if many else "Tensor"
+        result = f"_{base}_result" if outputs else plain
         if len(overloads) > 1:
             lines.append(f"{indent}@overload")
         lines.append(f"{indent}def {name}({parameters(params, method=method)}) -> {result}: ...")

@@ -26,6 +26,7 @@ struct Parsed {
   Dims dims[2];
   int num_dims = 0;
   std::vector<Tensor> list;
+  std::vector<int64_t> int_list;
   PyObject* out = nullptr;  // where to write the results, if asked for
 };
 
@@ -35,17 +36,22 @@ struct Mismatch {
 };
 
 const char* type_name(ArgType t) {
-  constexpr const char* names[] = {
-      "Tensor",        "Tensor or number", "number",   "int",    "float", "bool",
-      "tuple of ints", "tuple of ints",    "dtype",    "device", "str",   "sequence of Tensors",
-      "Tensors",       "tuple of Tensors", "Generator"};
+  constexpr const char* names[] = {"Tensor",        "Tensor or number",
+                                   "number",        "int",
+                                   "float",         "bool",
+                                   "tuple of ints", "tuple of ints",
+                                   "dtype",         "device",
+                                   "str",           "sequence of Tensors",
+                                   "Tensors",       "tuple of Tensors",
+                                   "Generator",     "tuple of ints"};
   return names[static_cast<int>(t)];
 }
 
 [[noreturn]] __attribute__((noinline, cold)) void mismatch(const Op& op, const Param& p,
                                                            PyObject* got) {
   std::string found = Py_TYPE(got)->tp_name;
-  const bool ints = p.type == ArgType::Ints || p.type == ArgType::VarInts;
+  const bool ints =
+      p.type == ArgType::Ints || p.type == ArgType::VarInts || p.type == ArgType::IntList;
   if (ints && (PyTuple_Check(got) || PyList_Check(got))) {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(got); ++i) {
       PyObject* each = PySequence_Fast_GET_ITEM(got, i);
@@ -56,20 +62,21 @@ const char* type_name(ArgType t) {
       text(op.name, "(): argument '", p.name, "' must be ", type_name(p.type), ", not ", found)};
 }
 
-// Throws, as PyTorch does, for what 64 bits do not hold.
-int64_t unpack_int(PyObject* o) {
+// Throws, as PyTorch does, for what 64 bits do not hold: a ValueError, for an item of a list a
+// TypeError.
+int64_t unpack_int(PyObject* o, ErrorKind too_large) {
   const int64_t v = PyLong_AsLongLong(o);
   if (v == -1 && PyErr_Occurred()) {
     PyErr_Clear();
-    fail(ErrorKind::Value, "overflow: ", py::cast<std::string>(py::str(py::handle(o))),
+    fail(too_large, "overflow: ", py::cast<std::string>(py::str(py::handle(o))),
          " does not fit into 64 bits");
   }
   return v;
 }
 
-bool int_from(PyObject* o, int64_t& out) {
+bool int_from(PyObject* o, int64_t& out, ErrorKind too_large = ErrorKind::Value) {
   if (PyLong_CheckExact(o)) {
-    out = unpack_int(o);
+    out = unpack_int(o, too_large);
     return true;
   }
   if (PyFloat_Check(o) || !PyIndex_Check(o)) return false;
@@ -78,7 +85,7 @@ bool int_from(PyObject* o, int64_t& out) {
     PyErr_Clear();
     return false;
   }
-  out = unpack_int(v.ptr());
+  out = unpack_int(v.ptr(), too_large);
   return true;
 }
 
@@ -163,6 +170,16 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       a.ints = &d;
       return;
     }
+    case ArgType::IntList:
+      if (!PyTuple_Check(o) && !PyList_Check(o)) mismatch(op, p, o);
+      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) {
+        PyObject* each = PySequence_Fast_GET_ITEM(o, i);
+        int64_t v;
+        if (PyBool_Check(each) || !int_from(each, v, ErrorKind::Type)) mismatch(op, p, o);
+        out.int_list.push_back(v);
+      }
+      a.int_list = &out.int_list;
+      return;
     case ArgType::DType:
       if (!dtype_from(o, a.dtype)) mismatch(op, p, o);
       return;
@@ -271,6 +288,9 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
     } else if (p.type == ArgType::VarInts) {
       out.arg[i].given = true;  // no sizes: a 0-dim tensor
       out.arg[i].ints = &out.dims[out.num_dims++];
+    } else if (p.type == ArgType::VarTensors) {
+      out.arg[i].given = true;
+      out.arg[i].tensors = &out.list;
     } else {
       throw Mismatch{
           text(op.name, "() missing required argument '", p.name, "'; it takes ", op.signature)};
@@ -546,7 +566,7 @@ void register_functions(py::module_& m) {
             params.append(py::make_tuple(p.name, static_cast<int>(p.type), p.optional,
                                          p.has_default, p.keyword_only, p.default_text));
           }
-          overloads.append(py::make_tuple(params, op.outputs));
+          overloads.append(py::make_tuple(params, op.outputs, op.call_many != nullptr));
         }
         return overloads;
       },

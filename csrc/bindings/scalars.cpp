@@ -180,18 +180,25 @@ bool number_from(PyObject* o, Number& out) {
 }
 
 bool dims_from(PyObject* o, Dims& out) {
+  const auto checked = [](int64_t v) {
+    if (v == -1 && PyErr_Occurred()) {
+      PyErr_Clear();
+      fail(ErrorKind::Type, "overflow: an int of a sequence does not fit in 64 bits");
+    }
+    return v;
+  };
   if (!PyTuple_Check(o) && !PyList_Check(o)) return false;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* each = PySequence_Fast_GET_ITEM(o, i);
     if (PyLong_CheckExact(each)) {
-      out.push_back(PyLong_AsLongLong(each));
+      out.push_back(checked(PyLong_AsLongLong(each)));
       continue;
     }
     if (PyFloat_Check(each) || !PyIndex_Check(each)) return false;
     const py::object v = py::reinterpret_steal<py::object>(PyNumber_Index(each));
     if (!v) rethrow_python();
-    out.push_back(PyLong_AsLongLong(v.ptr()));
+    out.push_back(checked(PyLong_AsLongLong(v.ptr())));
   }
   return true;
 }

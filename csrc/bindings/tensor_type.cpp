@@ -108,10 +108,11 @@ PyObject* iter_slot(PyObject* o) {
   return guarded([&]() -> PyObject* {
     const Tensor& t = tensor_of(o);
     if (t.dim() == 0) fail(ErrorKind::Type, "iteration over a 0-d tensor");
+    const std::vector<Tensor> rows = ops::unbind(t, 0);
     const py::object list = py::reinterpret_steal<py::object>(PyList_New(t.size(0)));
-    for (int64_t i = 0; i < t.size(0); ++i) {
-      const py::object at = py::reinterpret_steal<py::object>(PyLong_FromLongLong(i));
-      PyList_SET_ITEM(list.ptr(), i, get_item(t, at.ptr()));
+    if (!list) rethrow_python();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), wrap(rows[i]));
     }
     return PyObject_GetIter(list.ptr());
   });
@@ -167,6 +168,16 @@ PyObject* get_t(PyObject* o, void*) {
     Dims order;
     for (int d = t.dim() - 1; d >= 0; --d) order.push_back(d);
     return wrap(ops::permute(t, order));
+  });
+}
+PyObject* get_h(PyObject* o, void*) {
+  return get(o, [](const Tensor& t) {
+    if (t.dim() != 2 && t.dim() != 0) {
+      fail("H: only supported on matrices (2-D tensors), got ", t.dim(),
+           "-D; for batches of "
+           "matrices use mT");
+    }
+    return wrap(t.dim() == 0 ? t : ops::transpose(t, 0, 1));
   });
 }
 PyObject* get_mt(PyObject* o, void*) {
@@ -247,6 +258,7 @@ PyGetSetDef getset[] = {
     {"grad", get_grad, set_grad_value, "The gradient accumulated by backward, or None.", nullptr},
     {"data", get_data, set_data, "The same memory without history.", nullptr},
     {"T", get_t, nullptr, "The dimensions in reverse order, sharing memory.", nullptr},
+    {"H", get_h, nullptr, "The transpose of a matrix, sharing memory.", nullptr},
     {"mT", get_mt, nullptr, "The last two dimensions exchanged, sharing memory.", nullptr},
     {"itemsize", get_itemsize, nullptr, "Bytes an element.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},

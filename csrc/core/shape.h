@@ -72,9 +72,12 @@ inline std::ostream& operator<<(std::ostream& out, const Dims& d) {
   return out << (d.size() == 1 ? ",)" : ")");
 }
 
+// Throws where the product does not fit: views can name sizes that no memory would hold.
 inline int64_t product(const Dims& d) {
   int64_t n = 1;
-  for (int64_t v : d) n *= v;
+  for (int64_t v : d) {
+    if (__builtin_mul_overflow(n, v, &n)) fail("shape ", d, " has too many elements");
+  }
   return n;
 }
 
@@ -83,7 +86,8 @@ inline Dims contiguous_strides(const Dims& sizes) {
   int64_t step = 1;
   for (int i = sizes.size() - 1; i >= 0; --i) {
     strides[i] = step;
-    step *= std::max<int64_t>(sizes[i], 1);
+    // beside a size of 0 the others may be of any size; no such stride is ever walked
+    (void)__builtin_mul_overflow(step, std::max<int64_t>(sizes[i], 1), &step);
   }
   return strides;
 }
@@ -136,6 +140,17 @@ inline int wrap_dim(const char* op, int64_t dim, int n) {
          ", ", range - 1, "], but got ", dim, ")");
   }
   return static_cast<int>(dim < 0 ? dim + range : dim);
+}
+
+// The dimensions that a list names, as bits; none may be named twice.
+inline unsigned dim_set(const char* op, const Dims& dims, int n) {
+  unsigned set = 0;
+  for (int64_t d : dims) {
+    const unsigned bit = 1u << wrap_dim(op, d, n);
+    if (set & bit) fail(op, ": dim ", d, " appears multiple times in the list of dims ", dims);
+    set |= bit;
+  }
+  return set;
 }
 
 }  // namespace wengert

@@ -1,4 +1,4 @@
-// Basic indexing: regions (integers, slices, None) as views, assignment to them, cat.
+// Basic indexing: regions (integers, slices, None) as views, assignment to them.
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
@@ -83,111 +83,6 @@ void assign_region(const Tensor& x, const Region& r, const Tensor& value) {
   }
 }
 
-Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length) {
-  if (x.dim() == 0) fail("narrow: cannot be applied to a 0-dim tensor");
-  const int d = wrap_dim("narrow", dim, x.dim());
-  if (start < 0) start += x.size(d);
-  if (start < 0 || length < 0 || start + length > x.size(d)) {
-    fail("narrow: start (", start, ") + length (", length, ") exceeds dimension size (", x.size(d),
-         ")");
-  }
-  Region r;
-  r.sizes = x.sizes();
-  for (int k = 0; k < x.dim(); ++k) {
-    r.start[k] = k == d ? start : 0;
-    r.step[k] = 1;
-    r.source[k] = static_cast<int8_t>(k);
-  }
-  r.sizes[d] = length;
-  return at_region(x, r);
-}
-
-namespace {
-constexpr Rule kCat{"cat", [](Node& node, Tensor* g, Tensor* out) {
-                      const auto dim = static_cast<int>(node.payload<int64_t>());
-                      const auto* lengths = &node.payload<int64_t>() + 1;
-                      int64_t at = 0;
-                      for (int i = 0; i < node.num_inputs; at += lengths[i++]) {
-                        if (node.wants(i)) out[i] = narrow(*g, dim, at, lengths[i]);
-                      }
-                    }};
-}  // namespace
-
-Tensor cat(const std::vector<Tensor>& given, int64_t dim) {
-  if (given.empty()) fail("cat: expected a non-empty list of tensors");
-  // as PyTorch, empty vectors are passed over whatever the other shapes
-  std::vector<Tensor> parts;
-  for (const Tensor& t : given) {
-    if (t.dim() == 0) fail("cat: zero-dimensional tensor cannot be concatenated");
-    if (t.dim() != 1 || t.size(0) != 0) parts.push_back(t);
-  }
-  if (parts.empty()) parts.push_back(given[0]);
-  const Tensor& first = parts[0];
-  const int d = wrap_dim("cat", dim, first.dim());
-  DType dtype = first.dtype();
-  Dims sizes = first.sizes();
-  sizes[d] = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const Tensor& t = parts[i];
-    const Tensor* both[] = {&first, &t};
-    if (t.dtype() != dtype) dtype = result_type(both, 2);
-    Dims others = t.sizes();
-    if (t.dim() == sizes.size()) others[d] = sizes[d];
-    if (!(others == sizes)) {
-      fail("cat: sizes of tensors must match except in dimension ", d, ", got ", first.sizes(),
-           " and ", t.sizes(), " at position ", i);
-    }
-    sizes[d] += t.size(d);
-  }
-  const Tensor out = Tensor::empty(sizes, dtype, first.device());
-  Dims piece = sizes;
-  int64_t at = 0;
-  bool records = false;
-  std::vector<const Tensor*> inputs;
-  for (Tensor& t : parts) {
-    if (t.dtype() != dtype) t = to(t, dtype);
-    piece[d] = t.size(d);
-    copy_into(out.view(piece, out.strides(), at * out.stride(d)), t);
-    at += t.size(d);
-    records = records || recording(t);
-    inputs.push_back(&t);
-  }
-  if (records) {
-    const auto n = static_cast<int>(parts.size());
-    const size_t bytes = (parts.size() + 1) * sizeof(int64_t);
-    if (bytes > UINT16_MAX) fail("cat: too many tensors (", n, ") to record");
-    Node* node = record(kCat, inputs.data(), n, out, 0, static_cast<int>(bytes));
-    int64_t* payload = &node->payload<int64_t>();
-    *payload = d;
-    for (const Tensor& t : parts) *++payload = t.size(d);
-  }
-  return out;
-}
-
-namespace {
-Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
-  std::vector<Tensor> parts;
-  for (const Tensor& t : tensors) {
-    if (!(t.sizes() == tensors[0].sizes())) {
-      fail("stack: expects each tensor to be equal size, but got ", tensors[0].sizes(),
-           " at entry 0 and ", t.sizes(), " at entry ", parts.size());
-    }
-    parts.push_back(unsqueeze(t, wrap_dim("stack", dim, t.dim() + 1)));
-  }
-  return cat(parts, tensors.empty() ? 0 : wrap_dim("stack", dim, tensors[0].dim() + 1));
-}
-}  // namespace
 }  // namespace ops
-
-void add_index(OpTable& t) {
-  using namespace ops;
-  constexpr uint8_t both = kMethod | kFunction;
-  t.push_back(row<&narrow>("narrow(Tensor input, int dim, int start, int length)", both,
-                           "A stretch of one dimension, sharing memory."));
-  t.push_back(row<&cat>("cat(Tensor[] tensors, int dim=0)", kFunction,
-                        "Joins tensors along an existing dimension."));
-  t.push_back(row<&stack>("stack(Tensor[] tensors, int dim=0)", kFunction,
-                          "Joins tensors of one shape along a new dimension."));
-}
 
 }  // namespace wengert

@@ -17,7 +17,7 @@ std::string_view trim(std::string_view s) {
 }
 
 ArgType type_of(std::string_view t) {
-  static constexpr std::array<std::pair<std::string_view, ArgType>, 15> names{{
+  static constexpr std::array<std::pair<std::string_view, ArgType>, 16> names{{
       {"Tensor", ArgType::Tensor},
       {"Value", ArgType::Value},
       {"Number", ArgType::Number},
@@ -33,6 +33,7 @@ ArgType type_of(std::string_view t) {
       {"Tensor*", ArgType::VarTensors},
       {"Tensor?[]", ArgType::OptTensors},
       {"Generator", ArgType::Generator},
+      {"int[n]", ArgType::IntList},
   }};
   for (const auto& [name, type] : names) {
     if (name == t) return type;
@@ -161,7 +162,12 @@ const OpTable& op_table() {
     add_activation(t);
     add_reduce(t);
     add_view(t);
-    add_index(t);
+    add_shape(t);
+    add_split(t);
+    add_join(t);
+    add_diagonal(t);
+    add_rearrange(t);
+    add_pad(t);
     add_index_put(t);
     add_scatter(t);
     add_masked(t);

@@ -30,6 +30,7 @@ enum class ArgType : uint8_t {
   VarTensors,  // the same, or the tensors as separate arguments
   OptTensors,  // a sequence of tensors and None
   Generator,   // of random numbers; None: the default one
+  IntList,     // a sequence of ints of any length
 };
 
 // One parsed argument; what it points to outlives the call.
@@ -39,6 +40,7 @@ struct Arg {
     const Tensor* tensor;
     const Dims* ints;
     const std::vector<Tensor>* tensors;
+    const std::vector<int64_t>* int_list;
     const char* text;
     Number number;
     int64_t i;
@@ -115,6 +117,10 @@ struct Unpack<const Dims*> {
 template <>
 struct Unpack<const std::vector<Tensor>&> {
   static const std::vector<Tensor>& from(const Arg& a) { return *a.tensors; }
+};
+template <>
+struct Unpack<const std::vector<int64_t>&> {
+  static const std::vector<int64_t>& from(const Arg& a) { return *a.int_list; }
 };
 template <>
 struct Unpack<const Number&> {
@@ -219,7 +225,12 @@ void add_math(OpTable& t);
 void add_activation(OpTable& t);
 void add_reduce(OpTable& t);
 void add_view(OpTable& t);
-void add_index(OpTable& t);
+void add_shape(OpTable& t);
+void add_split(OpTable& t);
+void add_join(OpTable& t);
+void add_diagonal(OpTable& t);
+void add_rearrange(OpTable& t);
+void add_pad(OpTable& t);
 void add_index_put(OpTable& t);
 void add_scatter(OpTable& t);
 void add_masked(OpTable& t);

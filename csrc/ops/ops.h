@@ -70,10 +70,17 @@ Tensor expand(const Tensor& x, const Dims& sizes);
 Tensor permute(const Tensor& x, const Dims& order);
 Tensor transpose(const Tensor& x, int64_t a, int64_t b);
 Tensor squeeze(const Tensor& x, int64_t dim);
+Tensor squeeze_dims(const Tensor& x, const Dims* dims);  // null: every one of size 1
 Tensor unsqueeze(const Tensor& x, int64_t dim);
 Tensor detach(const Tensor& x);
 Tensor narrow(const Tensor& x, int64_t dim, int64_t start, int64_t length);
+Tensor select(const Tensor& x, int64_t dim, int64_t index);
+std::vector<Tensor> unbind(const Tensor& x, int64_t dim);
+Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim1, int64_t dim2);
+
+// joins
 Tensor cat(const std::vector<Tensor>& tensors, int64_t dim);
+Tensor stack(const std::vector<Tensor>& tensors, int64_t dim);
 
 // reductions; a null list means all dimensions
 Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype = {});

@@ -1,4 +1,4 @@
-// Views: another shape over the same storage. And cat, which joins what views take apart.
+// Views: another shape over the same storage.
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
@@ -42,6 +42,7 @@ Dims infer_sizes(const char* op, const Dims& asked, int64_t numel) {
   Dims sizes = asked;
   int64_t known = 1;
   int unknown = -1;
+  bool fits = true;
   for (int i = 0; i < sizes.size(); ++i) {
     if (sizes[i] == -1) {
       if (unknown >= 0) fail(op, ": only one dimension can be inferred, got ", asked);
@@ -49,10 +50,10 @@ Dims infer_sizes(const char* op, const Dims& asked, int64_t numel) {
     } else if (sizes[i] < 0) {
       fail(op, ": invalid shape dimension ", sizes[i], " in ", asked);
     } else {
-      known *= sizes[i];
+      fits = fits && !__builtin_mul_overflow(known, sizes[i], &known);
     }
   }
-  if (unknown >= 0) {
+  if (unknown >= 0 && fits) {
     if (known == 0) {
       fail(op, ": cannot reshape tensor of ", numel, " elements into shape ", asked,
            " because the unspecified dimension size -1 can be any value and is ambiguous");
@@ -60,7 +61,7 @@ Dims infer_sizes(const char* op, const Dims& asked, int64_t numel) {
     sizes[unknown] = numel / known;
     known *= sizes[unknown];
   }
-  if (known != numel) {
+  if (!fits || known != numel) {
     fail(op, ": shape ", asked, " is invalid for input of size ", numel);
   }
   return sizes;
@@ -180,6 +181,21 @@ Tensor squeeze(const Tensor& x, int64_t dim) {
   return view_as_sizes(x, sizes, strides);
 }
 
+Tensor squeeze_dims(const Tensor& x, const Dims* dims) {
+  Tensor out = x;
+  if (!dims) {
+    for (int d = x.dim() - 1; d >= 0; --d) {
+      if (x.size(d) == 1) out = squeeze(out, d);
+    }
+    return out.impl() == x.impl() ? view(x, x.sizes()) : out;
+  }
+  const unsigned drop = dim_set("squeeze", *dims, x.dim());
+  for (int d = std::max(x.dim(), 1) - 1; d >= 0; --d) {
+    if (drop >> d & 1) out = squeeze(out, d);
+  }
+  return out.impl() == x.impl() ? view(x, x.sizes()) : out;
+}
+
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
   const int d = wrap_dim("unsqueeze", dim, x.dim() + 1);
   Dims sizes = x.sizes(), strides = x.strides();
@@ -202,19 +218,7 @@ namespace {
 using namespace ops;
 
 Tensor squeeze_row(const Tensor& x, const Dims* dims) {
-  Tensor out = x;
-  if (!dims) {
-    for (int d = x.dim() - 1; d >= 0; --d) {
-      if (x.size(d) == 1) out = squeeze(out, d);
-    }
-    return out.impl() == x.impl() ? view(x, x.sizes()) : out;
-  }
-  unsigned drop = 0;
-  for (int64_t d : *dims) drop |= 1u << wrap_dim("squeeze", d, x.dim());
-  for (int d = std::max(x.dim(), 1) - 1; d >= 0; --d) {
-    if (drop >> d & 1) out = squeeze(out, d);
-  }
-  return out;
+  return squeeze_dims(x, dims);
 }
 
 Tensor t_row(const Tensor& x) {

@@ -17,6 +17,7 @@ from . import (
     products,
     random,
     reductions,
+    shapes,
     views,
 )
 from .row import DTYPES, FLOATS, SHAPES, SPECIAL, Draw, Row, Sample
@@ -27,6 +28,7 @@ FAMILIES = (
     activations,
     reductions,
     views,
+    shapes,
     joins,
     indexing,
     products,

@@ -22,6 +22,8 @@ from wengert._core import hardshrink as hardshrink
 from wengert._core import tanhshrink as tanhshrink
 from wengert._core import threshold as threshold
 from wengert._core import prelu as prelu
+from wengert._core import pad as pad
+from wengert._core import one_hot as one_hot
 from wengert._core import linear as linear
 from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
@@ -52,6 +54,8 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "prelu",
+    "pad",
+    "one_hot",
     "linear",
     "softmax",
     "log_softmax",
