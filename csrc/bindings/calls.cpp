@@ -221,7 +221,7 @@ bool asks_for_the_usual(const Op& op, std::string_view name, PyObject* value) {
   }
   if (name != "layout" && name != "memory_format") return false;
   if (value == Py_None) return true;
-  const std::string asked = py::cast<std::string>(py::str(py::handle(value)));
+  const std::string asked = py::cast<std::string>(py::repr(py::handle(value)));
   for (const char* usual :
        {"wengert.strided", "wengert.contiguous_format", "wengert.preserve_format"}) {
     if (asked == usual) return true;

@@ -281,8 +281,16 @@ PyObject* m_dim(PyObject* o, PyObject*) {
 PyObject* m_numel(PyObject* o, PyObject*) {
   return PyLong_FromLongLong(tensor_of(o).numel());
 }
-PyObject* m_is_contiguous(PyObject* o, PyObject*) {
-  return PyBool_FromLong(tensor_of(o).contiguous());
+PyObject* m_is_contiguous(PyObject* o, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"memory_format", nullptr};
+  const char* format = "";
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|s", const_cast<char**>(names), &format)) {
+    return nullptr;
+  }
+  return get(o, [&](const Tensor& t) { return PyBool_FromLong(ops::is_contiguous_in(t, format)); });
+}
+PyObject* m_element_size(PyObject* o, PyObject*) {
+  return get_itemsize(o, nullptr);
 }
 PyObject* m_is_floating_point(PyObject* o, PyObject*) {
   return PyBool_FromLong(is_floating(tensor_of(o).dtype()));
@@ -309,11 +317,15 @@ PyObject* m_data_ptr(PyObject* o, PyObject*) {
 PyObject* m_storage_offset(PyObject* o, PyObject*) {
   return PyLong_FromLongLong(tensor_of(o).offset());
 }
-PyObject* size_or_stride(PyObject* o, PyObject* args, const char* op, bool stride) {
+PyObject* size_or_stride(PyObject* o, PyObject* args, PyObject* kwargs, const char* op,
+                         bool stride) {
+  static const char* names[] = {"dim", nullptr};
   return get(o, [&](const Tensor& t) -> PyObject* {
     const Dims& all = stride ? t.strides() : t.sizes();
     PyObject* dim = nullptr;
-    if (!PyArg_ParseTuple(args, "|O", &dim)) rethrow_python();
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", const_cast<char**>(names), &dim)) {
+      rethrow_python();
+    }
     if (!dim || dim == Py_None) {
       if (!stride) return wrap_size(all);
       py::tuple out(static_cast<size_t>(all.size()));
@@ -327,11 +339,11 @@ PyObject* size_or_stride(PyObject* o, PyObject* args, const char* op, bool strid
     return PyLong_FromLongLong(all[wrap_dim(op, d, t.dim())]);
   });
 }
-PyObject* m_size(PyObject* o, PyObject* args) {
-  return size_or_stride(o, args, "size", false);
+PyObject* m_size(PyObject* o, PyObject* args, PyObject* kwargs) {
+  return size_or_stride(o, args, kwargs, "size", false);
 }
-PyObject* m_stride(PyObject* o, PyObject* args) {
-  return size_or_stride(o, args, "stride", true);
+PyObject* m_stride(PyObject* o, PyObject* args, PyObject* kwargs) {
+  return size_or_stride(o, args, kwargs, "stride", true);
 }
 PyObject* m_requires_grad_(PyObject* o, PyObject* args) {
   int on = 1;
@@ -364,6 +376,11 @@ PyObject* m_make_subclass(PyObject*, PyObject* args) {
   });
 }
 
+// CPython's method tables hold every signature as one, and say which in their flags.
+PyCFunction with_keywords(PyCFunctionWithKeywords f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
+}
+
 PyMethodDef own_methods[] = {
     {"item", m_item, METH_NOARGS, "The element of a one-element tensor as a Python number."},
     {"tolist", m_tolist, METH_NOARGS, "The elements as nested lists of Python numbers."},
@@ -371,8 +388,9 @@ PyMethodDef own_methods[] = {
     {"ndimension", m_dim, METH_NOARGS, "The number of dimensions."},
     {"numel", m_numel, METH_NOARGS, "The number of elements."},
     {"nelement", m_numel, METH_NOARGS, "The number of elements."},
-    {"is_contiguous", m_is_contiguous, METH_NOARGS,
-     "Whether elements are dense in row-major order."},
+    {"is_contiguous", with_keywords(m_is_contiguous), METH_VARARGS | METH_KEYWORDS,
+     "Whether elements are dense in row-major order, or the order asked for."},
+    {"element_size", m_element_size, METH_NOARGS, "Bytes an element."},
     {"is_floating_point", m_is_floating_point, METH_NOARGS, "Whether the dtype is floating point."},
     {"is_complex", m_is_complex, METH_NOARGS, "Whether the dtype is complex: never."},
     {"is_signed", m_is_signed, METH_NOARGS, "Whether the dtype has negative numbers."},
@@ -380,8 +398,10 @@ PyMethodDef own_methods[] = {
     {"data_ptr", m_data_ptr, METH_NOARGS, "The address of the first element."},
     {"storage_offset", m_storage_offset, METH_NOARGS,
      "Elements before the first in the memory shared."},
-    {"size", m_size, METH_VARARGS, "The size of one dimension, or of all."},
-    {"stride", m_stride, METH_VARARGS, "The step of one dimension in elements, or of all."},
+    {"size", with_keywords(m_size), METH_VARARGS | METH_KEYWORDS,
+     "The size of one dimension, or of all."},
+    {"stride", with_keywords(m_stride), METH_VARARGS | METH_KEYWORDS,
+     "The step of one dimension in elements, or of all."},
     {"requires_grad_", m_requires_grad_, METH_VARARGS, "Sets requires_grad; returns the tensor."},
     {"detach_", m_detach_, METH_NOARGS, "Forgets the history; returns the tensor."},
     {"_make_subclass", m_make_subclass, METH_VARARGS | METH_STATIC, nullptr},

@@ -304,12 +304,6 @@ Tensor arange_row(const Number& start, const Number& end, const Number& step, Op
   return finish(to(steps(n, start, step, computed), d), requires_grad);
 }
 
-Tensor clone_row(const Tensor& x) {
-  return clone(x);
-}
-Tensor contiguous_row(const Tensor& x) {
-  return contiguous(x);
-}
 Tensor copy_row(const Tensor& self, const Tensor& source) {
   Tensor t = self;
   return copy_(t, source);
@@ -362,12 +356,6 @@ void add_creation(OpTable& t) {
                              kMethod, "A tensor of this one's dtype filled with fill_value."));
   t.push_back(row<&arange_row>(text("_arange(Number start, Number end, Number step", rest),
                                kInternal, "start, start + step, ... below end."));
-  t.push_back(row<&clone_row>("clone(Tensor input)", kMethod | kFunction,
-                              "A copy that shares nothing. The gradient passes through."));
-  t.push_back(
-      row<&contiguous_row>("contiguous(Tensor input)", kMethod,
-                           "The tensor itself if its elements are dense in row-major order, "
-                           "else a copy that is."));
   t.push_back(row<&copy_row>("copy_(Tensor self, Value source)", kMethod,
                              "Overwrites the elements with those of source, broadcast and cast."));
   t.push_back(

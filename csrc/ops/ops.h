@@ -56,6 +56,8 @@ Tensor square(const Tensor& x);
 Tensor to(const Tensor& x, DType dtype, bool copy = false);
 Tensor clone(const Tensor& x);
 Tensor contiguous(const Tensor& x);
+// Whether elements are dense in a memory format by PyTorch's name for it.
+bool is_contiguous_in(const Tensor& x, std::string_view format);
 Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
 // What an in-place operation does with a result computed apart: checks its shape and dtype, then
 // overwrites self with it, recorded.

@@ -1,5 +1,5 @@
 // Shapes by name: what is a composition of the views of view.cpp, the bits of a tensor as another
-// dtype, and the views that a tensor becomes in place.
+// dtype, the orders of memory, and the views that a tensor becomes in place.
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
@@ -140,6 +140,35 @@ Tensor view_dtype(const Tensor& x, DType dtype) {
   return v.view(sizes, strides);
 }
 
+// --- orders of memory --------------------------------------------------------------------------
+
+// The dimensions from the outermost in memory to the innermost; empty stands for their own order.
+Dims memory_order(const char* op, const Tensor& x, std::string_view format) {
+  if (format.empty() || format == "contiguous_format" || format == "preserve_format") return {};
+  const bool flat = format == "channels_last";
+  if (!flat && format != "channels_last_3d") fail(op, ": unknown memory format ", format);
+  const int rank = flat ? 4 : 5;
+  if (x.dim() != rank) {
+    fail(op, ": ", format, " needs a tensor of ", rank, " dimensions, got shape ", x.sizes());
+  }
+  return flat ? Dims{0, 2, 3, 1} : Dims{0, 2, 3, 4, 1};
+}
+// What permute must be given to undo an order of memory.
+Dims back_from(const Dims& order) {
+  return order.size() == 4 ? Dims{0, 3, 1, 2} : Dims{0, 4, 1, 2, 3};
+}
+
+Tensor clone_row(const Tensor& x, std::string_view format) {
+  const Dims order = memory_order("clone", x, format);
+  return order.empty() ? clone(x) : permute(clone(permute(x, order)), back_from(order));
+}
+Tensor contiguous_row(const Tensor& x, std::string_view format) {
+  const Dims order = memory_order("contiguous", x, format);
+  if (order.empty()) return contiguous(x);
+  if (is_contiguous_in(x, format)) return x;
+  return permute(contiguous(permute(x, order)), back_from(order));
+}
+
 // --- in place ----------------------------------------------------------------------------------
 
 // Makes x the view of itself that `make` gives. Recorded, x takes over the view's node.
@@ -192,6 +221,20 @@ Tensor squeeze_(const Tensor& x, const Dims* dims) {
 }
 
 }  // namespace
+
+bool is_contiguous_in(const Tensor& x, std::string_view format) {
+  const bool channels_last = format == "channels_last" || format == "channels_last_3d";
+  if (channels_last && x.dim() != (format == "channels_last" ? 4 : 5)) return false;
+  const Dims order = memory_order("is_contiguous", x, format);
+  if (order.empty()) return x.contiguous();
+  Dims sizes, strides;
+  for (const int64_t d : order) {
+    sizes.push_back(x.size(static_cast<int>(d)));
+    strides.push_back(x.stride(static_cast<int>(d)));
+  }
+  return is_contiguous(sizes, strides);
+}
+
 }  // namespace ops
 
 template <>
@@ -202,6 +245,11 @@ struct Unpack<DType> {
 void add_shape(OpTable& t) {
   using namespace ops;
   constexpr uint8_t both = kMethod | kFunction;
+  t.push_back(row<&clone_row>("clone(Tensor input, *, str? memory_format=None)", both,
+                              "A copy that shares nothing. The gradient passes through."));
+  t.push_back(row<&contiguous_row>("contiguous(Tensor input, str? memory_format=None)", kMethod,
+                                   "The tensor itself if its elements are dense in row-major "
+                                   "order, or the order asked for, else a copy that is."));
   for (const char* name : {"movedim", "moveaxis"}) {
     t.push_back(row<&movedim>(text(name, "(Tensor input, int[] source, int[] destination)"), both,
                               "Some dimensions moved to other places, the others kept in order, "

@@ -36,8 +36,15 @@ from ._core import (
     uint8,
 )
 from ._creation import arange, as_tensor, asarray, from_dlpack, from_numpy, is_tensor, tensor
-from ._types import (
+from ._shapes import (
+    broadcast_shapes,
+    channels_last,
+    channels_last_3d,
     contiguous_format,
+    memory_format,
+    preserve_format,
+)
+from ._types import (
     e,
     finfo,
     iinfo,
@@ -47,12 +54,10 @@ from ._types import (
     is_nonzero,
     is_same_size,
     layout,
-    memory_format,
     nan,
     newaxis,
     numel,
     pi,
-    preserve_format,
     strided,
 )
 from .autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
@@ -80,6 +85,9 @@ globals().update({name: getattr(_core, name) for name in _core.functions})
 __all__ = [
     *_core.functions,
     "Generator",
+    "broadcast_shapes",
+    "channels_last",
+    "channels_last_3d",
     "Size",
     "Tensor",
     "arange",

@@ -31,13 +31,7 @@ class layout(_Named):
     """How elements lie in memory; `wengert.strided` is the only way."""
 
 
-class memory_format(_Named):
-    """An order of dimensions in memory that a copy may be asked for."""
-
-
 strided = layout("strided")
-contiguous_format = memory_format("contiguous_format")
-preserve_format = memory_format("preserve_format")
 
 # Exponent bits, fraction bits, decimal digits that survive.
 _FLOATS = {
