@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXPOSURE = {name: where for name, _, where, _, _ in _core.op_rows()}
 INPLACE = {name for name, _, _, inplace, _ in _core.op_rows() if inplace}
 EXACT = {"neg", "abs", "square", "relu", "add", "sub", "mul", "div", "maximum", "minimum"}
-METHOD, FUNCTION, FUNCTIONAL, INTERNAL = 1, 2, 4, 8
+METHOD, FUNCTION, FUNCTIONAL, INTERNAL, LINALG = 1, 2, 4, 8, 16
 
 
 def rows(keep: Callable[[Row], Any] = lambda row: True) -> Any:
@@ -44,12 +44,17 @@ each_float = pytest.mark.parametrize("dtype", FLOATS)
 def forms(name: str) -> list[Callable[..., Any]]:
     """All ways to call an operation."""
     homes = {METHOD: wg.Tensor, FUNCTION: wg, FUNCTIONAL: wg.nn.functional, INTERNAL: _core}
-    return [getattr(home, name) for bit, home in homes.items() if EXPOSURE[name] & bit]
+    found = [getattr(home, name) for bit, home in homes.items() if EXPOSURE[name] & bit]
+    if EXPOSURE[name] & LINALG:
+        found.append(getattr(wg.linalg, name.removeprefix("linalg_")))
+    return found
 
 
 def oracle(row: Row) -> Callable[..., Any]:
     if row.torch is not None:
         return row.torch(torch)
+    if EXPOSURE[row.name] & LINALG:
+        return getattr(torch.linalg, row.name.removeprefix("linalg_"))
     home = torch if EXPOSURE[row.name] & FUNCTION or hasattr(torch, row.name) else None
     return getattr(home or torch.nn.functional, row.name)
 
@@ -177,6 +182,17 @@ def test_forward(row: Row, dtype: str) -> None:
             assert len(got) == len(want)
             for g, w, e in zip(got, want, exact, strict=True):
                 assert_close(row, g, w, e)
+
+
+@needs_torch
+@rows(lambda r: r.draw_wrong())
+def test_wrong_arguments_are_refused(row: Row) -> None:
+    for sample in row.draw_wrong():
+        with pytest.raises((RuntimeError, TypeError, IndexError, ValueError)) as expected:
+            apply(oracle(row), sample, to_torch)
+        for fn in forms(row.name):
+            with pytest.raises((expected.type, *expected.type.__bases__)):
+                apply(fn, sample, to_wg)
 
 
 @rows_and_dtypes(FLOATS, lambda r: r.reference)

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -27,6 +28,7 @@ struct Parsed {
   int num_dims = 0;
   std::vector<Tensor> list;
   std::vector<int64_t> int_list;
+  std::vector<Dims> int_lists;
   PyObject* out = nullptr;  // where to write the results, if asked for
 };
 
@@ -36,14 +38,23 @@ struct Mismatch {
 };
 
 const char* type_name(ArgType t) {
-  constexpr const char* names[] = {"Tensor",        "Tensor or number",
-                                   "number",        "int",
-                                   "float",         "bool",
-                                   "tuple of ints", "tuple of ints",
-                                   "dtype",         "device",
-                                   "str",           "sequence of Tensors",
-                                   "Tensors",       "tuple of Tensors",
-                                   "Generator",     "tuple of ints"};
+  constexpr const char* names[] = {"Tensor",
+                                   "Tensor or number",
+                                   "number",
+                                   "int",
+                                   "float",
+                                   "bool",
+                                   "tuple of ints",
+                                   "tuple of ints",
+                                   "dtype",
+                                   "device",
+                                   "str",
+                                   "lists of ints",
+                                   "sequence of Tensors",
+                                   "Tensors",
+                                   "tuple of Tensors",
+                                   "Generator",
+                                   "tuple of ints"};
   return names[static_cast<int>(t)];
 }
 
@@ -106,6 +117,28 @@ bool tensors_from(PyObject* o, std::vector<Tensor>& out, bool or_none = false) {
     PyObject* each = PySequence_Fast_GET_ITEM(items.ptr(), i);
     if (!is_tensor(each) && !(or_none && each == Py_None)) return false;
     out.push_back(each == Py_None ? Tensor() : tensor_of(each));
+  }
+  return true;
+}
+
+// Lists of ints, or a two-dimensional tensor of them.
+bool int_lists_from(PyObject* o, std::vector<Dims>& out) {
+  const py::object items = py::reinterpret_steal<py::object>(PySequence_Fast(o, ""));
+  if (!items) {
+    PyErr_Clear();
+    return false;
+  }
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(items.ptr());
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* each = PySequence_Fast_GET_ITEM(items.ptr(), i);
+    int64_t one;
+    Dims d;
+    if (int_from(each, one)) {
+      d = Dims{one};
+    } else if (!dims_from(each, d)) {
+      return false;
+    }
+    out.push_back(d);
   }
   return true;
 }
@@ -190,6 +223,10 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       a.text = PyUnicode_Check(o) ? PyUnicode_AsUTF8(o) : nullptr;
       if (!a.text) mismatch(op, p, o);
       return;
+    case ArgType::IntLists:
+      if (!int_lists_from(o, out.int_lists)) mismatch(op, p, o);
+      a.int_lists = &out.int_lists;
+      return;
     case ArgType::Tensors:
     case ArgType::VarTensors:
     case ArgType::OptTensors:
@@ -262,7 +299,7 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
     const std::string_view name = canonical(PyUnicode_AsUTF8(PyTuple_GET_ITEM(kwnames, k)));
     Py_ssize_t found = 0;
     while (found < num_params && op.params[static_cast<size_t>(found)].name != name) ++found;
-    if (found == num_params && name == "out" && (op.where & kFunction)) {
+    if (found == num_params && name == "out" && (op.where & (kFunction | kLinalg))) {
       out.out = args[nargs + k] == Py_None ? nullptr : args[nargs + k];
       continue;
     }
@@ -519,13 +556,16 @@ void register_functions(py::module_& m) {
   defs.reserve(groups.size());
   docs.reserve(groups.size());
   py::module_ functional = m.def_submodule("functional", "What wg.nn.functional offers.");
-  py::list names, functional_names;
+  py::module_ linalg = m.def_submodule("linalg", "What wg.linalg offers.");
+  py::list names, functional_names, linalg_names;
   for (const auto& group : groups) {
     const Op& op = *group[0];
     if (!(op.where & ~kMethod)) continue;
-    docs.push_back(doc_of(op, op.name, false));
-    defs.push_back({op.name.c_str(), as_c_function(&function_call), METH_FASTCALL | METH_KEYWORDS,
-                    docs.back().c_str()});
+    // linalg_inv is known as wg.linalg.inv
+    const char* name = op.name.c_str() + (op.where & kLinalg ? std::strlen("linalg_") : 0);
+    docs.push_back(doc_of(op, name, false));
+    defs.push_back(
+        {name, as_c_function(&function_call), METH_FASTCALL | METH_KEYWORDS, docs.back().c_str()});
     auto* holder = reinterpret_cast<Overloads*>(type->tp_alloc(type, 0));
     holder->ops = new std::vector<const Op*>(group);  // lives as long as the module
     const auto fn = py::reinterpret_steal<py::object>(
@@ -537,11 +577,16 @@ void register_functions(py::module_& m) {
       functional.add_object(op.name.c_str(), fn);
       functional_names.append(op.name);
     }
+    if (op.where & kLinalg) {
+      linalg.add_object(name, fn);
+      linalg_names.append(name);
+    }
   }
   m.attr("functions") = names;
   functional.attr("__all__") = functional_names;
-  // Name, signatures, where it is seen (1 method, 2 function, 4 functional, 8 internal), in-place
-  // form, docstring: what stubs, documentation and tests iterate over.
+  linalg.attr("__all__") = linalg_names;
+  // Name, signatures, where it is seen (1 method, 2 function, 4 functional, 8 internal, 16 linalg),
+  // in-place form, docstring: what stubs, documentation and tests iterate over.
   m.def(
       "op_rows",
       [] {

@@ -2,11 +2,11 @@
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
+#include "ops/products.h"
 #include "tape/backward.h"
 
 namespace wengert {
 namespace ops {
-namespace {
 
 void check_operands(const char* op, const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype()) {
@@ -21,14 +21,21 @@ void check_operands(const char* op, const Tensor& a, const Tensor& b) {
   if (b->base) check_view(op, b);
 }
 
-// Products of integers are taken in int64, those of narrow floating types in float32.
 DType gemm_dtype(DType d) {
   return is_floating(d) ? compute_dtype(d) : DType::Int64;
 }
 
+namespace {
+
+// What a product does on the way out.
+struct Epilogue {
+  Tensor bias = {};                     // n values, added to every row
+  const MapInfo* activation = nullptr;  // applied last
+  Tensor into = {};                     // a dense tensor: C += A B
+};
+
 // C[..., m, n] = activation(A[..., m, k] B[..., k, n] + bias), the batch dimensions broadcast.
-Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& bias = {},
-            const MapInfo* activation = nullptr) {
+Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Epilogue& e = {}) {
   const int ad = a.dim(), bd = b.dim();
   GemmParams p{};
   p.m = a.size(ad - 2);
@@ -39,32 +46,43 @@ Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Tensor& b
   p.b_rs = b.stride(bd - 2);
   p.b_cs = b.stride(bd - 1);
   p.c_rs = p.n;
-  p.has_bias = bias.defined();
-  p.has_activation = activation != nullptr;
-  if (activation) p.activation = activation->kernel;
+  p.accumulate = e.into.defined();
+  p.has_bias = e.bias.defined();
+  p.has_activation = e.activation != nullptr;
+  if (e.activation) p.activation = e.activation->kernel;
   Dims sizes = batch;
   sizes.push_back(p.m);
   sizes.push_back(p.n);
-  const Tensor out = Tensor::empty(sizes, a.dtype(), a.device());
+  const Tensor out = p.accumulate ? e.into : Tensor::empty(sizes, a.dtype(), a.device());
   Launch l;
   l.kernel = id(Kernel::Gemm);
   l.dtype = a.dtype();
   l.device = a.device();
   l.dense = false;
   l.count = product(batch);
-  l.ndim = static_cast<uint8_t>(batch.size());
+  l.ndim = 0;
   l.pointer = &p;
-  const Tensor* operands[] = {&out, &a, &b, &bias};
-  l.nbuffers = bias.defined() ? 4 : 3;
+  const Tensor* operands[] = {&out, &a, &b, &e.bias};
+  l.nbuffers = p.has_bias ? 4 : 3;
+  Dims strides[3];
   for (int k = 0; k < l.nbuffers; ++k) {
     const Tensor& t = *operands[k];
     set_buffer(l, k, t);
     if (k == 3) continue;
-    Dims outer(t.sizes().begin(), t.dim() - 2), steps(t.strides().begin(), t.dim() - 2);
-    const Dims strides = broadcast_strides(outer, steps, batch);
-    for (int d = 0; d < batch.size(); ++d) l.buffer[k].stride[d] = strides[d];
+    const Dims outer(t.sizes().begin(), t.dim() - 2), steps(t.strides().begin(), t.dim() - 2);
+    strides[k] = broadcast_strides(outer, steps, batch);
   }
-  for (int d = 0; d < batch.size(); ++d) l.size[d] = batch[d];
+  // Batch dimensions that all operands walk through as one are joined.
+  for (int d = 0; d < batch.size(); ++d) {
+    if (batch[d] == 1) continue;
+    bool joins = l.ndim > 0;
+    for (int k = 0; k < 3 && joins; ++k) {
+      joins = l.buffer[k].stride[l.ndim - 1] == strides[k][d] * batch[d];
+    }
+    if (!joins) l.size[l.ndim++] = 1;
+    l.size[l.ndim - 1] *= batch[d];
+    for (int k = 0; k < 3; ++k) l.buffer[k].stride[l.ndim - 1] = strides[k][d];
+  }
   launch(l);
   return out;
 }
@@ -96,6 +114,26 @@ Tensor matmul_batched(const Tensor& a, const Tensor& b) {
   }
   return out;
 }
+
+// Whether the leading dimensions of x can be joined into one without copying.
+bool joins_rows(const Tensor& x) {
+  int64_t next = 0;
+  for (int d = x.dim() - 2; d >= 0; --d) {
+    if (x.size(d) == 1) continue;
+    if (next != 0 && x.stride(d) != next) return false;
+    next = x.stride(d) * x.size(d);
+  }
+  return true;
+}
+
+// C = S + A B: dS = dC, which the walk sums to the shape of S
+void matmul_add_pull(Node& node, Tensor* g, Tensor* out) {
+  if (node.wants(0)) out[0] = *g;
+  if (node.wants(1)) out[1] = matmul(*g, transposed(node.unpack(1)));
+  if (node.wants(2)) out[2] = matmul(transposed(node.unpack(0)), *g);
+}
+constexpr Rule kAddMm{"addmm", &matmul_add_pull};
+constexpr Rule kBAddBmm{"baddbmm", &matmul_add_pull};
 
 // y = f(x W^T + b): dz = dy f', dx = dz W, dW = dz^T x, db = sum of dz
 void linear_pull(Node& node, Tensor* g, Tensor* out) {
@@ -135,7 +173,8 @@ Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
     const Tensor* in[] = {&sum};
     return activation ? map(*activation, in) : sum;
   }
-  const Tensor out = gemm(x, by, {}, bias.defined() ? contiguous(bias) : bias, activation);
+  const Tensor out =
+      gemm(x, by, {}, {.bias = bias.defined() ? contiguous(bias) : bias, .activation = activation});
   if (recording(x, weight, bias)) {
     const Tensor* in[] = {&x, &weight, &bias};
     Node* n = record(kLinear, in, bias.defined() ? 3 : 2, out, 3, activation);
@@ -183,13 +222,6 @@ Tensor linear_activation(const Tensor& x, const Tensor& weight, const Tensor& bi
   fail(ErrorKind::Value, "linear: no fused activation '", name, "'");
 }
 
-Tensor mm(const Tensor& a, const Tensor& b) {
-  if (a.dim() != 2 || b.dim() != 2) {
-    fail("mm: expected two matrices, got shapes ", a.sizes(), " and ", b.sizes());
-  }
-  return matmul(a, b);
-}
-
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
@@ -211,8 +243,9 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     return b.dim() == 1 ? reshape(c, {}) : squeeze(c, -2);
   }
   if (b.dim() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
-  if (b.dim() == 2 && a.size(a.dim() - 1) == b.size(0)) {
-    // One tall matrix instead of a batch against the same right-hand side.
+  if (b.dim() == 2 && a.size(a.dim() - 1) == b.size(0) && (joins_rows(a) || recording(b))) {
+    // One tall matrix instead of a batch against the same right-hand side. It is worth a copy of A
+    // where dB is wanted, which then needs no sum over the batch.
     Dims sizes = a.sizes();
     int64_t rows = 1;
     for (int d = 0; d + 1 < a.dim(); ++d) rows *= a.size(d);
@@ -221,6 +254,22 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     return reshape(c, sizes);
   }
   return matmul_batched(a, b);
+}
+
+Tensor matmul_add(const Tensor& start, const Tensor& a, const Tensor& b) {
+  if (start->base) check_view(a.dim() == 2 ? kAddMm.name : kBAddBmm.name, start);
+  Dims sizes = a.sizes();
+  sizes[a.dim() - 1] = b.size(b.dim() - 1);
+  const Tensor out = Tensor::empty(sizes, a.dtype(), a.device());
+  copy_into(out, start);
+  gemm(a, b, Dims(sizes.begin(), a.dim() - 2), {.into = out});
+  if (recording(start, a, b)) {
+    const Tensor* in[] = {&start, &a, &b};
+    Node* n = record(a.dim() == 2 ? kAddMm : kBAddBmm, in, 3, out, 2);
+    if (n->edges()[1].node) n->save(1, b);
+    if (n->edges()[2].node) n->save(0, a);
+  }
+  return out;
 }
 
 Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
@@ -236,8 +285,6 @@ void add_matmul(OpTable& t) {
                        "Derivatives: dA = dC B^T, dB = A^T dC.");
   op.binary = &matmul;
   t.push_back(op);
-  t.push_back(row<&mm>("mm(Tensor input, Tensor mat2)", kMethod | kFunction,
-                       "The product of two matrices."));
   t.push_back(row<&linear>("linear(Tensor input, Tensor weight, Tensor? bias=None)", kFunctional,
                            "input weight^T + bias, in one pass."));
   t.push_back(row<&linear_activation>(

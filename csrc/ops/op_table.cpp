@@ -29,6 +29,7 @@ ArgType type_of(std::string_view t) {
       {"dtype", ArgType::DType},
       {"device", ArgType::Device},
       {"str", ArgType::Text},
+      {"int[][]", ArgType::IntLists},
       {"Tensor[]", ArgType::Tensors},
       {"Tensor*", ArgType::VarTensors},
       {"Tensor?[]", ArgType::OptTensors},
@@ -172,6 +173,9 @@ const OpTable& op_table() {
     add_scatter(t);
     add_masked(t);
     add_matmul(t);
+    add_products(t);
+    add_einsum(t);
+    add_distances(t);
     add_rows(t);
     add_random(t);
     return t;

@@ -26,6 +26,7 @@ enum class ArgType : uint8_t {
   DType,
   Device,
   Text,
+  IntLists,    // a sequence of sequences of ints
   Tensors,     // a sequence of tensors
   VarTensors,  // the same, or the tensors as separate arguments
   OptTensors,  // a sequence of tensors and None
@@ -39,6 +40,7 @@ struct Arg {
   union {
     const Tensor* tensor;
     const Dims* ints;
+    const std::vector<Dims>* int_lists;
     const std::vector<Tensor>* tensors;
     const std::vector<int64_t>* int_list;
     const char* text;
@@ -68,6 +70,7 @@ enum Exposure : uint8_t {
   kFunction = 2,    // wg.name
   kFunctional = 4,  // wg.nn.functional.name
   kInternal = 8,    // wg._core.name, for our own Python
+  kLinalg = 16,     // wg.linalg.name, for a row linalg_name
 };
 
 struct Op {
@@ -113,6 +116,10 @@ struct Unpack<const Dims&> {
 template <>
 struct Unpack<const Dims*> {
   static const Dims* from(const Arg& a) { return a.given ? a.ints : nullptr; }
+};
+template <>
+struct Unpack<const std::vector<Dims>&> {
+  static const std::vector<Dims>& from(const Arg& a) { return *a.int_lists; }
 };
 template <>
 struct Unpack<const std::vector<Tensor>&> {
@@ -235,6 +242,9 @@ void add_index_put(OpTable& t);
 void add_scatter(OpTable& t);
 void add_masked(OpTable& t);
 void add_matmul(OpTable& t);
+void add_products(OpTable& t);
+void add_einsum(OpTable& t);
+void add_distances(OpTable& t);
 void add_rows(OpTable& t);
 void add_random(OpTable& t);
 void add_sampling(OpTable& t);

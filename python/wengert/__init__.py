@@ -7,7 +7,7 @@ optimizers and what else a person needs around them.
 
 from __future__ import annotations
 
-from . import _core, _tensor, autograd, nn, optim, random, utils
+from . import _core, _tensor, autograd, linalg, nn, optim, random, utils
 from ._core import (
     Generator,
     Size,
@@ -132,6 +132,7 @@ __all__ = [
     "is_same_size",
     "is_tensor",
     "layout",
+    "linalg",
     "long",
     "manual_seed",
     "memory_format",

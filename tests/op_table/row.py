@@ -73,10 +73,16 @@ class Sample:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    wrong: bool = False  # arguments that PyTorch refuses, and wengert must, too
 
 
 def call(*args: Any, **kwargs: Any) -> Sample:
     return Sample(args, kwargs)
+
+
+def wrong(*args: Any, **kwargs: Any) -> Sample:
+    """A call to be refused with the error type that PyTorch raises."""
+    return Sample(args, kwargs, True)
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,15 @@ class Row:
         """The samples of a dtype; small ones suit a full Jacobian."""
         d = Draw(self, dtype)
         if self.samples is not None:
-            return self.samples(d)
+            return [s for s in self.samples(d) if not s.wrong]
         shapes = [s for s in SHAPES if not small or math.prod(np.broadcast_shapes(*s)) <= 12]
         return [
             call(*(d(*s[min(i, 1)], operand=i) for i in range(self.elementwise))) for s in shapes
         ]
+
+    def draw_wrong(self) -> list[Sample]:
+        """The samples that must be refused."""
+        return [s for s in self.samples(Draw(self, "float32")) if s.wrong] if self.samples else []
 
 
 def unary(name: str, low: float, high: float, ulp: float = 0.5, **more: Any) -> Row:

@@ -25,6 +25,7 @@ from wengert._core import prelu as prelu
 from wengert._core import pad as pad
 from wengert._core import one_hot as one_hot
 from wengert._core import linear as linear
+from wengert._core import bilinear as bilinear
 from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
 from wengert._core import cross_entropy as cross_entropy
@@ -57,6 +58,7 @@ __all__ = [
     "pad",
     "one_hot",
     "linear",
+    "bilinear",
     "softmax",
     "log_softmax",
     "cross_entropy",
