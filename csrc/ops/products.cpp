@@ -66,8 +66,9 @@ Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const T
 }
 
 void check_mm(const char* op, const Tensor& a, const Tensor& b) {
-  check_dims(op, "mat1", a, 2);
-  check_dims(op, "mat2", b, 2);
+  if (a.dim() != 2 || b.dim() != 2) {
+    fail(op, ": expected two matrices, got shapes ", a.sizes(), " and ", b.sizes());
+  }
   if (a.size(1) != b.size(0)) {
     fail(op, ": mat1 and mat2 shapes cannot be multiplied, ", a.sizes(), " x ", b.sizes());
   }
