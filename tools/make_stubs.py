@@ -92,7 +92,8 @@ def generate() -> dict[Path, str]:
     return {
         core_stubs / "__init__.pyi": text,
         core_stubs / "functional.pyi": submodule("nn.functional", functional),
-        core_stubs / "linalg.pyi": submodule("linalg", linalg),
+        core_stubs / "linalg.pyi": submodule("linalg", linalg)
+        + '\n__all__ += ["LinAlgError"]\n\nclass LinAlgError(RuntimeError): ...\n',
     }
 
 

@@ -584,6 +584,8 @@ void register_functions(py::module_& m) {
   }
   m.attr("functions") = names;
   functional.attr("__all__") = functional_names;
+  linalg.attr("LinAlgError") = py::handle(linalg_error());
+  linalg_names.append("LinAlgError");
   linalg.attr("__all__") = linalg_names;
   // Name, signatures, where it is seen (1 method, 2 function, 4 functional, 8 internal, 16 linalg),
   // in-place form, docstring: what stubs, documentation and tests iterate over.

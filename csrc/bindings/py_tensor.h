@@ -64,7 +64,8 @@ void set_item(const Tensor& t, PyObject* index, PyObject* value);
 
 // --- errors ------------------------------------------------------------------------------------
 
-void set_python_error();  // from the C++ exception in flight
+void set_python_error();
+PyObject* linalg_error();  // wg.linalg.LinAlgError  // from the C++ exception in flight
 
 // Runs body, turning C++ exceptions into Python's.
 template <class Body>

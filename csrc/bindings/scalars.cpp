@@ -357,14 +357,21 @@ Tensor tensor_from_array(PyObject* o) {
 
 // --- errors ------------------------------------------------------------------------------------
 
+PyObject* linalg_error() {
+  static PyObject* type = PyErr_NewExceptionWithDoc(
+      "wengert.linalg.LinAlgError", "A matrix is singular, or not positive definite.",
+      PyExc_RuntimeError, nullptr);
+  return type;
+}
+
 void set_python_error() {
   try {
     throw;
   } catch (py::error_already_set& e) {
     e.restore();
   } catch (const Error& e) {
-    PyObject* kinds[] = {PyExc_RuntimeError, PyExc_TypeError, PyExc_ValueError, PyExc_IndexError,
-                         PyExc_NotImplementedError};
+    PyObject* kinds[] = {PyExc_RuntimeError, PyExc_TypeError,           PyExc_ValueError,
+                         PyExc_IndexError,   PyExc_NotImplementedError, linalg_error()};
     PyErr_SetString(kinds[static_cast<int>(e.kind())], e.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();

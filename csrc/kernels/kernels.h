@@ -66,6 +66,13 @@ enum class Kernel : KernelId {
   Multinomial,       // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:
                      // categories, integer[1]: with replacement
   OptimizerStep,     // OptimizerLaunch behind `pointer`
+  // Linear algebra; sizes: batch, rows, columns; all dense. Buffer 0 is changed in place.
+  Lu,  // A; row order, the first zero pivot from 1 (both int64); det, its sign, log of its absolute
+  Cholesky,         // A; the first minor that is not positive definite from 1 (int64)
+  SolveTriangular,  // X, sizes of X; A; integer[0]: upper, integer[1]: unit diagonal
+  Qr,               // A, becomes R; Q of integer[0] columns
+  Eigh,             // A, becomes the eigenvectors; eigenvalues
+  Svd,              // A transposed, is lost; U^T of integer[0] rows, values, V^T
   Count
 };
 inline constexpr int kNumKernels = static_cast<int>(Kernel::Count);

@@ -106,7 +106,13 @@ std::string kernel_name(KernelId k) {
                                            "dropout",
                                            "poisson",
                                            "multinomial",
-                                           "optimizer_step"};
+                                           "optimizer_step",
+                                           "lu",
+                                           "cholesky",
+                                           "solve_triangular",
+                                           "qr",
+                                           "eigh",
+                                           "svd"};
   static_assert(std::size(others) == kNumKernels - kNumMapKernels);
   if (k >= kNumMapKernels) return others[k - kNumMapKernels];
   std::string name = functors[k / kIdsPerFunctor];

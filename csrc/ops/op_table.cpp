@@ -176,6 +176,9 @@ const OpTable& op_table() {
     add_products(t);
     add_einsum(t);
     add_distances(t);
+    add_linalg(t);
+    add_factors(t);
+    add_spectral(t);
     add_rows(t);
     add_random(t);
     return t;

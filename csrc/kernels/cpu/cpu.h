@@ -108,5 +108,11 @@ void run_dropout(const Launch& l);
 void run_poisson(const Launch& l);
 void run_multinomial(const Launch& l);
 void run_optimizer(const Launch& l);
+void run_lu(const Launch& l);
+void run_cholesky(const Launch& l);
+void run_solve_triangular(const Launch& l);
+void run_qr(const Launch& l);
+void run_eigh(const Launch& l);
+void run_svd(const Launch& l);
 
 }  // namespace wengert::cpu

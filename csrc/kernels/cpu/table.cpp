@@ -128,6 +128,12 @@ KernelTable make_table() {
   set(Kernel::Poisson, &run_poisson, floats);
   set(Kernel::Multinomial, &run_multinomial, {DType::Int64});
   set(Kernel::OptimizerStep, &run_optimizer, floats);
+  set(Kernel::Lu, &run_lu, floats);
+  set(Kernel::Cholesky, &run_cholesky, floats);
+  set(Kernel::SolveTriangular, &run_solve_triangular, floats);
+  set(Kernel::Qr, &run_qr, floats);
+  set(Kernel::Eigh, &run_eigh, floats);
+  set(Kernel::Svd, &run_svd, floats);
   return t;
 }
 
