@@ -199,7 +199,8 @@ constexpr Rule kDet{"linalg_det", [](Node& node, Tensor* g, Tensor* out) {
                     }};
 // log |det A|: dA = g A^-T
 constexpr Rule kSlogdet{"linalg_slogdet", [](Node& node, Tensor* g, Tensor* out) {
-                          out[0] = mul(as_column(*g), transposed(inverse(node.unpack(0))));
+                          if (!g[1].defined()) return;  // the sign is constant
+                          out[0] = mul(as_column(g[1]), transposed(inverse(node.unpack(0))));
                         }};
 
 Tensor det(const Tensor& a) {
@@ -221,8 +222,8 @@ std::vector<Tensor> slogdet(const Tensor& a) {
   const Lu lu = lu_of(a);
   const Tensor sign = det_part(lu, 1, batch_of(a)), log = det_part(lu, 2, batch_of(a));
   if (recording(a)) {
-    const Tensor* in[] = {&a};
-    record(kSlogdet, in, 1, log, 1)->save(0, a);
+    const Tensor *in[] = {&a}, *results[] = {&sign, &log};
+    record_all(kSlogdet, in, 1, results, 2, 1)->save(0, a);
   }
   return {sign, log};
 }

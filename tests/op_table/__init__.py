@@ -13,6 +13,7 @@ from . import (
     elementwise,
     indexing,
     joins,
+    linalg,
     losses,
     products,
     random,
@@ -32,6 +33,7 @@ FAMILIES = (
     joins,
     indexing,
     products,
+    linalg,
     losses,
     random,
 )

@@ -316,7 +316,7 @@ ROWS: tuple[Row, ...] = (
         "linalg_vecdot",
         lambda d: [
             call(d(2, 3), d(2, 3)),
-            call(d(2, 3), d(2), dim=0),
+            call(d(2, 3), d(2, 1), dim=0),
             call(d(2, 0), d(0)),
             wrong(d(2, 3), d(2)),
         ],

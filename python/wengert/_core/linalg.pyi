@@ -4,5 +4,40 @@ from wengert._core import linalg_multi_dot as multi_dot
 from wengert._core import linalg_matrix_power as matrix_power
 from wengert._core import linalg_vecdot as vecdot
 from wengert._core import linalg_cross as cross
+from wengert._core import linalg_inv as inv
+from wengert._core import linalg_det as det
+from wengert._core import linalg_slogdet as slogdet
+from wengert._core import linalg_solve as solve
+from wengert._core import linalg_cholesky as cholesky
+from wengert._core import linalg_solve_triangular as solve_triangular
+from wengert._core import linalg_qr as qr
+from wengert._core import linalg_eigh as eigh
+from wengert._core import linalg_eigvalsh as eigvalsh
+from wengert._core import linalg_svd as svd
+from wengert._core import linalg_svdvals as svdvals
+from wengert._core import linalg_matrix_rank as matrix_rank
+from wengert._core import linalg_pinv as pinv
 
-__all__ = ["multi_dot", "matrix_power", "vecdot", "cross"]
+__all__ = [
+    "multi_dot",
+    "matrix_power",
+    "vecdot",
+    "cross",
+    "inv",
+    "det",
+    "slogdet",
+    "solve",
+    "cholesky",
+    "solve_triangular",
+    "qr",
+    "eigh",
+    "eigvalsh",
+    "svd",
+    "svdvals",
+    "matrix_rank",
+    "pinv",
+]
+
+__all__ += ["LinAlgError"]
+
+class LinAlgError(RuntimeError): ...
