@@ -222,8 +222,8 @@ std::vector<Tensor> slogdet(const Tensor& a) {
   const Lu lu = lu_of(a);
   const Tensor sign = det_part(lu, 1, batch_of(a)), log = det_part(lu, 2, batch_of(a));
   if (recording(a)) {
-    const Tensor *in[] = {&a}, *results[] = {&sign, &log};
-    record_all(kSlogdet, in, 1, results, 2, 1)->save(0, a);
+    const Tensor* in[] = {&a};
+    record(kSlogdet, in, 1, std::vector<Tensor>{sign, log}, 1)->save(0, a);
   }
   return {sign, log};
 }
