@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
-#include "kernels/functors.h"
+#include "kernels/reductions.h"
 
 namespace wengert {
 
@@ -21,15 +21,17 @@ inline constexpr KernelId map_kernel = kIdsPerFunctor * index_of<F, MapFunctors>
 template <class F, int I>
 inline constexpr KernelId grad_kernel = map_kernel<F> + 1 + I;
 
+// Reductions: an id each. Buffers: dense output (int64 for a place), source, and dense centres if
+// the reduction has them. Sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0]
+// scales the result.
+inline constexpr KernelId kFirstReduction = kNumMapKernels;
+template <class R>
+inline constexpr KernelId reduce_kernel = kFirstReduction + index_of<R, Reductions>;
+
 // All others. The comment says what a launch of it holds beyond buffer 0, the output.
 enum class Kernel : KernelId {
-  Copy = kNumMapKernels,  // source of any dtype
-  Fill,                   // number[0] (integer[0] for int64)
-  Sum,   // source; sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0] scales
-  AMax,  // as Sum
-  AMin,
-  ArgMax,  // as Sum, output int64: the position in the reduced dimensions, the first of equals
-  ArgMin,
+  Copy = kFirstReduction + Reductions::size,  // source of any dtype
+  Fill,                                       // number[0] (integer[0] for int64)
   Gemm,              // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
   Softmax,           // x; size: rows, columns; all dense
   LogSoftmax,        // x
@@ -50,6 +52,18 @@ enum class Kernel : KernelId {
   Nonzero,           // source, those counts: the coordinates of elements that are not zero, in the
                      // launch's sizes
   IsIn,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
+  // Scans. Sizes: outer, n, inner, all dense; integer[0]: from the end. Buffers: output, source.
+  CumSum,
+  CumProd,
+  LogCumSumExp,
+  CumMax,  // values, int64 places; source
+  CumMin,
+  Recurrence,     // h[k] = a[k] h[k - 1] + b[k]: h; a, b
+  Sort,           // values, int64 places; source. Sizes: rows, n; integer[0]: descending
+  TopK,           // as Sort, dense rows of integer[1] results; integer[2]: sorted
+  Select,         // values, places, one a row; source; integer[0]: which of sorted, or as below
+  SearchSorted,   // int64 places; sequence, values, int64 sorter if any. Sizes: rows, n, values a
+                  // row; integer[0]: right; integer[1]: one sequence for all rows
   Arange,            // number[0] + i * number[1] (integers for int64)
   Linspace,          // number[0], number[1]: the first and the last (of integers: rounded to zero)
   Uniform,           // Philox: more[0] seed, more[1] counter, more[2] bits of float32 (at most 24);
@@ -75,6 +89,9 @@ enum class Kernel : KernelId {
   Svd,              // A transposed, is lost; U^T of integer[0] rows, values, V^T
   Count
 };
+// Ranks of Select that depend on the row.
+inline constexpr int64_t kSelectMedian = -1, kSelectNanMedian = -2, kSelectMode = -3;
+
 inline constexpr int kNumKernels = static_cast<int>(Kernel::Count);
 constexpr KernelId id(Kernel k) {
   return static_cast<KernelId>(k);

@@ -72,13 +72,10 @@ void launch(const Launch& l) {
 
 std::string kernel_name(KernelId k) {
   static constexpr auto functors = functor_names(MapFunctors{});
+  static constexpr auto reductions = functor_names(Reductions{});
+  static constexpr int first = static_cast<int>(Kernel::Copy);
   static constexpr const char* others[] = {"copy",
                                            "fill",
-                                           "sum",
-                                           "amax",
-                                           "amin",
-                                           "argmax",
-                                           "argmin",
                                            "gemm",
                                            "softmax",
                                            "log_softmax",
@@ -93,6 +90,16 @@ std::string kernel_name(KernelId k) {
                                            "nonzero_count",
                                            "nonzero",
                                            "isin",
+                                           "cumsum",
+                                           "cumprod",
+                                           "logcumsumexp",
+                                           "cummax",
+                                           "cummin",
+                                           "recurrence",
+                                           "sort",
+                                           "topk",
+                                           "select",
+                                           "searchsorted",
                                            "arange",
                                            "linspace",
                                            "uniform",
@@ -113,8 +120,9 @@ std::string kernel_name(KernelId k) {
                                            "qr",
                                            "eigh",
                                            "svd"};
-  static_assert(std::size(others) == kNumKernels - kNumMapKernels);
-  if (k >= kNumMapKernels) return others[k - kNumMapKernels];
+  static_assert(std::size(others) == kNumKernels - first);
+  if (k >= first) return others[k - first];
+  if (k >= kFirstReduction) return reductions[k - kFirstReduction];
   std::string name = functors[k / kIdsPerFunctor];
   if (const int part = k % kIdsPerFunctor) name += ".grad" + std::to_string(part - 1);
   return name;

@@ -162,6 +162,13 @@ const OpTable& op_table() {
     add_math(t);
     add_activation(t);
     add_reduce(t);
+    add_moments(t);
+    add_norm(t);
+    add_totals(t);
+    add_scan(t);
+    add_differences(t);
+    add_sort(t);
+    add_search(t);
     add_view(t);
     add_shape(t);
     add_split(t);

@@ -88,7 +88,12 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t dim);
 Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype = {});
 Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype = {});
 Tensor amax(const Tensor& x, const Dims* dims, bool keepdim);
+Tensor cumsum(const Tensor& x, int64_t dim, OptDType dtype = {});
+Tensor amin(const Tensor& x, const Dims* dims, bool keepdim);
 Tensor argmax(const Tensor& x, OptInt dim, bool keepdim);
+
+// sorting
+Tensor argsort(const Tensor& x, int64_t dim, bool descending = false, bool stable = true);
 
 // matrix products
 Tensor matmul(const Tensor& a, const Tensor& b);
@@ -127,6 +132,8 @@ void index_put_(const char* op, const Tensor& x, const Index& index, const Tenso
 Tensor masked_fill_(const Tensor& x, const Tensor& mask, const Tensor& value);
 // Rows by integers, in which negative ones count from the end.
 Tensor take_rows(const Tensor& x, const Tensor& rows);
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
+Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src);
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 
 }  // namespace ops

@@ -1,13 +1,12 @@
-// Reductions: the dimensions are sorted into kept and reduced, one launch does the work.
-#include "kernels/launch.h"
+// Sums, products, extremes: the dimensions are sorted into kept and reduced, one launch does the
+// work.
+#include "ops/reduce.h"
+
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
 namespace wengert {
-namespace {
-
-using DimMask = unsigned;
 
 DimMask mask_of(const char* op, const Dims* dims, int n) {
   if (!dims || dims->empty()) return (1u << n) - 1;
@@ -32,10 +31,42 @@ Dims reduced_sizes(const Dims& sizes, DimMask mask, bool keepdim) {
   return out;
 }
 
-// A result of a reduction seen with the reduced dimensions as size 1 again.
+int64_t reduced_count(const Dims& sizes, DimMask mask) {
+  int64_t n = 1;
+  for (int d = 0; d < sizes.size(); ++d) n *= mask >> d & 1 ? sizes[d] : 1;
+  return n;
+}
+
+Dims dims_of(DimMask mask) {
+  Dims dims;
+  for (int d = 0; d < kMaxDims; ++d) {
+    if (mask >> d & 1) dims.push_back(d);
+  }
+  return dims;
+}
+
 Tensor with_dims(const Tensor& reduced, const Dims& sizes, DimMask mask) {
   return ops::reshape(reduced, reduced_sizes(sizes, mask, true));
 }
+
+Tensor constant(double v, const Tensor& peer) {
+  return number_like({false, 0, v}, &peer);
+}
+
+Tensor numbers(const Tensor& x) {
+  return ops::to(x, is_floating(x.dtype()) ? compute_dtype(x.dtype()) : DType::Int64);
+}
+
+void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
+  for (int d = 0; d < x.dim(); ++d) {
+    if ((mask >> d & 1) && x.size(d) == 0) {
+      fail(ErrorKind::Index, op, ": expected reduction dim ", d,
+           " to have non-zero size, got shape ", x.sizes());
+    }
+  }
+}
+
+namespace {
 
 // Adds a dimension to the launch, joined with the one before where both operands allow it.
 void add_dim(Launch& l, int group_start, int64_t size, int64_t out_stride, int64_t in_stride) {
@@ -51,20 +82,22 @@ void add_dim(Launch& l, int group_start, int64_t size, int64_t out_stride, int64
   l.buffer[1].stride[l.ndim - 1] = in_stride;
 }
 
-Tensor reduce(Kernel kernel, const Tensor& x, DimMask mask, bool keepdim, DType out_dtype,
-              double scale = 1) {
+}  // namespace
+
+Tensor reduce(KernelId kernel, const Tensor& x, DimMask mask, bool keepdim, DType out_dtype,
+              double scale, const Tensor* centres) {
   const Tensor out = Tensor::empty(reduced_sizes(x.sizes(), mask, keepdim), out_dtype, x.device());
   Launch l;
-  l.kernel = id(kernel);
+  l.kernel = kernel;
   l.dtype = x.dtype();
   l.device = x.device();
   l.dense = false;
-  l.nbuffers = 2;
+  l.nbuffers = centres ? 3 : 2;
   l.ndim = 0;
   l.count = x.numel();
   l.more_numbers[0] = scale;
-  const Tensor* operands[] = {&out, &x};
-  for (int k = 0; k < 2; ++k) set_buffer(l, k, *operands[k]);
+  const Tensor* operands[] = {&out, &x, centres};
+  for (int k = 0; k < l.nbuffers; ++k) set_buffer(l, k, *operands[k]);
   Dims kept_strides = contiguous_strides(reduced_sizes(x.sizes(), mask, false));
   for (int d = 0, k = 0; d < x.dim(); ++d) {
     if (!(mask >> d & 1)) add_dim(l, 0, x.size(d), kept_strides[k++], x.stride(d));
@@ -78,21 +111,19 @@ Tensor reduce(Kernel kernel, const Tensor& x, DimMask mask, bool keepdim, DType 
   return out;
 }
 
-struct ReductionPayload {
-  double scale;
-  DimMask mask;
-};
 Node* record_reduction(const Rule& rule, const Tensor& x, const Tensor& out, int saved,
-                       DimMask mask, double scale) {
+                       DimMask mask, double number) {
   const Tensor* in[] = {&x};
-  return record(rule, in, 1, out, saved, ReductionPayload{scale, mask});
+  return record(rule, in, 1, out, saved, ReductionPayload{number, mask});
 }
+
+namespace {
 
 void sum_pull(Node& node, Tensor* g, Tensor* out) {
   const auto& p = node.payload<ReductionPayload>();
   const Dims& sizes = node.input_sizes(0);
   Tensor each = with_dims(*g, sizes, p.mask);
-  if (p.scale != 1) each = ops::mul(each, number_like({false, 0, p.scale}, &each));
+  if (p.number != 1) each = ops::mul(each, number_like({false, 0, p.number}, &each));
   out[0] = ops::expand(each, sizes);
 }
 constexpr Rule kSum{"sum", &sum_pull};
@@ -105,41 +136,22 @@ void extreme_pull(Node& node, Tensor* g, Tensor* out) {
   const Tensor y = with_dims(ops::detach(node.unpack(1)), x.sizes(), p.mask);
   const Tensor hit = ops::to(ops::eq(ops::detach(x), y), x.dtype());
   const Tensor count =
-      with_dims(reduce(Kernel::Sum, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
+      with_dims(reduce(reduce_kernel<Sum>, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
   out[0] = ops::mul(hit, ops::div(with_dims(*g, x.sizes(), p.mask), count));
 }
 constexpr Rule kAMax{"amax", &extreme_pull};
 constexpr Rule kAMin{"amin", &extreme_pull};
 
-void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
-  for (int d = 0; d < x.dim(); ++d) {
-    if ((mask >> d & 1) && x.size(d) == 0) {
-      fail(ErrorKind::Index, op, ": expected reduction dim ", d,
-           " to have non-zero size, got shape ", x.sizes());
-    }
-  }
-}
-
 Tensor sum_of(const Rule& rule, const Tensor& x, const Dims* dims, bool keepdim, bool mean) {
   const DimMask mask = mask_of(rule.name, dims, x.dim());
   if (x->base) check_view(rule.name, x);
-  double scale = 1;
-  if (mean) {
-    int64_t n = 1;
-    for (int d = 0; d < x.dim(); ++d) n *= mask >> d & 1 ? x.size(d) : 1;
-    scale = 1 / static_cast<double>(n);
-  }
-  const Tensor out = reduce(Kernel::Sum, x, mask, keepdim, x.dtype(), scale);
+  const double scale = mean ? 1 / static_cast<double>(reduced_count(x.sizes(), mask)) : 1;
+  const Tensor out = reduce(reduce_kernel<Sum>, x, mask, keepdim, x.dtype(), scale);
   if (recording(x)) record_reduction(rule, x, out, 0, mask, scale);
   return out;
 }
 
-// As a dtype that there are kernels for.
-Tensor numbers(const Tensor& x) {
-  return ops::to(x, is_floating(x.dtype()) ? compute_dtype(x.dtype()) : DType::Int64);
-}
-
-Tensor extreme(Kernel kernel, const Rule& rule, const Tensor& input, const Dims* dims,
+Tensor extreme(KernelId kernel, const Rule& rule, const Tensor& input, const Dims* dims,
                bool keepdim) {
   const DimMask mask = mask_of(rule.name, dims, input.dim());
   if (input->base) check_view(rule.name, input);
@@ -161,7 +173,7 @@ Tensor extreme(Kernel kernel, const Rule& rule, const Tensor& input, const Dims*
   return ops::to(out, input.dtype());
 }
 
-Tensor arg_extreme(Kernel kernel, const char* op, const Tensor& input, OptInt dim, bool keepdim) {
+Tensor arg_extreme(KernelId kernel, const char* op, const Tensor& input, OptInt dim, bool keepdim) {
   const GradMode off(false);
   Tensor x = numbers(input);
   if (!dim) {
@@ -199,7 +211,7 @@ void extreme_at_pull(Node& node, Tensor* g, Tensor* out) {
 constexpr Rule kMaxAt{"max", &extreme_at_pull};
 constexpr Rule kMinAt{"min", &extreme_at_pull};
 
-template <Kernel Extreme, Kernel ArgExtreme, const Rule* PlainRule, const Rule* AtRule>
+template <KernelId Extreme, KernelId ArgExtreme, const Rule* PlainRule, const Rule* AtRule>
 std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   const int d = wrap_dim(AtRule->name, dim, x.dim());
   const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim);
@@ -247,19 +259,20 @@ Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
   return to(sum_of(kMean, numbers(to(x, d)), dims, keepdim, true), d);
 }
 Tensor amax(const Tensor& x, const Dims* dims, bool keepdim) {
-  return extreme(Kernel::AMax, kAMax, x, dims, keepdim);
+  return extreme(reduce_kernel<AMax>, kAMax, x, dims, keepdim);
 }
 Tensor argmax(const Tensor& x, OptInt dim, bool keepdim) {
-  return arg_extreme(Kernel::ArgMax, "argmax", x, dim, keepdim);
+  return arg_extreme(reduce_kernel<ArgMax>, "argmax", x, dim, keepdim);
+}
+
+Tensor amin(const Tensor& x, const Dims* dims, bool keepdim) {
+  return extreme(reduce_kernel<AMin>, kAMin, x, dims, keepdim);
 }
 
 namespace {
 
-Tensor amin(const Tensor& x, const Dims* dims, bool keepdim) {
-  return extreme(Kernel::AMin, kAMin, x, dims, keepdim);
-}
 Tensor argmin(const Tensor& x, OptInt dim, bool keepdim) {
-  return arg_extreme(Kernel::ArgMin, "argmin", x, dim, keepdim);
+  return arg_extreme(reduce_kernel<ArgMin>, "argmin", x, dim, keepdim);
 }
 Tensor max_all(const Tensor& x) {
   return amax(x, nullptr, false);
@@ -277,11 +290,15 @@ Tensor no_more(const Tensor& hits, const Dims* dims, bool keepdim, bool none) {
   const Tensor zero = number_like({true, 0, 0}, &count);
   return none ? eq(count, zero) : apply<Ne>(count, zero);
 }
+// Of uint8 the answer is uint8, too.
+Tensor answer(const Tensor& hits, const Tensor& x) {
+  return x.dtype() == DType::UInt8 ? to(hits, DType::UInt8) : hits;
+}
 Tensor all(const Tensor& x, const Dims* dims, bool keepdim) {
-  return no_more(eq(x, number_like({true, 0, 0}, &x)), dims, keepdim, true);
+  return answer(no_more(eq(x, number_like({true, 0, 0}, &x)), dims, keepdim, true), x);
 }
 Tensor any(const Tensor& x, const Dims* dims, bool keepdim) {
-  return no_more(apply<Ne>(x, number_like({true, 0, 0}, &x)), dims, keepdim, false);
+  return answer(no_more(apply<Ne>(x, number_like({true, 0, 0}, &x)), dims, keepdim, false), x);
 }
 
 }  // namespace
@@ -304,7 +321,7 @@ void add_reduce(OpTable& t) {
       row<&max_all>("max(Tensor input)", both,
                     "The largest element, as amax; with dim, the largest along it and their "
                     "indices; with another tensor, as maximum."));
-  t.push_back(row<&extreme_along<Kernel::AMax, Kernel::ArgMax, &kAMax, &kMaxAt>>(
+  t.push_back(row<&extreme_along<reduce_kernel<AMax>, reduce_kernel<ArgMax>, &kAMax, &kMaxAt>>(
       "max(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Maximum>)>(
       "max(Tensor input, Tensor other)", both, ""));
@@ -312,7 +329,7 @@ void add_reduce(OpTable& t) {
       row<&min_all>("min(Tensor input)", both,
                     "The smallest element, as amin; with dim, the smallest along it and their "
                     "indices; with another tensor, as minimum."));
-  t.push_back(row<&extreme_along<Kernel::AMin, Kernel::ArgMin, &kAMin, &kMinAt>>(
+  t.push_back(row<&extreme_along<reduce_kernel<AMin>, reduce_kernel<ArgMin>, &kAMin, &kMinAt>>(
       "min(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Minimum>)>(
       "min(Tensor input, Tensor other)", both, ""));

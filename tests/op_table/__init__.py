@@ -15,10 +15,13 @@ from . import (
     joins,
     linalg,
     losses,
+    moments,
     products,
     random,
     reductions,
     shapes,
+    scans,
+    sorts,
     views,
 )
 from .row import DTYPES, FLOATS, SHAPES, SPECIAL, Draw, Row, Sample
@@ -28,6 +31,9 @@ FAMILIES = (
     elementwise,
     activations,
     reductions,
+    moments,
+    scans,
+    sorts,
     views,
     shapes,
     joins,

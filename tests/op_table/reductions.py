@@ -28,7 +28,7 @@ def _reductions(d: Draw) -> list[Sample]:
     ]
 
 
-def _sums(d: Draw) -> list[Sample]:
+def sums(d: Draw) -> list[Sample]:
     return [*_reductions(d), call(d(0)), call(d(2, 0), 1), call(d(2, 3), dim=())]
 
 
@@ -57,14 +57,14 @@ def _arg_extremes(d: Draw) -> list[Sample]:
 
 
 ROWS: tuple[Row, ...] = (
-    structured("sum", _sums, rtol=32),
-    structured("mean", _sums, rtol=32),
+    structured("sum", sums, rtol=32),
+    structured("mean", sums, rtol=32),
     structured("amax", _reductions),
     structured("amin", _reductions),
     structured("max", _extremes),
     structured("min", _extremes),
     structured("argmax", _arg_extremes, differentiable=False, extends=("bool",)),
     structured("argmin", _arg_extremes, differentiable=False, extends=("bool",)),
-    structured("all", _sums, differentiable=False),
-    structured("any", _sums, differentiable=False),
+    structured("all", sums, differentiable=False),
+    structured("any", sums, differentiable=False),
 )

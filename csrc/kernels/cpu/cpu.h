@@ -9,14 +9,20 @@
 
 namespace wengert::cpu {
 
-inline constexpr int kNumReductions = 5;  // Sum, AMax, AMin, ArgMax, ArgMin
 constexpr int reduction_index(KernelId k) {
-  return k - id(Kernel::Sum);
+  return k - kFirstReduction;
 }
 
-using ReduceRow = void (*)(const void* x, int64_t n, void* out);
+// `centre` is null, or holds what lift() takes besides: one for a row, n for n columns.
+using ReduceRow = void (*)(const void* x, int64_t n, const void* centre, void* out);
 using ReduceColumns = void (*)(const void* x, int64_t rows, int64_t row_stride, int64_t n,
-                               void* out);
+                               const void* centre, void* out);
+struct ReduceLoops {
+  ReduceRow row;
+  ReduceColumns columns;  // null where only whole rows will do
+  ReduceRow join_row;     // of partial results
+  ReduceColumns join_columns;
+};
 
 struct SoftmaxLoops {
   void (*forward)(const void* x, void* y, int64_t rows, int64_t cols, bool log);
@@ -59,10 +65,7 @@ struct CpuIsa {
   bool (*usable)();
   MapFn map[kNumMapKernels][kNumDTypes];
   MapFn cast[kNumDTypes][kNumDTypes];  // source, destination
-  struct {
-    ReduceRow row;
-    ReduceColumns columns;
-  } reduce[kNumReductions][kNumDTypes];
+  ReduceLoops reduce[Reductions::size][kNumDTypes];
   GemmIsa gemm[kNumDTypes];
   SoftmaxLoops softmax[kNumDTypes];
   CrossEntropyLoops cross_entropy[kNumDTypes];
@@ -97,6 +100,16 @@ void run_nonzero(const Launch& l);
 void run_isin(const Launch& l);
 void run_linspace(const Launch& l);
 void run_reduce(const Launch& l);
+void run_cumsum(const Launch& l);
+void run_cumprod(const Launch& l);
+void run_logcumsumexp(const Launch& l);
+void run_cummax(const Launch& l);
+void run_cummin(const Launch& l);
+void run_recurrence(const Launch& l);
+void run_sort(const Launch& l);
+void run_topk(const Launch& l);
+void run_select(const Launch& l);
+void run_searchsorted(const Launch& l);
 void run_gemm(const Launch& l);
 void run_softmax(const Launch& l);
 void run_softmax_grad(const Launch& l);

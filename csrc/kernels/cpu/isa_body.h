@@ -17,9 +17,9 @@ namespace wengert::WENGERT_ISA {
 void fill(cpu::CpuIsa& isa) {
   fill_map(isa.map, MapFunctors{});
   fill_cast(isa.cast, DTypes{});
-  fill_reduce<int64_t>(isa);
-  fill_reduce<float>(isa);
-  fill_reduce<double>(isa);
+  fill_reduce<int64_t>(isa, Reductions{});
+  fill_reduce<float>(isa, Reductions{});
+  fill_reduce<double>(isa, Reductions{});
   fill_rows<float>(isa);
   fill_rows<double>(isa);
   fill_random<float>(isa);

@@ -1,11 +1,11 @@
 // The driver of reductions. A launch names the kept dimensions first and the reduced ones after
-// them. Long reductions are cut into chunks of a fixed size, whose results are then reduced alike,
-// so neither the number of threads nor the number of results changes a bit.
+// them; the output is dense. Long reductions are cut into chunks of a fixed size, whose results are
+// then joined, so neither the number of threads nor the number of results changes a bit.
 #include <algorithm>
 
-#include "core/allocator.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 
 namespace wengert::cpu {
 namespace {
@@ -14,134 +14,191 @@ constexpr int64_t kChunk = 32768;       // elements of a row reduced in one go
 constexpr int64_t kChunkRows = 1024;    // rows of a column reduction in one go
 constexpr int64_t kBlockColumns = 256;  // columns to a unit of parallel work: a few cache lines
 constexpr int64_t kGrain = 32768;       // elements a thread must get
+constexpr int64_t kLongRun = 32;        // dense elements that are worth a call where they are
+constexpr int64_t kTile = 1024;         // elements gathered at a time
+constexpr int64_t kFold = 8;            // column results joined at a time
+constexpr int64_t kMaxItem = 8;
 
-class Scratch {
+// A walk in order through dimensions [first, end) of a buffer, starting at element `i` of them.
+class Walk {
  public:
-  explicit Scratch(int64_t bytes)
-      : bytes_(static_cast<size_t>(bytes)), data_(static_cast<char*>(allocate(bytes_))) {}
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { deallocate(data_, bytes_); }
-  char* data() const { return data_; }
+  Walk(const Launch& l, int buffer, int first, int end, int64_t i)
+      : size_(l.size), stride_(l.buffer[buffer].stride), first_(first), end_(end) {
+    for (int d = end - 1; d >= first; --d) {
+      index_[d] = i % size_[d];
+      i /= size_[d];
+      at_ += index_[d] * stride_[d];
+    }
+  }
+  int64_t at() const { return at_; }  // in elements
+  void next() {
+    for (int d = end_ - 1; d >= first_; --d) {
+      at_ += stride_[d];
+      if (++index_[d] < size_[d]) return;
+      at_ -= index_[d] * stride_[d];
+      index_[d] = 0;
+    }
+  }
 
  private:
-  size_t bytes_;
-  char* data_;
+  const int64_t *size_, *stride_;
+  int first_, end_;
+  int64_t at_ = 0;
+  int64_t index_[kMaxDims];
 };
 
-// Where element `i` of the first `dims` dimensions stands, in elements.
-int64_t offset_of(const Launch& l, int buffer, int first, int dims, int64_t i) {
-  int64_t at = 0;
-  for (int d = first + dims - 1; d >= first; --d) {
-    at += i % l.size[d] * l.buffer[buffer].stride[d];
-    i /= l.size[d];
+template <class T>
+void gather_as(const char* from, int64_t stride, int64_t n, char* to) {
+  for (int64_t i = 0; i < n; ++i) {
+    reinterpret_cast<T*>(to)[i] = reinterpret_cast<const T*>(from)[i * stride];
   }
-  return at;
 }
 
 struct Reduction {
   const Launch& l;
-  ReduceRow row;
-  ReduceColumns columns;
-  int kept_dims, reduced_dims;
+  const ReduceLoops& loops;
+  int kept_dims, last;
   int64_t kept = 1, reduced = 1;
+  int64_t run, step;  // of the last reduced dimension
   int64_t in_item, out_item;
-  const char* in;
+  const char *in, *centres;
   char* out;
 
   explicit Reduction(const Launch& launch)
       : l(launch),
+        loops(isa().reduce[reduction_index(l.kernel)][static_cast<int>(l.dtype)]),
         kept_dims(l.ndim - static_cast<int>(l.integer[0])),
-        reduced_dims(static_cast<int>(l.integer[0])),
+        last(l.ndim - 1),
         in_item(static_cast<int64_t>(item_size(l.dtype))),
         out_item(static_cast<int64_t>(item_size(l.buffer[0].dtype))),
         in(static_cast<const char*>(l.buffer[1].data)),
+        centres(l.nbuffers > 2 ? static_cast<const char*>(l.buffer[2].data) : nullptr),
         out(static_cast<char*>(l.buffer[0].data)) {
-    const auto& loops = isa().reduce[reduction_index(l.kernel)][static_cast<int>(l.dtype)];
-    row = loops.row;
-    columns = loops.columns;
     for (int d = 0; d < kept_dims; ++d) kept *= l.size[d];
     for (int d = kept_dims; d < l.ndim; ++d) reduced *= l.size[d];
+    run = l.ndim > kept_dims ? l.size[last] : 1;
+    step = l.ndim > kept_dims ? stride(last) : 1;
   }
   int64_t stride(int d) const { return l.buffer[1].stride[d]; }
-  const char* source(int64_t i) const { return in + offset_of(l, 1, 0, kept_dims, i) * in_item; }
-  char* result(int64_t i) const { return out + offset_of(l, 0, 0, kept_dims, i) * out_item; }
+  const char* source(int64_t i) const { return in + Walk(l, 1, 0, kept_dims, i).at() * in_item; }
+  char* result(int64_t i) const { return out + i * out_item; }
+  const char* centre(int64_t i) const { return centres ? centres + i * in_item : nullptr; }
 
-  void rows() const {
-    if (reduced <= kChunk || !columns) {
-      parallel_for(kept, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, reduced)),
-                   [&](int64_t b, int64_t e) {
-                     for (int64_t i = b; i < e; ++i) row(source(i), reduced, result(i));
-                   });
-      return;
-    }
-    const int64_t chunks = (reduced + kChunk - 1) / kChunk;
-    const Scratch part(kept * chunks * in_item);
-    parallel_for(kept * chunks, 1, [&](int64_t b, int64_t e) {
-      for (int64_t u = b; u < e; ++u) {
-        const int64_t first = u % chunks * kChunk;
-        row(source(u / chunks) + first * in_item, std::min(kChunk, reduced - first),
-            part.data() + u * in_item);
-      }
-    });
-    for (int64_t i = 0; i < kept; ++i) {
-      row(part.data() + i * chunks * in_item, chunks, result(i));
+  bool one_run() const { return run == reduced; }
+  bool dense_rows() const { return step == 1 || reduced <= 1; }
+  bool dense_columns() const {
+    return loops.columns && reduced > 1 && kept_dims > 0 && stride(kept_dims - 1) == 1;
+  }
+
+  // Calls body(where, length) for each stretch of the last reduced dimension that holds some of
+  // the reduced elements [first, first + m).
+  template <class Body>
+  void stretches(const char* from, int64_t first, int64_t m, Body&& body) const {
+    Walk outer(l, 1, kept_dims, last, first / run);
+    for (int64_t start = first % run; m > 0; start = 0, outer.next()) {
+      const int64_t length = std::min(run - start, m);
+      body(from + (outer.at() + start * step) * in_item, length);
+      m -= length;
     }
   }
 
-  // One reduced dimension above a dense row of n kept elements.
-  void down_columns() const {
-    const int64_t n = l.size[kept_dims - 1], step = stride(kept_dims), outer = kept / n;
+  // Reduced elements [first, first + m) of one result.
+  void piece(const char* from, int64_t first, int64_t m, const char* c, char* to) const {
+    if (dense_rows() && one_run()) return loops.row(from + first * in_item, m, c, to);
+    alignas(kAlignment) char part[(kChunk / kLongRun + 2) * kMaxItem];
+    int64_t parts = 0;
+    const auto add = [&](const char* x, int64_t n) {
+      loops.row(x, n, c, part + parts++ * in_item);
+    };
+    if (step == 1 && run >= kLongRun) {
+      stretches(from, first, m, add);
+    } else {
+      alignas(kAlignment) char tile[kTile * kMaxItem];
+      int64_t filled = 0;
+      stretches(from, first, m, [&](const char* x, int64_t n) {
+        while (n > 0) {
+          const int64_t count = std::min(n, kTile - filled);
+          (in_item == 4 ? gather_as<uint32_t> : gather_as<uint64_t>)(x, step, count,
+                                                                     tile + filled * in_item);
+          x += count * step * in_item;
+          n -= count;
+          filled += count;
+          if (filled == kTile) add(tile, std::exchange(filled, 0));
+        }
+      });
+      if (filled) add(tile, filled);
+    }
+    loops.join_row(part, parts, nullptr, to);
+  }
+
+  void rows() const {
+    const int64_t chunk = loops.join_row ? kChunk : std::max<int64_t>(1, reduced);
+    const int64_t chunks = std::max<int64_t>(1, (reduced + chunk - 1) / chunk);
+    const bool split = chunks > 1;
+    const Scratch part(split ? kept * chunks * in_item : 0);
+    const int64_t work = std::max<int64_t>(1, std::min(reduced, chunk));
+    parallel_for(kept * chunks, std::max<int64_t>(1, kGrain / work), [&](int64_t b, int64_t e) {
+      for (int64_t u = b; u < e; ++u) {
+        const int64_t i = u / chunks, first = u % chunks * chunk;
+        piece(source(i), first, std::min(chunk, reduced - first), centre(i),
+              split ? part.data() + u * in_item : result(i));
+      }
+    });
+    for (int64_t i = 0; split && i < kept; ++i) {
+      loops.join_row(part.data() + i * chunks * in_item, chunks, nullptr, result(i));
+    }
+  }
+
+  // The same for `width` dense columns at once.
+  void column_piece(const char* from, int64_t first, int64_t m, int64_t width, const char* c,
+                    char* to) const {
+    if (one_run()) return loops.columns(from + first * step * in_item, m, step, width, c, to);
+    alignas(kAlignment) char part[kFold * kBlockColumns * kMaxItem];
+    int64_t parts = 0;
+    stretches(from, first, m, [&](const char* x, int64_t n) {
+      if (parts == kFold) {
+        loops.join_columns(part, parts, width, width, nullptr, part);
+        parts = 1;
+      }
+      loops.columns(x, n, step, width, c, part + parts++ * width * in_item);
+    });
+    loops.join_columns(part, parts, width, width, nullptr, to);
+  }
+
+  void columns() const {
+    const int64_t n = l.size[kept_dims - 1], outer = kept / n;
     const int64_t blocks = (n + kBlockColumns - 1) / kBlockColumns;
     const int64_t chunks = (reduced + kChunkRows - 1) / kChunkRows;
     const bool split = chunks > 1;
     const Scratch part(split ? outer * chunks * n * in_item : 0);
     const int64_t work = std::min(reduced, kChunkRows) * std::min(n, kBlockColumns);
-    parallel_for(outer * chunks * blocks, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, work)),
+    parallel_for(
+        outer * chunks * blocks, std::max<int64_t>(1, kGrain / work), [&](int64_t b, int64_t e) {
+          for (int64_t u = b; u < e; ++u) {
+            const int64_t j = u % blocks * kBlockColumns, c = u / blocks % chunks;
+            const int64_t o = u / blocks / chunks, first = c * kChunkRows;
+            char* to =
+                split ? part.data() + ((o * chunks + c) * n + j) * in_item : result(o * n + j);
+            column_piece(source(o * n + j), first, std::min(kChunkRows, reduced - first),
+                         std::min(kBlockColumns, n - j), centre(o * n + j), to);
+          }
+        });
+    if (!split) return;
+    parallel_for(outer * blocks, std::max<int64_t>(1, kGrain / (chunks * kBlockColumns)),
                  [&](int64_t b, int64_t e) {
                    for (int64_t u = b; u < e; ++u) {
-                     const int64_t j = u % blocks * kBlockColumns, c = u / blocks % chunks;
-                     const int64_t o = u / blocks / chunks, first = c * kChunkRows;
-                     char* to = split ? part.data() + ((o * chunks + c) * n + j) * in_item
-                                      : result(o * n) + j * in_item;
-                     columns(source(o * n) + (first * step + j) * in_item,
-                             std::min(kChunkRows, reduced - first), step,
-                             std::min(kBlockColumns, n - j), to);
+                     const int64_t j = u % blocks * kBlockColumns, o = u / blocks;
+                     loops.join_columns(part.data() + (o * chunks * n + j) * in_item, chunks, n,
+                                        std::min(kBlockColumns, n - j), nullptr, result(o * n + j));
                    }
                  });
-    for (int64_t o = 0; split && o < outer; ++o) {
-      columns(part.data() + o * chunks * n * in_item, chunks, n, n, result(o * n));
-    }
-  }
-
-  // Any layout: elements are gathered chunk by chunk.
-  void gathered() const {
-    const int64_t chunks = (reduced + kChunkRows - 1) / kChunkRows;
-    parallel_for(kept, std::max<int64_t>(1, kGrain / reduced), [&](int64_t b, int64_t e) {
-      const Scratch part(chunks * in_item);
-      alignas(kAlignment) char tile[kChunkRows * 8];
-      for (int64_t i = b; i < e; ++i) {
-        const char* from = source(i);
-        for (int64_t c = 0; c < chunks; ++c) {
-          const int64_t first = c * kChunkRows, m = std::min(kChunkRows, reduced - first);
-          for (int64_t k = 0; k < m; ++k) {
-            const int64_t at = offset_of(l, 1, kept_dims, reduced_dims, first + k);
-            std::copy_n(from + at * in_item, in_item, tile + k * in_item);
-          }
-          row(tile, m, part.data() + c * in_item);
-        }
-        row(part.data(), chunks, result(i));
-      }
-    });
   }
 
   void scale(double by) const {
     visit_compute(l.dtype, [&]<class T>() {
       if constexpr (std::is_floating_point_v<T>) {
-        for (int64_t i = 0; i < kept; ++i) {
-          T* at = reinterpret_cast<T*>(result(i));
-          *at = static_cast<T>(*at * by);
-        }
+        T* at = reinterpret_cast<T*>(out);
+        for (int64_t i = 0; i < kept; ++i) at[i] = static_cast<T>(at[i] * by);
       }
     });
   }
@@ -152,18 +209,12 @@ struct Reduction {
 void run_reduce(const Launch& l) {
   const Reduction r(l);
   if (r.kept == 0) return;
-  const bool dense_row = r.reduced <= 1 || (r.reduced_dims == 1 && r.stride(r.kept_dims) == 1);
-  const bool dense_column = r.columns && r.reduced_dims == 1 && r.kept_dims > 0 &&
-                            r.stride(r.kept_dims - 1) == 1 &&
-                            l.buffer[0].stride[r.kept_dims - 1] == 1;
-  if (dense_row) {
-    r.rows();
-  } else if (dense_column) {
-    r.down_columns();
+  if (!r.dense_rows() && r.dense_columns()) {
+    r.columns();
   } else {
-    r.gathered();
+    r.rows();
   }
-  if (l.kernel == id(Kernel::Sum) && l.more_numbers[0] != 1) r.scale(l.more_numbers[0]);
+  if (l.more_numbers[0] != 1) r.scale(l.more_numbers[0]);
 }
 
 }  // namespace wengert::cpu

@@ -3,46 +3,28 @@
 #pragma once
 
 #include "kernels/cpu/vec.h"
-#include "kernels/kernels.h"
+#include "kernels/reductions.h"
 
 namespace wengert::WENGERT_ISA {
 
-template <class T>
-struct SumOf {
-  static WENGERT_INLINE Vec<T> identity() { return Vec<T>(0.0); }
-  static WENGERT_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return a + b; }
-};
-template <class T>
-WENGERT_INLINE T lowest_of() {
-  if constexpr (__is_same(T, int64_t)) {
-    return INT64_MIN;
+template <class R, class T>
+WENGERT_INLINE Vec<T> identity_of() {
+  return R::template identity<Vec<T>>();
+}
+
+template <class R, class T>
+WENGERT_INLINE Vec<T> lifted(Vec<T> x, Vec<T> centre) {
+  if constexpr (requires { R::lift(x, centre); }) {
+    return R::lift(x, centre);
   } else {
-    return static_cast<T>(-__builtin_inf());
+    return x;
   }
 }
-template <class T>
-WENGERT_INLINE T highest_of() {
-  if constexpr (__is_same(T, int64_t)) {
-    return INT64_MAX;
-  } else {
-    return static_cast<T>(__builtin_inf());
-  }
-}
-template <class T>
-struct MaxOf {
-  static WENGERT_INLINE Vec<T> identity() { return Vec<T>::broadcast(lowest_of<T>()); }
-  static WENGERT_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return maximum(a, b); }
-};
-template <class T>
-struct MinOf {
-  static WENGERT_INLINE Vec<T> identity() { return Vec<T>::broadcast(highest_of<T>()); }
-  static WENGERT_INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return minimum(a, b); }
-};
 
 // The first n lanes from memory, the others the identity.
 template <class R, class T>
-WENGERT_INLINE Vec<T> load_part_or_identity(const T* p, int n) {
-  return select(first_lanes<T>(n), Vec<T>::load(p, n), R::identity());
+WENGERT_INLINE Vec<T> lift_part(const T* p, int n, Vec<T> centre) {
+  return select(first_lanes<T>(n), lifted<R>(Vec<T>::load(p, n), centre), identity_of<R, T>());
 }
 
 // Joins all lanes by halves.
@@ -61,55 +43,68 @@ WENGERT_INLINE T join_lanes(Vec<T> v) {
 
 // Four vectors run side by side to hide the latency of an addition.
 template <class R, class T>
-WENGERT_INLINE T reduce_dense(const T* x, int64_t n) {
+WENGERT_INLINE T reduce_dense(const T* x, int64_t n, Vec<T> centre = Vec<T>(0.0)) {
   constexpr int N = Vec<T>::N;
-  Vec<T> acc[4] = {R::identity(), R::identity(), R::identity(), R::identity()};
+  Vec<T> acc[4];
+  for (auto& a : acc) a = identity_of<R, T>();
   int64_t i = 0;
   for (; i + 4 * N <= n; i += 4 * N) {
-    for (int u = 0; u < 4; ++u) acc[u] = R::join(acc[u], Vec<T>::load(x + i + u * N));
+    for (int u = 0; u < 4; ++u) {
+      acc[u] = R::join(acc[u], lifted<R>(Vec<T>::load(x + i + u * N), centre));
+    }
   }
   for (int u = 0; i < n; i += N, ++u) {
     const int m = n - i < N ? static_cast<int>(n - i) : N;
-    acc[u] = R::join(acc[u], load_part_or_identity<R>(x + i, m));
+    acc[u] = R::join(acc[u], lift_part<R>(x + i, m, centre));
   }
   return join_lanes<R>(R::join(R::join(acc[0], acc[1]), R::join(acc[2], acc[3])));
 }
 
-template <template <class> class R, class T>
-void reduce_row(const void* x, int64_t n, void* out) {
-  *static_cast<T*>(out) = reduce_dense<R<T>>(static_cast<const T*>(x), n);
+template <class R, class T>
+void reduce_row(const void* x, int64_t n, const void* centre, void* out) {
+  const auto c = centre ? Vec<T>::broadcast(*static_cast<const T*>(centre)) : Vec<T>(0.0);
+  *static_cast<T*>(out) = reduce_dense<R>(static_cast<const T*>(x), n, c);
 }
 
 // out[j] = x[0][j] + x[1][j] + ..., four vectors of columns at a time
-template <template <class> class R, class T>
-void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, void* out) {
+template <class R, class T>
+void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, const void* centre,
+                    void* out) {
   constexpr int N = Vec<T>::N;
   const T* in = static_cast<const T*>(x);
+  const T* centres = static_cast<const T*>(centre);
   T* to = static_cast<T*>(out);
   int64_t j = 0;
   for (; j + 4 * N <= n; j += 4 * N) {
-    Vec<T> acc[4] = {R<T>::identity(), R<T>::identity(), R<T>::identity(), R<T>::identity()};
+    Vec<T> acc[4], c[4];
+    for (int u = 0; u < 4; ++u) {
+      acc[u] = identity_of<R, T>();
+      c[u] = centres ? Vec<T>::load(centres + j + u * N) : Vec<T>(0.0);
+    }
     for (int64_t r = 0; r < rows; ++r) {
       const T* p = in + r * row_stride + j;
-      for (int u = 0; u < 4; ++u) acc[u] = R<T>::join(acc[u], Vec<T>::load(p + u * N));
+      for (int u = 0; u < 4; ++u) {
+        acc[u] = R::join(acc[u], lifted<R>(Vec<T>::load(p + u * N), c[u]));
+      }
     }
     for (int u = 0; u < 4; ++u) acc[u].store(to + j + u * N);
   }
   for (; j < n; j += N) {
     const int m = n - j < N ? static_cast<int>(n - j) : N;
-    Vec<T> acc = R<T>::identity();
+    Vec<T> acc = identity_of<R, T>();
+    const auto c = centres ? Vec<T>::load(centres + j, m) : Vec<T>(0.0);
     for (int64_t r = 0; r < rows; ++r) {
-      acc = R<T>::join(acc, load_part_or_identity<R<T>>(in + r * row_stride + j, m));
+      acc = R::join(acc, lift_part<R>(in + r * row_stride + j, m, c));
     }
     acc.store(to + j, m);
   }
 }
 
 // The first place of the extreme value; a NaN is more extreme than anything.
-template <template <class> class R, class T>
-void arg_row(const void* x, int64_t n, void* out) {
+template <class R, class T>
+void arg_row(const void* x, int64_t n, const void*, void* out) {
   const T* in = static_cast<const T*>(x);
-  const T best = reduce_dense<R<T>>(in, n);
+  const T best = reduce_dense<R>(in, n);
   int64_t i = 0;
   if (best == best) {
     while (i < n && !(in[i] == best)) ++i;
@@ -119,14 +114,23 @@ void arg_row(const void* x, int64_t n, void* out) {
   *static_cast<int64_t*>(out) = i;
 }
 
-template <class T, class Isa>
-void fill_reduce(Isa& isa) {
+template <class R, class T, class Loops>
+void fill_reduction(Loops& loops) {
+  if constexpr (requires { typename R::Extreme; }) {
+    loops.row = &arg_row<typename R::Extreme, T>;
+  } else {
+    using Joins = typename JoinsOf<R>::type;
+    loops.row = &reduce_row<R, T>;
+    loops.columns = &reduce_columns<R, T>;
+    loops.join_row = &reduce_row<Joins, T>;
+    loops.join_columns = &reduce_columns<Joins, T>;
+  }
+}
+
+template <class T, class Isa, class... Rs>
+void fill_reduce(Isa& isa, TypeList<Rs...>) {
   constexpr int t = static_cast<int>(kDTypeOf<T>);
-  isa.reduce[0][t] = {&reduce_row<SumOf, T>, &reduce_columns<SumOf, T>};
-  isa.reduce[1][t] = {&reduce_row<MaxOf, T>, &reduce_columns<MaxOf, T>};
-  isa.reduce[2][t] = {&reduce_row<MinOf, T>, &reduce_columns<MinOf, T>};
-  isa.reduce[3][t] = {&arg_row<MaxOf, T>, nullptr};
-  isa.reduce[4][t] = {&arg_row<MinOf, T>, nullptr};
+  (fill_reduction<Rs, T>(isa.reduce[index_of<Rs, Reductions>][t]), ...);
 }
 
 }  // namespace wengert::WENGERT_ISA

@@ -17,13 +17,13 @@ WENGERT_INLINE T sum_row(int64_t cols, Term&& term) {
     if (m < N) t = select(first_lanes<T>(m), t, Vec<T>(0.0));
     acc = acc + t;
   });
-  return join_lanes<SumOf<T>>(acc);
+  return join_lanes<wengert::Sum>(acc);
 }
 
 // max + log(sum(exp(x - max))), the stable form; `exps`, if given, receives exp(x - max).
 template <class T>
 WENGERT_INLINE T log_sum_exp(const T* x, int64_t cols, T& sum, T& max) {
-  max = reduce_dense<MaxOf<T>>(x, cols);
+  max = reduce_dense<AMax>(x, cols);
   // A row of -inf alone must give -inf, not NaN; a NaN must stay one.
   const T shift = max - max == 0 || max != max ? max : T(0);
   const Vec<T> s = Vec<T>::broadcast(shift);
@@ -46,7 +46,7 @@ void softmax_forward(const void* x_, void* y_, int64_t rows, int64_t cols, bool 
       });
       continue;
     }
-    const Vec<T> max = Vec<T>::broadcast(reduce_dense<MaxOf<T>>(x, cols));
+    const Vec<T> max = Vec<T>::broadcast(reduce_dense<AMax>(x, cols));
     const T sum = sum_row<T>(cols, [&](int64_t j, int m) __attribute__((always_inline)) {
       const Vec<T> e = exp(Vec<T>::load(x + j, m) - max);
       e.store(y + j, m);

@@ -64,8 +64,8 @@ void run_cross_entropy(const Launch& l) {
       *data<T>(l, 2) = static_cast<T>(counted);
       if (reduction == Reduction::None) return;
       T total = 0;
-      isa().reduce[reduction_index(id(Kernel::Sum))][static_cast<int>(l.dtype)].row(losses, rows,
-                                                                                    &total);
+      isa().reduce[index_of<Sum, Reductions>][static_cast<int>(l.dtype)].row(losses, rows, nullptr,
+                                                                             &total);
       *data<T>(l, 0) = reduction == Reduction::Mean ? total / static_cast<T>(counted) : total;
     }
   });

@@ -98,8 +98,8 @@ KernelTable make_table() {
       if (isa().map[k][computed]) t.slot[k][d] = &run_map;
     }
     for (const auto& [k, fn] : any_dtype) t.slot[id(k)][d] = fn;
-    for (KernelId k = id(Kernel::Sum); k <= id(Kernel::ArgMin); ++k) {
-      if (isa().reduce[reduction_index(k)][d].row) t.slot[k][d] = &run_reduce;
+    for (int r = 0; r < Reductions::size; ++r) {
+      if (isa().reduce[r][d].row) t.slot[kFirstReduction + r][d] = &run_reduce;
     }
   }
   const auto set = [&](Kernel k, KernelFn fn, std::initializer_list<DType> dtypes) {
@@ -111,6 +111,16 @@ KernelTable make_table() {
       {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64});
   set(Kernel::IsIn, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
   set(Kernel::IndexOffsets, &run_index_offsets, {DType::Int32, DType::Int64});
+  set(Kernel::CumSum, &run_cumsum, numbers);
+  set(Kernel::CumProd, &run_cumprod, numbers);
+  set(Kernel::LogCumSumExp, &run_logcumsumexp, floats);
+  set(Kernel::CumMax, &run_cummax, numbers);
+  set(Kernel::CumMin, &run_cummin, numbers);
+  set(Kernel::Recurrence, &run_recurrence, floats);
+  set(Kernel::Sort, &run_sort, numbers);
+  set(Kernel::TopK, &run_topk, numbers);
+  set(Kernel::Select, &run_select, numbers);
+  set(Kernel::SearchSorted, &run_searchsorted, numbers);
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Linspace, &run_linspace, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
