@@ -36,6 +36,7 @@ from ._core import (
     uint8,
 )
 from ._creation import arange, as_tensor, asarray, from_dlpack, from_numpy, is_tensor, tensor
+from ._search import unique, unique_consecutive
 from ._shapes import (
     broadcast_shapes,
     channels_last,
@@ -158,6 +159,8 @@ __all__ = [
     "strided",
     "tensor",
     "uint8",
+    "unique",
+    "unique_consecutive",
     "utils",
 ]
 

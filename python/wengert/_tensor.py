@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import _core, autograd
 from ._core import Tensor, device, dtype
+from ._search import unique, unique_consecutive
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def attach(cls: type[Tensor]) -> None:
     """Give the methods above to the compiled type."""
     for f in (
         to, cpu, new_tensor, type_as, numpy, backward, __array__, __dlpack__, __dlpack_device__,
-        __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__,
+        __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__, unique, unique_consecutive,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
     for name, target in {
