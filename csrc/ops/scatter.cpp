@@ -110,7 +110,7 @@ Tensor check_source(const char* op, const Tensor& x, int64_t asked, const Tensor
 
 // --- reading -----------------------------------------------------------------------------------
 
-Tensor gather(const Tensor& x, int64_t dim, const Tensor& index, bool) {
+Tensor gather_row(const Tensor& x, int64_t dim, const Tensor& index, bool) {
   return read_picks("gather", x, along("gather", x, dim, index));
 }
 
@@ -416,6 +416,13 @@ Tensor diagonal_scatter(const Tensor& x, const Tensor& src, int64_t offset, int6
 
 }  // namespace
 
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
+  return gather_row(x, dim, index, false);
+}
+Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
+  return scatter_add<false>(x, dim, index, src);
+}
+
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   check_index_dtype("index_select", index, true);
   return read_picks("index_select", x, slices("index_select", x, dim, index, ErrorKind::Index));
@@ -428,7 +435,7 @@ void add_scatter(OpTable& t) {
   constexpr uint8_t both = kMethod | kFunction;
   t.push_back(row<&index_select>("index_select(Tensor input, int dim, Tensor index)", both,
                                  "The slices of input along dim that an integer vector names."));
-  t.push_back(row<&gather>(
+  t.push_back(row<&gather_row>(
       "gather(Tensor input, int dim, Tensor index, *, bool sparse_grad=False)", both,
       "The elements at index along dim: out[i][j] = input[index[i][j]][j] for dim = 0. "
       "Derivative: scatter_add."));
