@@ -1,4 +1,8 @@
-"""Modules: layers with their parameters."""
+"""Modules: layers with their parameters.
+
+What every multilayer perceptron needs is loaded with the package; the other layers are loaded, a
+file at a time, when they are first named.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,44 @@ from .linear import Flatten, Identity, Linear
 from .loss import CrossEntropyLoss, MSELoss
 from .module import Module
 from .parameter import Parameter
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from . import modules as modules
+    from . import utils as utils
+    from .activation_rare import *  # noqa: F403
+    from .bilinear import Bilinear as Bilinear
+    from .bilinear import Unflatten as Unflatten
+    from .dropout import *  # noqa: F403
+    from .lists import ModuleDict as ModuleDict
+    from .lists import ModuleList as ModuleList
+    from .lists import ParameterDict as ParameterDict
+    from .lists import ParameterList as ParameterList
+    from .loss_rare import *  # noqa: F403
+
+# The files that are loaded on demand, and what each holds.
+_LATER = {
+    "activation_rare": (
+        "CELU", "ELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
+        "LogSigmoid", "Mish", "PReLU", "ReLU6", "SELU", "SiLU", "Softmax2d", "Softmin", "Softplus",
+        "Softshrink", "Softsign", "Tanhshrink", "Threshold",
+    ),
+    "bilinear": ("Bilinear", "Unflatten"),
+    "dropout": (
+        "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout",
+    ),
+    "lists": ("ModuleDict", "ModuleList", "ParameterDict", "ParameterList"),
+    "loss_rare": (
+        "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CosineSimilarity",
+        "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss",
+        "MarginRankingLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss",
+        "NLLLoss", "PairwiseDistance", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss",
+        "TripletMarginLoss", "TripletMarginWithDistanceLoss",
+    ),
+    "modules": (),
+    "utils": (),
+}  # fmt: skip
+_FILE_OF = {name: file for file, names in _LATER.items() for name in (names or (file,))}
 
 __all__ = [
     "GELU",
@@ -28,3 +70,19 @@ __all__ = [
     "functional",
     "init",
 ]
+__all__ += _FILE_OF
+
+
+def __getattr__(name: str) -> object:
+    file = _FILE_OF.get(name)
+    if file is None:
+        raise AttributeError(f"module 'wengert.nn' has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f"{__name__}.{file}")
+    found = globals()[name] = module if name == file else getattr(module, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILE_OF})

@@ -150,9 +150,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return (tensor.unsqueeze(-1) == arange(num_classes)).to(_core.int64)
 
 
-def bilinear(
-    input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``y_o = x1^T W_o x2 + b_o`` along the last dimension.
 
     Raises
@@ -251,9 +249,7 @@ def _scaled(input: Tensor, shape: Sequence[int], p: float, inplace: bool) -> Ten
     return input.mul_(mask) if inplace else input * mask
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p and divide the others by 1 - p.
 
     (Hinton, Srivastava, Krizhevsky, Sutskever, Salakhutdinov, 2012.) Without ``training`` the

@@ -36,7 +36,9 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
     """Return the reduction that two old switches, where given, stand for."""
     if size_average is None and reduce is None:
         return reduction
-    meant = ("mean" if size_average in (None, True) else "sum") if reduce in (None, True) else "none"
+    meant = (
+        ("mean" if size_average in (None, True) else "sum") if reduce in (None, True) else "none"
+    )
     import warnings
 
     warnings.warn(
@@ -367,9 +369,7 @@ def multi_margin_loss(
     if weight is not None:
         over = over * where(is_target, weight, 0.0).sum(1, keepdim=True)
     loss = where(is_target, 0.0, over).sum(1) / classes
-    return _reduced(
-        loss if input.dim() == 2 else loss.reshape(()), size_average, reduce, reduction
-    )
+    return _reduced(loss if input.dim() == 2 else loss.reshape(()), size_average, reduce, reduction)
 
 
 def multilabel_margin_loss(
@@ -408,9 +408,7 @@ def multilabel_margin_loss(
     own = where(picks, x.unsqueeze(1), 0.0).sum(2, keepdim=True)
     counted = counts.unsqueeze(2) * (is_target == False).unsqueeze(1)  # noqa: E712
     loss = where(counted, _clamp_min(1 - own + x.unsqueeze(1), 0.0), 0.0).sum((1, 2)) / classes
-    return _reduced(
-        loss if input.dim() == 2 else loss.reshape(()), size_average, reduce, reduction
-    )
+    return _reduced(loss if input.dim() == 2 else loss.reshape(()), size_average, reduce, reduction)
 
 
 def multilabel_soft_margin_loss(

@@ -83,7 +83,9 @@ def save(module: Module, destination: Any, prefix: str, keep_vars: bool) -> Any:
     module._save_to_state_dict(destination, prefix, keep_vars)
     for name, child in module._modules.items():
         if child is not None:
-            child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+            child.state_dict(
+                destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+            )
     for hook, replaces in list(hooks.after_save.values()) if hooks else ():
         made = hook(module, destination, prefix, metadata)
         if made is not None and not replaces:
@@ -99,9 +101,7 @@ def _own(module: Module) -> dict[str, Tensor]:
     return {name: t for name, t in members if t is not None and name not in unsaved}
 
 
-def save_members(
-    module: Module, destination: dict[str, Any], prefix: str, keep_vars: bool
-) -> None:
+def save_members(module: Module, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
     """Write the values of one module into a dict by name."""
     for name, t in _own(module).items():
         destination[prefix + name] = t if keep_vars else t.detach()

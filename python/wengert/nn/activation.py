@@ -1,8 +1,8 @@
-"""Activations as modules."""
+"""The commonest activations as modules; the others stand in `activation_rare`."""
 
 from __future__ import annotations
 
-from wengert._core import functional as F  # noqa: N812
+from . import functional as F  # noqa: N812
 
 from .module import Module
 
@@ -59,27 +59,36 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class _AlongDim(Module):
-    def __init__(self, dim: int = -1) -> None:
+class AlongDim(Module):
+    """Base of those that work along a dimension; None picks one by the old rule, and warns."""
+
+    def __init__(self, dim: int | None = None) -> None:
         super().__init__()
         self.dim = dim
+
+    def _dim_of(self, input: Tensor) -> int:
+        if self.dim is not None:
+            return self.dim
+        from ._functional import implicit_dim
+
+        return implicit_dim(type(self).__name__.lower(), input.dim())
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows."""
         return f"dim={self.dim}"
 
 
-class Softmax(_AlongDim):
+class Softmax(AlongDim):
     """``exp(x) / sum(exp(x))`` along dim."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""
-        return F.softmax(input, self.dim)
+        return F.softmax(input, self._dim_of(input))
 
 
-class LogSoftmax(_AlongDim):
+class LogSoftmax(AlongDim):
     """``x - log(sum(exp(x)))`` along dim."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""
-        return F.log_softmax(input, self.dim)
+        return F.log_softmax(input, self._dim_of(input))

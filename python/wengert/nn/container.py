@@ -153,9 +153,7 @@ class Sequential(Module):
         setattr(self, self._name_at(index), module)
 
     def __delitem__(self, index: int | slice) -> None:
-        names = (
-            list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
-        )
+        names = list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
         for name in names:
             delattr(self, name)
         # those that stay are numbered anew, or keep names that are no numbers

@@ -1,4 +1,4 @@
-"""The linear layer, and layers that only reshape."""
+"""The linear layer and its kin, and layers that only reshape."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Linear(Module):
         self,
         in_features: int,
         out_features: int,
-        bias: bool = True,
+        bias: bool | None = True,
         device: device | str | None = None,
         dtype: dtype | None = None,
     ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        self.weight = Parameter(empty((out_features, in_features), device=device, dtype=dtype))
         bias_values = empty(out_features, device=device, dtype=dtype) if bias else None
         self.register_parameter("bias", None if bias_values is None else Parameter(bias_values))
         self.reset_parameters()

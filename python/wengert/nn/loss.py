@@ -1,9 +1,8 @@
-"""Losses as modules."""
+"""The commonest losses as modules, and their bases; the others stand in `loss_rare`."""
 
 from __future__ import annotations
 
-from wengert._core import functional as F  # noqa: N812
-
+from . import functional as F  # noqa: N812
 from .module import Module
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
@@ -11,28 +10,77 @@ if TYPE_CHECKING:
     from wengert._core import Tensor
 
 
-class MSELoss(Module):
-    """The squared error; 'mean', 'sum' or 'none' of it."""
+class Loss(Module):
+    """Base of losses: 'mean', 'sum' or 'none' of what they give for each item.
 
-    def __init__(self, *, reduction: str = "mean") -> None:
+    ``size_average`` and ``reduce`` are the old way to say so.
+    """
+
+    def __init__(
+        self,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__()
+        if size_average is not None or reduce is not None:
+            from ._losses import reduction_of
+
+            reduction = reduction_of(size_average, reduce, reduction)
         self.reduction = reduction
+
+
+class WeightedLoss(Loss):
+    """Base of losses with a weight for each class or element, which is a buffer."""
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
+class MSELoss(Loss):
+    """The squared error."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare input with target."""
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class CrossEntropyLoss(Module):
-    """The cross-entropy of logits against classes; 'mean', 'sum' or 'none' of it."""
+class CrossEntropyLoss(WeightedLoss):
+    """The cross-entropy of logits against classes, or against probabilities of classes."""
 
-    def __init__(self, *, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, size_average, reduce, reduction)
         self.ignore_index = ignore_index
-        self.reduction = reduction
+        self.label_smoothing = label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits with classes."""
+        if self.weight is None and self.label_smoothing == 0.0:
+            return F.cross_entropy(
+                input, target, ignore_index=self.ignore_index, reduction=self.reduction
+            )
         return F.cross_entropy(
-            input, target, ignore_index=self.ignore_index, reduction=self.reduction
+            input,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
         )
