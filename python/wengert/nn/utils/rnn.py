@@ -59,6 +59,4 @@ def unpad_sequence(
     """Return the sequences that `pad_sequence` has padded on the right."""
     if not batch_first:
         padded_sequences = padded_sequences.transpose(0, 1)
-    return [
-        padded_sequences[i].narrow(0, 0, int(length)) for i, length in enumerate(lengths)
-    ]
+    return [padded_sequences[i].narrow(0, 0, int(length)) for i, length in enumerate(lengths)]
