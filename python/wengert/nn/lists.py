@@ -282,9 +282,7 @@ class ParameterDict(Module):
             self.update(parameters)
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(key)
-        return getattr(self, key)
+        return getattr(self, key)  # so that what is missing is an AttributeError, as in PyTorch
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
@@ -331,7 +329,7 @@ class ParameterDict(Module):
 
     def copy(self) -> ParameterDict:
         """Return another dict of the same parameters."""
-        return ParameterDict(dict(self.items()))
+        return ParameterDict(self.items())
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the parameter of a name, after setting it to default if there is none."""
@@ -378,6 +376,8 @@ class ParameterDict(Module):
     def update(self, parameters: Any) -> None:
         """Add the parameters of a dict, or of pairs; those of a known name are replaced.
 
+        The names of a plain dict are taken in alphabetical order.
+
         Raises
         ------
         TypeError
@@ -385,7 +385,10 @@ class ParameterDict(Module):
         ValueError
             If an element is no pair.
         """
-        for key, value in _pairs(parameters, "ParameterDict"):
+        pairs = _pairs(parameters, "ParameterDict")
+        if type(parameters) is dict:
+            pairs.sort(key=lambda pair: pair[0])
+        for key, value in pairs:
             self[key] = value
 
     def extra_repr(self) -> str:

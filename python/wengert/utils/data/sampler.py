@@ -80,9 +80,10 @@ class RandomSampler(Sampler):
         self.generator = generator
         if not isinstance(replacement, bool):
             raise TypeError(f"replacement should be a boolean value, but got {replacement=}")
-        if num_samples is not None and (not isinstance(num_samples, int) or num_samples <= 0):
+        if not isinstance(self.num_samples, int) or self.num_samples <= 0:
             raise ValueError(
-                f"num_samples should be a positive integer value, but got {num_samples=}"
+                "num_samples should be a positive integer value, but got "
+                f"num_samples={self.num_samples}"
             )
 
     @property
@@ -93,7 +94,7 @@ class RandomSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         n, left, given = len(self.data_source), self.num_samples, _given(self.generator)
         if n == 0 and left > 0:
-            raise ValueError("RandomSampler: there is nothing to draw from an empty data source")
+            raise RuntimeError("RandomSampler: there is nothing to draw from an empty data source")
         while left > 0:
             if self.replacement:
                 drawn = _core.randint(0, n, (min(left, _CHUNK),), **given)
