@@ -94,7 +94,7 @@ def test_collating_structures() -> None:
     made = default_collate([{"a": 1, "b": (2, "x")}, {"a": 3, "b": (4, "y")}])
     assert made["a"].tolist() == [1, 3]
     assert made["b"][0].tolist() == [2, 4]
-    assert made["b"][1] == ["x", "y"]
+    assert made["b"][1] == ("x", "y")
     point = default_collate([Point(1.0, 2), Point(3.0, 4)])
     assert isinstance(point, Point)
     assert point.y.tolist() == [2, 4]

@@ -87,7 +87,7 @@ def default_collate(batch: Any) -> Any:
     if isinstance(first, Sequence):
         if any(len(b) != len(first) for b in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        return _sequenced(first, [default_collate(list(m)) for m in zip(*batch, strict=True)])
+        return _sequenced(first, [default_collate(m) for m in zip(*batch, strict=True)])
     raise TypeError(f"{_KNOWN}{type(first)}")
 
 

@@ -139,7 +139,8 @@ class WeightedRandomSampler(Sampler):
     Raises
     ------
     RuntimeError
-        While iterating, if more are to be drawn without replacement than have a weight.
+        While iterating, if more are to be drawn without replacement than there are, or the
+        weights are not finite, negative, or all 0.
     ValueError
         If num_samples is not a positive int, replacement no bool, or weights no vector of weights.
     """
@@ -184,12 +185,13 @@ class WeightedRandomSampler(Sampler):
             places = np.searchsorted(ends, drawn * ends[-1], side="right")
             # rounding may reach the very end, where only weights of 0 might follow
             return iter(np.minimum(places, np.flatnonzero(weights)[-1]).tolist())
-        if self.num_samples > np.count_nonzero(weights):
+        if self.num_samples > len(weights):
             raise RuntimeError(
-                f"WeightedRandomSampler: cannot draw {self.num_samples} without replacement from "
-                f"{np.count_nonzero(weights)} items of a weight above 0"
+                f"WeightedRandomSampler: cannot draw {self.num_samples} of {len(weights)} items "
+                "without replacement"
             )
-        # The least of exponential times of rates `weights` (Efraimidis and Spirakis, 2006).
+        # The least of exponential times of rates `weights` (Efraimidis and Spirakis, 2006); those
+        # of weight 0 come last.
         with np.errstate(divide="ignore"):
             times = np.where(weights > 0, -np.log1p(-drawn) / weights, np.inf)
         return iter(np.argsort(times, kind="stable")[: self.num_samples].tolist())
