@@ -77,32 +77,32 @@ def same(call: Any) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda d, N, S, t: list(d.SequentialSampler(range(4))),
-        lambda d, N, S, t: sorted(d.RandomSampler(range(40))),
-        lambda d, N, S, t: sorted(d.RandomSampler(range(4), num_samples=8)),
-        lambda d, N, S, t: len(list(d.RandomSampler(range(4), num_samples=6))),
-        lambda d, N, S, t: len(set(d.RandomSampler(range(4), num_samples=3))),
-        lambda d, N, S, t: len(list(d.RandomSampler(range(4), True, 5000))),
-        lambda d, N, S, t: len(d.RandomSampler(range(4), replacement=True, num_samples=int(1e10))),
-        lambda d, N, S, t: d.RandomSampler([]),
-        lambda d, N, S, t: d.RandomSampler([1], num_samples=0),
-        lambda d, N, S, t: d.RandomSampler([1], replacement=3),
-        lambda d, N, S, t: sorted(d.SubsetRandomSampler([5, 3, 9])),
-        lambda d, N, S, t: len(d.SubsetRandomSampler([5, 3, 9])),
-        lambda d, N, S, t: set(d.WeightedRandomSampler([0, 1, 0, 2], 100)),
-        lambda d, N, S, t: sorted(d.WeightedRandomSampler([0, 1, 5, 2], 3, replacement=False)),
-        lambda d, N, S, t: list(d.WeightedRandomSampler([0, 1], 2, replacement=False)),
-        lambda d, N, S, t: d.WeightedRandomSampler([0, 1], 0),
-        lambda d, N, S, t: d.WeightedRandomSampler([0, 1], 1, replacement=1),
-        lambda d, N, S, t: d.WeightedRandomSampler([[0, 1]], 1),
-        lambda d, N, S, t: list(d.BatchSampler(range(7), 3, False)),
-        lambda d, N, S, t: list(d.BatchSampler(range(7), 3, True)),
-        lambda d, N, S, t: len(d.BatchSampler(range(7), 3, True)),
-        lambda d, N, S, t: len(d.BatchSampler(d.SequentialSampler(range(7)), 3, False)),
-        lambda d, N, S, t: d.BatchSampler(range(7), 0, False),
-        lambda d, N, S, t: d.BatchSampler(range(7), True, False),
-        lambda d, N, S, t: d.BatchSampler(range(7), 2, 1),
-        lambda d, N, S, t: list(d.Sampler()),
+        lambda d, n, s, t: list(d.SequentialSampler(range(4))),
+        lambda d, n, s, t: sorted(d.RandomSampler(range(40))),
+        lambda d, n, s, t: sorted(d.RandomSampler(range(4), num_samples=8)),
+        lambda d, n, s, t: len(list(d.RandomSampler(range(4), num_samples=6))),
+        lambda d, n, s, t: len(set(d.RandomSampler(range(4), num_samples=3))),
+        lambda d, n, s, t: len(list(d.RandomSampler(range(4), True, 5000))),
+        lambda d, n, s, t: len(d.RandomSampler(range(4), replacement=True, num_samples=int(1e10))),
+        lambda d, n, s, t: d.RandomSampler([]),
+        lambda d, n, s, t: d.RandomSampler([1], num_samples=0),
+        lambda d, n, s, t: d.RandomSampler([1], replacement=3),
+        lambda d, n, s, t: sorted(d.SubsetRandomSampler([5, 3, 9])),
+        lambda d, n, s, t: len(d.SubsetRandomSampler([5, 3, 9])),
+        lambda d, n, s, t: set(d.WeightedRandomSampler([0, 1, 0, 2], 100)),
+        lambda d, n, s, t: sorted(d.WeightedRandomSampler([0, 1, 5, 2], 3, replacement=False)),
+        lambda d, n, s, t: list(d.WeightedRandomSampler([0, 1], 2, replacement=False)),
+        lambda d, n, s, t: d.WeightedRandomSampler([0, 1], 0),
+        lambda d, n, s, t: d.WeightedRandomSampler([0, 1], 1, replacement=1),
+        lambda d, n, s, t: d.WeightedRandomSampler([[0, 1]], 1),
+        lambda d, n, s, t: list(d.BatchSampler(range(7), 3, False)),
+        lambda d, n, s, t: list(d.BatchSampler(range(7), 3, True)),
+        lambda d, n, s, t: len(d.BatchSampler(range(7), 3, True)),
+        lambda d, n, s, t: len(d.BatchSampler(d.SequentialSampler(range(7)), 3, False)),
+        lambda d, n, s, t: d.BatchSampler(range(7), 0, False),
+        lambda d, n, s, t: d.BatchSampler(range(7), True, False),
+        lambda d, n, s, t: d.BatchSampler(range(7), 2, 1),
+        lambda d, n, s, t: list(d.Sampler()),
     ],
 )
 def test_samplers_equal_torch(call: Any) -> None:
@@ -136,30 +136,30 @@ def test_weights_are_kept() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda d, N, S, t: [(N(3) + N(2, 10))[i] for i in range(-5, 5)],
-        lambda d, N, S, t: len(d.ConcatDataset([N(3), N(2)])),
-        lambda d, N, S, t: d.ConcatDataset([N(3), N(2)])[5],
-        lambda d, N, S, t: d.ConcatDataset([N(3), N(2)])[-6],
-        lambda d, N, S, t: d.ConcatDataset([]),
-        lambda d, N, S, t: d.ConcatDataset([S(3)]),
-        lambda d, N, S, t: list(S(3) + S(2)),
-        lambda d, N, S, t: len(d.ChainDataset([S(3), S(2)])),
-        lambda d, N, S, t: list(d.ChainDataset([N(3)])),
-        lambda d, N, S, t: d.StackDataset(N(3), N(3, 2))[2],
-        lambda d, N, S, t: d.StackDataset(a=N(3), b=N(3, 2))[2],
-        lambda d, N, S, t: d.StackDataset(a=N(3), b=N(3, 2)).__getitems__([0, 2]),
-        lambda d, N, S, t: d.StackDataset(N(3), N(2)),
-        lambda d, N, S, t: d.StackDataset(N(3), b=N(2)),
-        lambda d, N, S, t: d.StackDataset(),
-        lambda d, N, S, t: d.Subset(N(9), [3, 1])[0],
-        lambda d, N, S, t: d.Subset(N(9), [3, 1]).__getitems__([1, 0]),
-        lambda d, N, S, t: d.Subset(d.TensorDataset(t([1, 2, 3])), [2, 0])[[0, 1]],
-        lambda d, N, S, t: d.Subset(N(9), [3, 1])[2],
-        lambda d, N, S, t: sorted(i for s in d.random_split(N(9), [4, 5]) for i in s),
-        lambda d, N, S, t: [len(s) for s in d.random_split(N(10), [0.33, 0.33, 0.34])],
-        lambda d, N, S, t: d.random_split(N(9), [4, 4]),
-        lambda d, N, S, t: d.random_split(N(9), [1.5, -0.5]),
-        lambda d, N, S, t: d.Dataset()[0],
+        lambda d, n, s, t: [(n(3) + n(2, 10))[i] for i in range(-5, 5)],
+        lambda d, n, s, t: len(d.ConcatDataset([n(3), n(2)])),
+        lambda d, n, s, t: d.ConcatDataset([n(3), n(2)])[5],
+        lambda d, n, s, t: d.ConcatDataset([n(3), n(2)])[-6],
+        lambda d, n, s, t: d.ConcatDataset([]),
+        lambda d, n, s, t: d.ConcatDataset([s(3)]),
+        lambda d, n, s, t: list(s(3) + s(2)),
+        lambda d, n, s, t: len(d.ChainDataset([s(3), s(2)])),
+        lambda d, n, s, t: list(d.ChainDataset([n(3)])),
+        lambda d, n, s, t: d.StackDataset(n(3), n(3, 2))[2],
+        lambda d, n, s, t: d.StackDataset(a=n(3), b=n(3, 2))[2],
+        lambda d, n, s, t: d.StackDataset(a=n(3), b=n(3, 2)).__getitems__([0, 2]),
+        lambda d, n, s, t: d.StackDataset(n(3), n(2)),
+        lambda d, n, s, t: d.StackDataset(n(3), b=n(2)),
+        lambda d, n, s, t: d.StackDataset(),
+        lambda d, n, s, t: d.Subset(n(9), [3, 1])[0],
+        lambda d, n, s, t: d.Subset(n(9), [3, 1]).__getitems__([1, 0]),
+        lambda d, n, s, t: d.Subset(d.TensorDataset(t([1, 2, 3])), [2, 0])[[0, 1]],
+        lambda d, n, s, t: d.Subset(n(9), [3, 1])[2],
+        lambda d, n, s, t: sorted(i for part in d.random_split(n(9), [4, 5]) for i in part),
+        lambda d, n, s, t: [len(part) for part in d.random_split(n(10), [0.33, 0.33, 0.34])],
+        lambda d, n, s, t: d.random_split(n(9), [4, 4]),
+        lambda d, n, s, t: d.random_split(n(9), [1.5, -0.5]),
+        lambda d, n, s, t: d.Dataset()[0],
     ],
 )
 def test_data_sets_equal_torch(call: Any) -> None:
@@ -189,52 +189,52 @@ def test_an_empty_part_is_warned_of() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda d, N, S, t: list(d.DataLoader(N(5), 2)),
-        lambda d, N, S, t: list(d.DataLoader(N(5), None)),
-        lambda d, N, S, t: list(d.DataLoader([np.ones(2), {"a": np.zeros(1)}], None)),
-        lambda d, N, S, t: list(d.DataLoader(N(5), 2, sampler=[4, 0, 2])),
-        lambda d, N, S, t: list(d.DataLoader(N(5), batch_sampler=[[4, 0], [1], [2, 2, 2]])),
-        lambda d, N, S, t: list(d.DataLoader(N(5), None, sampler=[[4], 1])),
-        lambda d, N, S, t: list(d.DataLoader(S(5), 2)),
-        lambda d, N, S, t: list(d.DataLoader(S(5), 2, drop_last=True)),
-        lambda d, N, S, t: list(d.DataLoader(S(5), None)),
-        lambda d, N, S, t: len(d.DataLoader(S(5), 2)),
-        lambda d, N, S, t: len(d.DataLoader(S(5), 2, drop_last=True)),
-        lambda d, N, S, t: len(d.DataLoader(S(5), None)),
-        lambda d, N, S, t: len(d.DataLoader(N(5), None)),
-        lambda d, N, S, t: len(d.DataLoader(N(5), batch_sampler=[[1], [2]])),
-        lambda d, N, S, t: list(d.DataLoader(d.TensorDataset(t([1, 2, 3])), 2, sampler=[2, 2, 0])),
-        lambda d, N, S, t: list(d.DataLoader(d.Subset(d.TensorDataset(t([1, 2, 3])), [2, 0]), 3)),
-        lambda d, N, S, t: list(
+        lambda d, n, s, t: list(d.DataLoader(n(5), 2)),
+        lambda d, n, s, t: list(d.DataLoader(n(5), None)),
+        lambda d, n, s, t: list(d.DataLoader([np.ones(2), {"a": np.zeros(1)}], None)),
+        lambda d, n, s, t: list(d.DataLoader(n(5), 2, sampler=[4, 0, 2])),
+        lambda d, n, s, t: list(d.DataLoader(n(5), batch_sampler=[[4, 0], [1], [2, 2, 2]])),
+        lambda d, n, s, t: list(d.DataLoader(n(5), None, sampler=[[4], 1])),
+        lambda d, n, s, t: list(d.DataLoader(s(5), 2)),
+        lambda d, n, s, t: list(d.DataLoader(s(5), 2, drop_last=True)),
+        lambda d, n, s, t: list(d.DataLoader(s(5), None)),
+        lambda d, n, s, t: len(d.DataLoader(s(5), 2)),
+        lambda d, n, s, t: len(d.DataLoader(s(5), 2, drop_last=True)),
+        lambda d, n, s, t: len(d.DataLoader(s(5), None)),
+        lambda d, n, s, t: len(d.DataLoader(n(5), None)),
+        lambda d, n, s, t: len(d.DataLoader(n(5), batch_sampler=[[1], [2]])),
+        lambda d, n, s, t: list(d.DataLoader(d.TensorDataset(t([1, 2, 3])), 2, sampler=[2, 2, 0])),
+        lambda d, n, s, t: list(d.DataLoader(d.Subset(d.TensorDataset(t([1, 2, 3])), [2, 0]), 3)),
+        lambda d, n, s, t: list(
             d.DataLoader(
                 d.Subset(d.Subset(d.TensorDataset(t([1, 2, 3, 4])), [3, 0, 1]), [2, 0]),
                 1,
                 sampler=[1, 0, 1],
             )
         ),
-        lambda d, N, S, t: sorted(
+        lambda d, n, s, t: sorted(
             int(i)
             for (b,) in d.DataLoader(d.Subset(d.TensorDataset(t([1, 2, 3])), [2, 0]), 1, True)
             for i in b
         ),
-        lambda d, N, S, t: list(d.DataLoader(d.StackDataset(a=N(3), b=N(3, 2)), 2)),
-        lambda d, N, S, t: list(d.DataLoader(N(5), 2, collate_fn=tuple)),
-        lambda d, N, S, t: next(iter(d.DataLoader([t([[1.0, 2.0]])], 1, True, pin_memory=False))),
-        lambda d, N, S, t: d.DataLoader(N(5), 0),
-        lambda d, N, S, t: d.DataLoader(N(5), 2.0),
-        lambda d, N, S, t: d.DataLoader(S(5), 0),
-        lambda d, N, S, t: d.DataLoader(N(0), 2, True),
-        lambda d, N, S, t: d.DataLoader(N(5), shuffle=True, sampler=[1]),
-        lambda d, N, S, t: d.DataLoader(N(5), batch_sampler=[[1]], batch_size=2),
-        lambda d, N, S, t: d.DataLoader(N(5), None, drop_last=True),
-        lambda d, N, S, t: d.DataLoader(S(5), shuffle=True),
-        lambda d, N, S, t: d.DataLoader(S(5), sampler=[1]),
-        lambda d, N, S, t: d.DataLoader(S(5), batch_sampler=[[1]]),
-        lambda d, N, S, t: d.DataLoader(N(5), num_workers=-1),
-        lambda d, N, S, t: d.DataLoader(N(5), timeout=-1),
-        lambda d, N, S, t: d.DataLoader(N(5), prefetch_factor=2),
-        lambda d, N, S, t: d.DataLoader(N(5), persistent_workers=True),
-        lambda d, N, S, t: d.get_worker_info(),
+        lambda d, n, s, t: list(d.DataLoader(d.StackDataset(a=n(3), b=n(3, 2)), 2)),
+        lambda d, n, s, t: list(d.DataLoader(n(5), 2, collate_fn=tuple)),
+        lambda d, n, s, t: next(iter(d.DataLoader([t([[1.0, 2.0]])], 1, True, pin_memory=False))),
+        lambda d, n, s, t: d.DataLoader(n(5), 0),
+        lambda d, n, s, t: d.DataLoader(n(5), 2.0),
+        lambda d, n, s, t: d.DataLoader(s(5), 0),
+        lambda d, n, s, t: d.DataLoader(n(0), 2, True),
+        lambda d, n, s, t: d.DataLoader(n(5), shuffle=True, sampler=[1]),
+        lambda d, n, s, t: d.DataLoader(n(5), batch_sampler=[[1]], batch_size=2),
+        lambda d, n, s, t: d.DataLoader(n(5), None, drop_last=True),
+        lambda d, n, s, t: d.DataLoader(s(5), shuffle=True),
+        lambda d, n, s, t: d.DataLoader(s(5), sampler=[1]),
+        lambda d, n, s, t: d.DataLoader(s(5), batch_sampler=[[1]]),
+        lambda d, n, s, t: d.DataLoader(n(5), num_workers=-1),
+        lambda d, n, s, t: d.DataLoader(n(5), timeout=-1),
+        lambda d, n, s, t: d.DataLoader(n(5), prefetch_factor=2),
+        lambda d, n, s, t: d.DataLoader(n(5), persistent_workers=True),
+        lambda d, n, s, t: d.get_worker_info(),
     ],
 )
 def test_loaders_equal_torch(call: Any) -> None:
@@ -274,8 +274,8 @@ def test_a_batch_may_be_written_to() -> None:
     ],
 )  # fmt: skip
 def test_collating_equals_torch(batch: Any) -> None:
-    same(lambda d, N, S, t: d.default_collate(batch))
-    same(lambda d, N, S, t: d.default_convert(batch))
+    same(lambda d, n, s, t: d.default_collate(batch))
+    same(lambda d, n, s, t: d.default_convert(batch))
 
 
 # --- workers -----------------------------------------------------------------------------------
@@ -298,7 +298,9 @@ def test_workers_keep_the_order(workers: int) -> None:
     started: list[int] = []
     loader = ours.DataLoader(Slow(), 3, num_workers=workers, worker_init_fn=started.append)
     for _ in range(2):
-        assert [b.tolist() for b in loader] == [list(range(i, min(i + 3, 20))) for i in range(0, 20, 3)]
+        assert [b.tolist() for b in loader] == [
+            list(range(i, min(i + 3, 20))) for i in range(0, 20, 3)
+        ]
     assert sorted(started) == sorted([*range(workers)] * 2)
     assert threading.get_ident() not in threads
     assert ours.get_worker_info() is None

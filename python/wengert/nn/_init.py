@@ -86,7 +86,7 @@ def dirac(tensor: Tensor, groups: int) -> Tensor:
     centre = tuple(n // 2 for n in tensor.shape[2:])
     for g in range(groups):
         for i in range(min(outputs, tensor.size(1))):
-            values[(g * outputs + i, i, *centre)] = 1
+            values[(g * outputs + i, i) + centre] = 1
     return _write(tensor, values)
 
 

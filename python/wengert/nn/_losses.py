@@ -88,8 +88,9 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:
             var = var.unsqueeze(-1)
-        elif input.dim() != var.dim() or 1 != sum(
-            b for a, b in zip(input.shape, var.shape, strict=True) if a != b
+        elif (
+            input.dim() != var.dim()
+            or sum(b for a, b in zip(input.shape, var.shape, strict=True) if a != b) != 1
         ):
             raise ValueError(
                 f"gaussian_nll_loss: var is of incorrect size, got {tuple(var.shape)} for an input "
@@ -121,10 +122,8 @@ def poisson_nll_loss(
     ValueError
         If the reduction is not known.
     """
-    if log_input:
-        loss = input.exp() - target * input
-    else:
-        loss = input - target * (input + eps).log()
+    log = input if log_input else (input + eps).log()
+    loss = (input.exp() if log_input else input) - target * log
     if full:
         t = where(target > 1, target, 1.0)
         stirling = t * t.log() - t + 0.5 * (2 * math.pi * t).log()

@@ -283,8 +283,8 @@ class Tree:
         if self in memo:
             return
         if remove_duplicate:
-            memo.add(self)
-        yield prefix, self
+            memo.add(self)  # type: ignore[arg-type]
+        yield prefix, self  # type: ignore[misc]
         for name, child in self._modules.items():
             if child is not None:
                 path = f"{prefix}.{name}" if prefix else name
@@ -347,7 +347,7 @@ class Tree:
         """Call fn on every module below and then on this one."""
         for child in self.children():
             child.apply(fn)
-        fn(self)
+        fn(self)  # type: ignore[arg-type]
         return self
 
     # --- text and copies -----------------------------------------------------------------------

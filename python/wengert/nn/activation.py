@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import functional as F  # noqa: N812
-
 from .module import Module
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package

@@ -56,7 +56,7 @@ class Sequential(Module):
         plan: list[tuple[Any, str | None, Any]] = []
         for m in self._modules.values():
             if plan and plan[-1][1] is None and _can_fuse(plan[-1][0], m):
-                plan[-1] = (plan[-1][0], _FUSED[type(m)], m)  # type: ignore[index]
+                plan[-1] = (plan[-1][0], _FUSED[type(m)], m)
             else:
                 plan.append((m, None, None))
         self.__dict__["_plan"] = plan  # dropped by the registry when a member changes
@@ -162,14 +162,16 @@ class Sequential(Module):
     def __add__(self, other: Sequential) -> Sequential:
         if not isinstance(other, Sequential):
             raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
+                "add operator supports only objects of Sequential class, but "
+                f"{type(other)} is given."
             )
         return Sequential(*self, *other)
 
     def __iadd__(self: S, other: Sequential) -> S:
         if not isinstance(other, Sequential):
             raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
+                "add operator supports only objects of Sequential class, but "
+                f"{type(other)} is given."
             )
         return self.extend(other)
 

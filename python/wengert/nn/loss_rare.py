@@ -112,7 +112,7 @@ class BCEWithLogitsLoss(WeightedLoss):
 
 
 class KLDivLoss(Loss):
-    """``target (log(target) - input)``, the input and, with ``log_target``, the target in logarithms."""
+    """``target (log(target) - input)``, input and, with ``log_target``, target as logs."""
 
     def __init__(
         self,

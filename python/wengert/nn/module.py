@@ -168,7 +168,7 @@ class Module(Tree):
 
     def to_empty(self: M, *, device: device | str | None, recurse: bool = True) -> M:
         """Give parameters and buffers new memory, of unset values, on a device."""
-        return self._apply(lambda t: _core.empty_like(t, device=device), recurse)
+        return self._apply(lambda t: _core.empty_like(t).to(device=device), recurse)
 
     # --- state: the work is done in _state.py --------------------------------------------------
 

@@ -36,7 +36,7 @@ def get_total_norm(
     tensors: Tensors,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-    foreach: bool | None = None,
+    foreach: bool | None = None,  # noqa: ARG001
 ) -> Tensor:
     """Return the norm of all elements of tensors, as of one vector.
 
@@ -72,7 +72,10 @@ def get_total_norm(
 
 @no_grad()
 def clip_grads_with_norm_(
-    parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+    parameters: Tensors,
+    max_norm: float,
+    total_norm: Tensor,
+    foreach: bool | None = None,  # noqa: ARG001
 ) -> None:
     """Scale the gradients of parameters by ``max_norm / (total_norm + 1e-6)`` where below 1."""
     scale = float(max_norm) / (total_norm + 1e-6)
@@ -88,7 +91,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-    foreach: bool | None = None,
+    foreach: bool | None = None,  # noqa: ARG001
 ) -> Tensor:
     """Scale the gradients of parameters so that their common norm is at most max_norm.
 
@@ -125,7 +128,11 @@ def clip_grad_norm_(
 
 
 @no_grad()
-def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
+def clip_grad_value_(
+    parameters: Tensors,
+    clip_value: float,
+    foreach: bool | None = None,  # noqa: ARG001
+) -> None:
     """Limit each element of the gradients of parameters to +-clip_value."""
     limit = float(clip_value)
     for p in _listed(parameters):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Tensor
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from wengert._core import Tensor
 
 
 def pad_sequence(
@@ -16,14 +17,14 @@ def pad_sequence(
     padding_value: float = 0.0,
     padding_side: str = "right",
 ) -> Tensor:
-    """Stack sequences of shapes (L, \\*), all made as long as the longest.
+    """Stack sequences of shapes (L, ...), all made as long as the longest.
 
     Parameters
     ----------
     sequences
         Tensors that differ in their first dimension alone.
     batch_first
-        Whether the result is (sequences, length, \\*) rather than (length, sequences, \\*).
+        Whether the result is (sequences, length, ...) rather than (length, sequences, ...).
     padding_value
         What fills the shorter ones.
     padding_side

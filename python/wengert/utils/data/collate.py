@@ -35,7 +35,7 @@ def _mapped(like: Any, pairs: dict[Any, Any]) -> Any:
             made = copy.copy(like)
             made.update(pairs)
             return made
-        return type(like)(pairs)  # type: ignore[call-arg]
+        return type(like)(pairs)
     except TypeError:
         return pairs
 
@@ -52,7 +52,7 @@ def _sequenced(like: Any, values: list[Any]) -> Any:
             for i, value in enumerate(values):
                 made[i] = value
             return made
-        return type(like)(values)  # type: ignore[call-arg]
+        return type(like)(values)
     except TypeError:
         return values
 
