@@ -129,7 +129,7 @@ def test_truncated_normal_has_the_distribution_of_torch(args: Any) -> None:
     assert args[2] <= ours.min() <= ours.max() <= args[3]
     quantiles = np.linspace(0.05, 0.95, 19)
     np.testing.assert_allclose(
-        np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=0.02 * args[1]
+        np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=0.08 * args[1]
     )
 
 

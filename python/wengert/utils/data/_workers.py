@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wengert import _core
+import wengert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def info() -> WorkerInfo | None:
 
 
 def _start(loader: DataLoader, number: int, dataset: Any) -> None:
-    seed = _core.initial_seed() + number
+    seed = wengert.initial_seed() + number
     _here.info = WorkerInfo(number, loader.num_workers, seed, dataset)
     if loader.worker_init_fn is not None:
         loader.worker_init_fn(number)
