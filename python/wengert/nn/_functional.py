@@ -20,7 +20,6 @@ __all__ = [
     "alpha_dropout",
     "bilinear",
     "cosine_similarity",
-    "dropout",
     "dropout1d",
     "dropout2d",
     "dropout3d",
@@ -247,21 +246,6 @@ def _scaled(input: Tensor, shape: Sequence[int], p: float, inplace: bool) -> Ten
     if 0.0 < p < 1.0:
         mask = mask / (1.0 - p)
     return input.mul_(mask) if inplace else input * mask
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability p and divide the others by 1 - p.
-
-    (Hinton, Srivastava, Krizhevsky, Sutskever, Salakhutdinov, 2012.) Without ``training`` the
-    input itself is returned.
-
-    Raises
-    ------
-    ValueError
-        If p is no probability.
-    """
-    _check_probability(p)
-    return _scaled(input, input.shape, p, inplace) if training else input
 
 
 def _channels(input: Tensor) -> tuple[int, ...]:
