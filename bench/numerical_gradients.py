@@ -1,7 +1,7 @@
 """What a gradient costs by differences, and by backpropagation, as the number of weights grows.
 
-Prints the table of docs/textbook/numerical-gradients.md: a tanh network with 16 inputs, 10 outputs and a
-batch of 32, float64, one thread; each figure the least of several runs.
+Prints the table of docs/textbook/numerical-gradients.md: a tanh network with 16 inputs, 10 outputs and
+a batch of 32, float64, one thread; each figure the least of several runs.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def main() -> None:
             least_seconds(lambda: numerical_gradient(loss, w), args.budget),  # noqa: B023
             least_seconds(lambda: wg.autograd.grad(loss(w), w), args.budget),  # noqa: B023
         ]
-        rows.append(
-            [f"{n:,}", f"{n + 1:,}; {2 * n:,}; 1 and a walk back", *map(shown, times)]
-        )
+        rows.append([f"{n:,}", f"{n + 1:,}; {2 * n:,}; 1 and a walk back", *map(shown, times)])
     rows.insert(1, ["---"] * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(row) + " |")
