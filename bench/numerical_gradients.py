@@ -1,7 +1,7 @@
 """What a gradient costs by differences, and by backpropagation, as the number of weights grows.
 
-Prints the table of docs/textbook/numerical-gradients.md: a tanh network with 16 inputs, 10 outputs and
-a batch of 32, float64, one thread; each figure the least of several runs.
+Prints the table of docs/textbook/numerical-gradients.md: a tanh network with 16 inputs, 10
+outputs and a batch of 32, float64, one thread; each figure the least of several runs.
 """
 
 from __future__ import annotations
