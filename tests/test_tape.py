@@ -255,6 +255,7 @@ def test_constants() -> None:
     assert t[-1].parameters == (3,)
     assert str(t[-1]) == "d = pow(c, 3)"
     assert wg.tape(y)[0].inputs == ("x", "_")  # an addition saves nothing
+    assert str(wg.tape(x.clamp(-1, 0))[0]) == "a = clamp(x, -1, 0)"
 
 
 # --- sources -----------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
   Launch l;
   l.kernel = info.kernel;
   l.dtype = dtype;
-  if (info.has_params) std::memcpy(l.number, params, sizeof l.number);
+  if (info.num_params) std::memcpy(l.number, params, sizeof l.number);
   describe(l, sizes, operands, info.arity + 1);
   launch(l);
   if (inplace && out.impl() != inplace->impl()) {
@@ -260,8 +260,8 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
   }
   if (records) {
     Node* n = record(info, in, info.arity, out, info.linear ? 0 : info.arity + 1,
-                     info.has_params ? static_cast<int>(sizeof l.number) : 0);
-    if (info.has_params) std::memcpy(&n->payload<double[4]>(), params, sizeof l.number);
+                     info.num_params ? static_cast<int>(sizeof l.number) : 0);
+    if (info.num_params) std::memcpy(&n->payload<double[4]>(), params, sizeof l.number);
     save_operands(n, info, in, out, inplace);
   } else if (inplace) {
     out.bump_version();
@@ -287,7 +287,7 @@ void map_pull(Node& node, Tensor* g, Tensor* out) {
     }
     return;
   }
-  const double* params = info.has_params ? node.payload<double[4]>() : nullptr;
+  const double* params = info.num_params ? node.payload<double[4]>() : nullptr;
   unsigned uses = 0;
   for (int i = 0; i <= last; ++i) {
     if (node.wants(i)) uses |= info.uses[i];

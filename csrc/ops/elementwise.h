@@ -14,7 +14,7 @@ struct MapInfo : Rule {
   Kind kind;
   int mask_operand;
   bool linear;
-  bool has_params;
+  int num_params;  // numbers that a functor with a constructor from them holds
   Uses uses[3];
   double slope[3];
   // The pull by operand I in operations that can be recorded: the functor on tensors.
@@ -46,7 +46,10 @@ constexpr MapInfo make_map_info() {
   m.mask_operand = -1;
   if constexpr (HasMaskOperand<F>) m.mask_operand = F::mask_operand;
   m.linear = Linear<F>;
-  m.has_params = std::is_constructible_v<F, const double*>;
+  if constexpr (std::is_constructible_v<F, const double*>) {
+    static_assert(sizeof(F) % sizeof(double) == 0);
+    m.num_params = sizeof(F) / sizeof(double);
+  }
   if constexpr (Linear<F>) {
     for (int i = 0; i < F::arity; ++i) m.slope[i] = F::slope[i];
   } else if constexpr (Differentiable<F>) {

@@ -231,7 +231,7 @@ void Trace::compute_missing() {
     const MapInfo& info = map_info_of(*node);
     const Tensor* in[] = {&operands[0], &operands[1], &operands[2]};
     if (std::any_of(in, in + info.arity, [](const Tensor* t) { return !t->defined(); })) continue;
-    const Tensor out = map(info, in, info.has_params ? node->payload<double[4]>() : nullptr);
+    const Tensor out = map(info, in, info.num_params ? node->payload<double[4]>() : nullptr);
     const std::lock_guard hold(lock_);
     entries_[at].value = {out, out.version()};
   }
@@ -312,10 +312,9 @@ std::vector<Trace::Operand> Trace::operands(size_t line) const {
 
 std::vector<double> Trace::parameters(size_t line) const {
   const Ref<Node> n = node(line);
-  if (!is_map(*n) || !map_info_of(*n).has_params) return {};
+  const int count = is_map(*n) ? map_info_of(*n).num_params : 0;
+  if (count == 0) return {};
   const double* p = n->payload<double[4]>();
-  int count = 4;
-  while (count > 1 && p[count - 1] == 0) --count;
   return {p, p + count};
 }
 
