@@ -367,6 +367,24 @@ def test_overwritten_operands() -> None:
     assert [number(line.value) for line in t] == [6, 7]
 
 
+def test_operations_with_several_results_are_a_line_for_each() -> None:
+    x = wg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    with wg.tape() as listed:
+        first, second = wg.unbind(x)
+        y = (first * second).sum()
+    t = wg.tape(y)
+    y.backward()
+    for tape in (t, listed):
+        names = [str(line) for line in tape]
+        assert names[:3] == ["a = unbind(x)[0]", "b = unbind(x)[1]", "c = mul(a, b)"]
+        assert tape[second].value.tolist() == [3, 4]  # type: ignore[union-attr]
+        assert tape[first].adjoint.tolist() == [3, 4]  # type: ignore[union-attr]
+        assert tape[second].adjoint.tolist() == [1, 2]  # type: ignore[union-attr]
+        by_x = tape[second].local_derivatives[0]
+        assert by_x is not None
+        assert by_x.tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
+
+
 def test_one_line_read_twice_by_another() -> None:
     x = wg.tensor(3.0, requires_grad=True)
     a = x.exp()

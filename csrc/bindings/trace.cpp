@@ -135,12 +135,12 @@ py::tuple operand(const Trace::Operand& o) {
 // What does not change once it is recorded.
 py::dict describe_entry(Trace& t, size_t at) {
   const Ref<Node> node = t.node(at);
-  const OutputMeta& meta = node->outputs()[0];
+  const OutputMeta& meta = node->outputs()[t.slot(at)];
   py::list operands;
   for (const Trace::Operand& o : t.operands(at)) operands.append(operand(o));
   py::dict out;
   out["operation"] = node->name();
-  out["leaf"] = node->leaf;
+  out["result"] = node->num_outputs == 1 ? py::object(py::none()) : py::int_(t.slot(at));
   out["shape"] = py::reinterpret_steal<py::object>(wrap_size(meta.sizes));
   out["dtype"] = py::reinterpret_steal<py::object>(wrap(meta.dtype));
   out["operands"] = operands;

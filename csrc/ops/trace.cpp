@@ -73,7 +73,13 @@ std::shared_ptr<Trace> Trace::of(const Tensor& result, const std::vector<Tensor>
   const auto trace = make();
   {
     const std::lock_guard hold(trace->lock_);  // once watched, a walk may speak to it
-    for (Node* n : reached) trace->entries_[trace->add(*n, true)].copy = n->copy();
+    for (Node* n : reached) {
+      const size_t first = trace->add(*n, true);
+      const Ref<Node> copy = n->copy();
+      for (int k = 0; k < n->num_outputs; ++k) {
+        trace->entries_[first + static_cast<size_t>(k)].copy = copy;
+      }
+    }
   }
   trace->learn({result});
   trace->learn(known);
@@ -82,7 +88,9 @@ std::shared_ptr<Trace> Trace::of(const Tensor& result, const std::vector<Tensor>
 }
 
 Trace::~Trace() {
-  for (const Entry& e : entries_) unwatch(*e.node, this);
+  for (const Entry& e : entries_) {
+    if (e.slot == 0) unwatch(*e.node, this);
+  }
 }
 
 // A node and, before it, what it starts from.
@@ -93,13 +101,22 @@ size_t Trace::add(Node& node, bool line) {
       if (from && !index_.contains(from)) add(*from, false);
     }
   }
-  const size_t at = entries_.size();
-  entries_.emplace_back();
-  entries_[at].node = Ref<Node>::share(&node);
-  entries_[at].line = line;
-  index_[&node] = at;
+  const size_t first = entries_.size();
+  entries_.resize(first + static_cast<size_t>(node.num_outputs));
+  for (int k = 0; k < node.num_outputs; ++k) {
+    Entry& e = entries_[first + static_cast<size_t>(k)];
+    e.node = Ref<Node>::share(&node);
+    e.slot = static_cast<uint32_t>(k);
+    e.line = line;
+  }
+  index_[&node] = first;
   watch(node, shared_from_this());
-  return at;
+  return first;
+}
+
+size_t Trace::entry_of(const Tensor& t) const {
+  const auto it = index_.find(node_of(t));
+  return it == index_.end() ? kNone : it->second + t->slot;
 }
 
 // --- recording ---------------------------------------------------------------------------------
@@ -120,34 +137,40 @@ void Trace::stop() {
   seal();
 }
 
-void Trace::on_record(Node& node, const Tensor* const* inputs, const Tensor& output) {
+void Trace::on_record(Node& node, const Tensor* const* inputs, const Tensor* outputs) {
   {
     const std::lock_guard hold(lock_);
     seal();
-    const size_t at = add(node, true);
-    Entry& e = entries_[at];
-    e.constants.resize(node.num_inputs);
+    pending_ = add(node, true);
+    std::vector<Operand> constants(static_cast<size_t>(node.num_inputs));
     for (int i = 0; i < node.num_inputs; ++i) {
-      const Node* from = node.edges()[i].node.get();
-      if (!from) {
-        e.constants[static_cast<size_t>(i)] = constant(*inputs[i]);
-      } else if (inputs[i]->impl() != output.impl()) {  // an overwritten operand is gone
-        const size_t source = index_.at(from);
+      if (!node.edges()[i].node) {
+        constants[static_cast<size_t>(i)] = constant(*inputs[i]);
+      } else if (inputs[i]->impl() != outputs[0].impl()) {  // an overwritten operand is gone
+        const Edge& from = node.edges()[i];
+        const size_t source = index_.at(from.node.get()) + from.slot;
         if (!entries_[source].line) keep(source, *inputs[i]);
       }
     }
-    e.value.tensor = alias(output);
-    pending_ = at;
+    for (int k = 0; k < node.num_outputs; ++k) {
+      Entry& e = entries_[pending_ + static_cast<size_t>(k)];
+      e.constants = constants;
+      e.value.tensor = alias(outputs[k]);
+    }
   }
-  if (outer_) outer_->on_record(node, inputs, output);
+  if (outer_) outer_->on_record(node, inputs, outputs);
 }
 
 // What the last line saved and which version its result is of, known once the operation is over.
 void Trace::seal() {
   if (pending_ == kNone) return;
-  Entry& e = entries_[std::exchange(pending_, kNone)];
-  e.copy = e.node->copy();
-  e.value.version = e.value.tensor.version();
+  const Ref<Node> copy = entries_[pending_].node->copy();
+  for (int k = 0; k < copy->num_outputs; ++k) {
+    Entry& e = entries_[pending_ + static_cast<size_t>(k)];
+    e.copy = copy;
+    e.value.version = e.value.tensor.version();
+  }
+  pending_ = kNone;
 }
 
 // --- walking -----------------------------------------------------------------------------------
@@ -155,15 +178,23 @@ void Trace::seal() {
 void Trace::on_adjoint(Node& node, const Tensor* const* grads) {
   const std::lock_guard hold(lock_);
   seal();
-  Entry& e = entries_[index_.at(&node)];
-  const Tensor& g = *grads[0];
-  e.adjoint = g.defined() && g->node ? alias(g) : g;
-  ++e.computed;
+  const size_t first = index_.at(&node);
+  for (int k = 0; k < node.num_outputs; ++k) {
+    Entry& e = entries_[first + static_cast<size_t>(k)];
+    const Tensor& g = *grads[k];
+    e.adjoint = g.defined() && g->node ? alias(g) : g;
+    e.arrived = g.defined();
+    e.computed += e.arrived;
+  }
 }
 
 void Trace::on_pulled(Node& node, int count) {
   const std::lock_guard hold(lock_);
-  entries_[index_.at(&node)].used += static_cast<uint32_t>(count);
+  const size_t first = index_.at(&node);
+  for (int k = 0; k < node.num_outputs; ++k) {
+    Entry& e = entries_[first + static_cast<size_t>(k)];
+    if (e.arrived) e.used += static_cast<uint32_t>(count);
+  }
 }
 
 // --- values ------------------------------------------------------------------------------------
@@ -180,8 +211,8 @@ void Trace::learn(const std::vector<Tensor>& known) {
   for (const Tensor& t : known) {
     // A view of memory that was changed since holds something else by now.
     if (t->base && t->base->history != t->base_history) continue;
-    const auto it = t->slot == 0 ? index_.find(node_of(t)) : index_.end();
-    if (it != index_.end() && !entries_[it->second].value.tensor.defined()) keep(it->second, t);
+    const size_t entry = entry_of(t);
+    if (entry != kNone && !entries_[entry].value.tensor.defined()) keep(entry, t);
   }
 }
 
@@ -189,20 +220,20 @@ void Trace::learn(const std::vector<Tensor>& known) {
 void Trace::keep_saved() {
   const std::lock_guard hold(lock_);
   for (size_t at = 0; at < entries_.size(); ++at) {
-    if (!entries_[at].copy) continue;
+    if (!entries_[at].copy || entries_[at].slot != 0) continue;
     Node& n = *entries_[at].copy;
     for (int i = 0; i < n.num_saved; ++i) {
       const Saved& s = n.saved()[i];
       if (!intact(s)) continue;
-      if (s.output == 0) keep(at, s.tensor);
-      if (s.output >= 0) continue;
-      // An elementwise operation saves operand i in place i.
+      if (s.output >= 0) {
+        keep(at + static_cast<size_t>(s.output), s.tensor);
+        continue;
+      }
+      // An elementwise operation saves operand i in place i, perhaps without its node.
       const Edge* edge = is_map(n) && i < n.num_inputs ? &n.edges()[i] : nullptr;
-      const bool by_edge = edge && edge->node;
-      const Node* from = by_edge ? edge->node.get() : node_of(s.tensor);
-      const uint32_t slot = by_edge ? edge->slot : s.tensor->slot;
-      const auto it = slot == 0 ? index_.find(from) : index_.end();
-      if (it != index_.end()) keep(it->second, s.tensor);
+      const size_t entry =
+          edge && edge->node ? index_.at(edge->node.get()) + edge->slot : entry_of(s.tensor);
+      if (entry != kNone) keep(entry, s.tensor);
     }
   }
 }
@@ -221,8 +252,8 @@ void Trace::compute_missing() {
       node = e.copy;
       for (int i = 0; i < node->num_inputs; ++i) {
         const Edge& edge = node->edges()[i];
-        if (edge.node && edge.slot == 0) {
-          operands[i] = readable(entries_[index_.at(edge.node.get())].value);
+        if (edge.node) {
+          operands[i] = readable(entries_[index_.at(edge.node.get()) + edge.slot].value);
         } else if (i < node->num_saved && intact(node->saved()[i])) {
           operands[i] = node->saved()[i].tensor;
         }
@@ -284,6 +315,11 @@ Ref<Node> Trace::node(size_t entry) const {
   return entries_.at(entry).node;
 }
 
+uint32_t Trace::slot(size_t entry) const {
+  const std::lock_guard hold(lock_);
+  return entries_.at(entry).slot;
+}
+
 Ref<Node> Trace::copy(size_t line) {
   const std::lock_guard hold(lock_);
   seal();
@@ -296,12 +332,12 @@ std::vector<Trace::Operand> Trace::operands(size_t line) const {
   if (!e.line) return {};
   Node& n = *e.node;
   std::vector<Operand> out = e.constants;
-  out.resize(n.num_inputs);
+  out.resize(static_cast<size_t>(n.num_inputs));
   for (int i = 0; i < n.num_inputs; ++i) {
     Operand& o = out[static_cast<size_t>(i)];
     if (const Node* from = n.edges()[i].node.get()) {
       o.kind = Operand::kEntry;
-      o.entry = index_.at(from);
+      o.entry = index_.at(from) + n.edges()[i].slot;
     } else if (o.kind == Operand::kUnknown && e.copy && is_map(n) && i < n.num_saved &&
                intact(e.copy->saved()[i])) {
       o = constant(e.copy->saved()[i].tensor);
@@ -324,8 +360,8 @@ bool Trace::elementwise(size_t line) const {
 
 ptrdiff_t Trace::find(const Tensor& t) const {
   const std::lock_guard hold(lock_);
-  const auto it = index_.find(node_of(t));
-  return it == index_.end() ? -1 : static_cast<ptrdiff_t>(it->second);
+  const size_t entry = entry_of(t);
+  return entry == kNone ? -1 : static_cast<ptrdiff_t>(entry);
 }
 
 Tensor Trace::adjoint(size_t entry) const {
@@ -344,17 +380,20 @@ uint32_t Trace::times_used(size_t entry) const {
 Tensor Trace::local_derivative(size_t line, int operand) {
   const Ref<Node> node = copy(line);
   if (!node || operand < 0 || operand >= node->num_inputs || !node->edges()[operand].node ||
-      node->num_outputs != 1 || !complete(*node)) {
+      !complete(*node)) {
     return {};
   }
+  const uint32_t result = slot(line);
   const GradMode off(false);
   const OutsideWalk outside;
-  const auto pull = [&](Tensor g) {
-    std::vector<Tensor> out(node->num_inputs);
-    node->rule->pull(*node, &g, out.data());
+  const auto pull = [&](Tensor one) {
+    std::vector<Tensor> g(static_cast<size_t>(node->num_outputs));
+    std::vector<Tensor> out(static_cast<size_t>(node->num_inputs));
+    g[result] = std::move(one);
+    node->rule->pull(*node, g.data(), out.data());
     return out[static_cast<size_t>(operand)];
   };
-  const OutputMeta& of = node->outputs()[0];
+  const OutputMeta& of = node->outputs()[result];
   if (is_map(*node)) return pull(ops::full(of.sizes, {true, 1, 1}, of.dtype, of.device));
 
   const Edge& edge = node->edges()[operand];

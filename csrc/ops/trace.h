@@ -43,11 +43,13 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   };
 
   // Entries are numbered as they came to be known: lines and, among them, what they start from
-  // (leaves, and results recorded before a start).
+  // (leaves, and results recorded before a start). An operation with several results is a line for
+  // each.
   size_t size() const;
   std::vector<size_t> lines() const;  // in the order recorded
   std::vector<size_t> starts() const;
   Ref<Node> node(size_t entry) const;
+  uint32_t slot(size_t entry) const;  // which of the node's results
   std::vector<Operand> operands(size_t line) const;
   std::vector<double> parameters(size_t line) const;  // the numbers of an elementwise operation
   bool elementwise(size_t line) const;
@@ -65,7 +67,7 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   uint32_t times_computed(size_t entry) const;
   uint32_t times_used(size_t entry) const;
 
-  void on_record(Node& node, const Tensor* const* inputs, const Tensor& output) override;
+  void on_record(Node& node, const Tensor* const* inputs, const Tensor* outputs) override;
   void on_adjoint(Node& node, const Tensor* const* grads) override;
   void on_pulled(Node& node, int count) override;
 
@@ -77,15 +79,18 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   struct Entry {
     Ref<Node> node;
     Ref<Node> copy;  // with what the node saved; none yet while the line is being recorded
+    uint32_t slot = 0;
     bool line = false;
+    bool arrived = false;            // an adjoint, in the walk under way
     std::vector<Operand> constants;  // an operand each, where told of them; edges are not set
-    Value value;                     // of output 0
-    Tensor adjoint;                  // the latest
+    Value value;
+    Tensor adjoint;  // the latest
     uint32_t computed = 0, used = 0;
   };
 
   Trace() = default;
   size_t add(Node& node, bool line);
+  size_t entry_of(const Tensor& t) const;
   void seal();
   void keep(size_t entry, const Tensor& value);
   void keep_saved();
@@ -97,9 +102,9 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   // Held for moments only: never while an operation runs, which may wait for another thread.
   mutable std::mutex lock_;
   std::vector<Entry> entries_;
-  std::unordered_map<const Node*, size_t> index_;
-  size_t pending_ = kNone;         // the line that is being recorded
-  bool computed_missing_ = false;  // done once, for all
+  std::unordered_map<const Node*, size_t> index_;  // of a node's first result
+  size_t pending_ = kNone;                         // the line that is being recorded
+  bool computed_missing_ = false;                  // done once, for all
   std::shared_ptr<TapeObserver> outer_;
   bool started_ = false;
 };

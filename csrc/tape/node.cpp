@@ -227,7 +227,7 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
   Node* n = made.get();
   attach(std::move(made), 0, output);
   if (has_recorder) [[unlikely]]
-    tell_recorder(*n, inputs, output);
+    tell_recorder(*n, inputs, &output);
   return n;
 }
 
@@ -237,7 +237,7 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
   const Ref<Node> made = linked(rule, inputs, num_inputs, num_outputs, num_saved, payload_bytes);
   for (int i = 0; i < num_outputs; ++i) attach(made, i, outputs[static_cast<size_t>(i)]);
   if (has_recorder) [[unlikely]]
-    tell_recorder(*made, inputs, outputs[0]);
+    tell_recorder(*made, inputs, outputs.data());
   return made.get();
 }
 

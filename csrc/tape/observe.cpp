@@ -86,9 +86,9 @@ void tell_pulled(Node& node, const std::vector<Tensor>& out) {
   for (const auto& observer : watchers(node)) observer->on_pulled(node, count);
 }
 
-void tell_recorder(Node& node, const Tensor* const* inputs, const Tensor& output) {
+void tell_recorder(Node& node, const Tensor* const* inputs, const Tensor* outputs) {
   const std::shared_ptr<TapeObserver> observer = current;
-  observer->on_record(node, inputs, output);
+  observer->on_record(node, inputs, outputs);
 }
 
 }  // namespace wengert

@@ -13,7 +13,7 @@ class TapeObserver {
  public:
   virtual ~TapeObserver() = default;
   // This thread recorded an operation; the node has its edges, but has not saved anything yet.
-  virtual void on_record(Node& node, const Tensor* const* inputs, const Tensor& output) = 0;
+  virtual void on_record(Node& node, const Tensor* const* inputs, const Tensor* outputs) = 0;
   // In a walk, on any thread: every gradient by the node's outputs has arrived (undefined where
   // none came), and its rule is about to run.
   virtual void on_adjoint(Node& node, const Tensor* const* grads) = 0;
@@ -33,7 +33,7 @@ void unwatch(Node& node, const TapeObserver* observer);
 void tell_adjoint(Node& node, const Tensor& first, const std::vector<Tensor>& more);
 void tell_pulled(Node& node, const std::vector<Tensor>& out);
 // For record().
-void tell_recorder(Node& node, const Tensor* const* inputs, const Tensor& output);
+void tell_recorder(Node& node, const Tensor* const* inputs, const Tensor* outputs);
 inline thread_local bool has_recorder = false;
 
 }  // namespace wengert

@@ -24,6 +24,7 @@ _LARGEST_JACOBIAN = 16  # that a table shows
 class Line:
     """One recorded operation, or what operations start from.
 
+    An operation with several results is a line for each.
     It reads the tape when asked: adjoints are there once a backward has run.
     """
 
@@ -135,7 +136,9 @@ class Line:
         if self.index is None:
             return self.name
         arguments = [*self.inputs, *(f"{p:.6g}" for p in self.parameters)]
-        return f"{self.name} = {self.operation}({', '.join(arguments)})"
+        result = self._about["result"]
+        which = "" if result is None else f"[{result}]"
+        return f"{self.name} = {self.operation}({', '.join(arguments)}){which}"
 
     def __repr__(self) -> str:
         return f"<Line {self}>"
