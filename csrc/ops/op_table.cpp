@@ -17,7 +17,7 @@ std::string_view trim(std::string_view s) {
 }
 
 ArgType type_of(std::string_view t) {
-  static constexpr std::array<std::pair<std::string_view, ArgType>, 16> names{{
+  static constexpr std::pair<std::string_view, ArgType> names[] = {
       {"Tensor", ArgType::Tensor},
       {"Value", ArgType::Value},
       {"Number", ArgType::Number},
@@ -35,7 +35,7 @@ ArgType type_of(std::string_view t) {
       {"Tensor?[]", ArgType::OptTensors},
       {"Generator", ArgType::Generator},
       {"int[n]", ArgType::IntList},
-  }};
+  };
   for (const auto& [name, type] : names) {
     if (name == t) return type;
   }
