@@ -64,22 +64,22 @@ enum class Kernel : KernelId {
   Select,         // values, places, one a row; source; integer[0]: which of sorted, or as below
   SearchSorted,   // int64 places; sequence, values, int64 sorter if any. Sizes: rows, n, values a
                   // row; integer[0]: right; integer[1]: one sequence for all rows
-  Arange,            // number[0] + i * number[1] (integers for int64)
-  Linspace,          // number[0], number[1]: the first and the last (of integers: rounded to zero)
-  Uniform,           // Philox: more[0] seed, more[1] counter, more[2] bits of float32 (at most 24);
-                     // number[0], number[1]: low, high
-  Normal,            // number[0], number[1]: mean, standard deviation
-  LogNormal,         // as Normal, of the logarithm
-  Exponential,       // number[0]: rate
-  Geometric,         // number[0]: log(1 - p)
-  Cauchy,            // number[0], number[1]: median, scale
-  Bernoulli,         // number[0]: p < 1
-  RandInt,           // integer[0], integer[1]: low, high (equal: all of int64)
-  Dropout,           // x; number[0], number[1]: p < 1, scale of what is kept
-  Poisson,           // rates
-  Multinomial,       // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:
-                     // categories, integer[1]: with replacement
-  OptimizerStep,     // OptimizerLaunch behind `pointer`
+  Arange,         // number[0] + i * number[1] (integers for int64)
+  Linspace,       // number[0], number[1]: the first and the last (of integers: rounded to zero)
+  Uniform,        // Philox: more[0] seed, more[1] counter, more[2] bits of float32 (at most 24);
+                  // number[0], number[1]: low, high
+  Normal,         // number[0], number[1]: mean, standard deviation
+  LogNormal,      // as Normal, of the logarithm
+  Exponential,    // number[0]: rate
+  Geometric,      // number[0]: log(1 - p)
+  Cauchy,         // number[0], number[1]: median, scale
+  Bernoulli,      // number[0]: p < 1
+  RandInt,        // integer[0], integer[1]: low, high (equal: all of int64)
+  Dropout,        // x; number[0], number[1]: p < 1, scale of what is kept
+  Poisson,        // rates
+  Multinomial,    // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:
+                  // categories, integer[1]: with replacement
+  OptimizerStep,  // OptimizerLaunch behind `pointer`
   // Linear algebra; sizes: batch, rows, columns; all dense. Buffer 0 is changed in place.
   Lu,  // A; row order, the first zero pivot from 1 (both int64); det, its sign, log of its absolute
   Cholesky,         // A; the first minor that is not positive definite from 1 (int64)

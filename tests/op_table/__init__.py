@@ -19,8 +19,8 @@ from . import (
     products,
     random,
     reductions,
-    shapes,
     scans,
+    shapes,
     sorts,
     views,
 )

@@ -40,6 +40,52 @@ class _min_result(NamedTuple):
     values: Tensor
     indices: Tensor
 
+class _aminmax_result(NamedTuple):
+    min: Tensor
+    max: Tensor
+
+class _cummax_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _cummin_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _sort_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _topk_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _kthvalue_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _median_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _nanmedian_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class _mode_result(NamedTuple):
+    values: Tensor
+    indices: Tensor
+
+class __unique_result(NamedTuple):
+    output: Tensor
+    inverse: Tensor
+    counts: Tensor
+
+class __unique_consecutive_result(NamedTuple):
+    output: Tensor
+    inverse: Tensor
+    counts: Tensor
+
 class _linalg_slogdet_result(NamedTuple):
     sign: Tensor
     logabsdet: Tensor
@@ -123,6 +169,19 @@ class Tensor:
     ) -> Tensor: ...
     def to(self, *args: Any, **kwargs: Any) -> Tensor: ...
     def cpu(self) -> Tensor: ...
+    def unique(
+        self,
+        sorted: builtins.bool = True,
+        return_inverse: builtins.bool = False,
+        return_counts: builtins.bool = False,
+        dim: builtins.int | None = None,
+    ) -> Any: ...
+    def unique_consecutive(
+        self,
+        return_inverse: builtins.bool = False,
+        return_counts: builtins.bool = False,
+        dim: builtins.int | None = None,
+    ) -> Any: ...
     def type_as(self, other: Tensor) -> Tensor: ...
     def float(self) -> Tensor: ...
     def double(self) -> Tensor: ...
@@ -493,6 +552,142 @@ class Tensor:
     def any(
         self, dim: int | Sequence[int] | None = None, keepdim: builtins.bool = False
     ) -> Tensor: ...
+    @overload
+    def var(self, unbiased: builtins.bool) -> Tensor: ...
+    @overload
+    def var(
+        self,
+        dim: int | Sequence[int] | None,
+        unbiased: builtins.bool,
+        keepdim: builtins.bool = False,
+    ) -> Tensor: ...
+    @overload
+    def var(
+        self,
+        dim: int | Sequence[int] | None = None,
+        *,
+        correction: _Number | None = 1,
+        keepdim: builtins.bool = False,
+    ) -> Tensor: ...
+    @overload
+    def std(self, unbiased: builtins.bool) -> Tensor: ...
+    @overload
+    def std(
+        self,
+        dim: int | Sequence[int] | None,
+        unbiased: builtins.bool,
+        keepdim: builtins.bool = False,
+    ) -> Tensor: ...
+    @overload
+    def std(
+        self,
+        dim: int | Sequence[int] | None = None,
+        *,
+        correction: _Number | None = 1,
+        keepdim: builtins.bool = False,
+    ) -> Tensor: ...
+    def cov(
+        self, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+    ) -> Tensor: ...
+    def corrcoef(self) -> Tensor: ...
+    def logsumexp(self, dim: int | Sequence[int], keepdim: builtins.bool = False) -> Tensor: ...
+    @overload
+    def norm(
+        self,
+        p: str = "fro",
+        dim: int | Sequence[int] | None = None,
+        keepdim: builtins.bool = False,
+        dtype: _dtype | None = None,
+    ) -> Tensor: ...
+    @overload
+    def norm(
+        self,
+        p: _Number | None,
+        dim: int | Sequence[int] | None = None,
+        keepdim: builtins.bool = False,
+        dtype: _dtype | None = None,
+    ) -> Tensor: ...
+    def dist(self, other: Tensor, p: _Number = 2) -> Tensor: ...
+    def renorm(self, p: _Number, dim: int, maxnorm: _Number) -> Tensor: ...
+    def renorm_(self, p: _Number, dim: int, maxnorm: _Number) -> Tensor: ...
+    @overload
+    def prod(self, *, dtype: _dtype | None = None) -> Tensor: ...
+    @overload
+    def prod(
+        self, dim: int, keepdim: builtins.bool = False, *, dtype: _dtype | None = None
+    ) -> Tensor: ...
+    def nansum(
+        self,
+        dim: int | Sequence[int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: _dtype | None = None,
+    ) -> Tensor: ...
+    def nanmean(
+        self,
+        dim: int | Sequence[int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: _dtype | None = None,
+    ) -> Tensor: ...
+    def count_nonzero(self, dim: int | Sequence[int] | None = None) -> Tensor: ...
+    def aminmax(
+        self, *, dim: int | None = None, keepdim: builtins.bool = False
+    ) -> _aminmax_result: ...
+    def cumsum(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+    def cumsum_(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+    def cumprod(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+    def cumprod_(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+    def logcumsumexp(self, dim: int) -> Tensor: ...
+    def cummax(self, dim: int) -> _cummax_result: ...
+    def cummin(self, dim: int) -> _cummin_result: ...
+    def diff(
+        self, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+    ) -> Tensor: ...
+    def sort(
+        self,
+        dim: int = -1,
+        descending: builtins.bool = False,
+        *,
+        stable: builtins.bool | None = None,
+    ) -> _sort_result: ...
+    def argsort(
+        self, dim: int = -1, descending: builtins.bool = False, *, stable: builtins.bool = False
+    ) -> Tensor: ...
+    def msort(self) -> Tensor: ...
+    def topk(
+        self, k: int, dim: int = -1, largest: builtins.bool = True, sorted: builtins.bool = True
+    ) -> _topk_result: ...
+    def kthvalue(
+        self, k: int, dim: int = -1, keepdim: builtins.bool = False
+    ) -> _kthvalue_result: ...
+    @overload
+    def median(self) -> Tensor: ...
+    @overload
+    def median(self, dim: int, keepdim: builtins.bool = False) -> _median_result: ...
+    @overload
+    def nanmedian(self) -> Tensor: ...
+    @overload
+    def nanmedian(self, dim: int, keepdim: builtins.bool = False) -> _nanmedian_result: ...
+    def mode(self, dim: int = -1, keepdim: builtins.bool = False) -> _mode_result: ...
+    def quantile(
+        self,
+        q: _Value,
+        dim: int | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Tensor: ...
+    def nanquantile(
+        self,
+        q: _Value,
+        dim: int | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Tensor: ...
+    def bincount(self, weights: Tensor | None = None, minlength: int = 0) -> Tensor: ...
+    def histc(self, bins: int = 100, min: _Number = 0, max: _Number = 0) -> Tensor: ...
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     @overload
     def view(self, *size: int | Sequence[int]) -> Tensor: ...
@@ -1227,6 +1422,278 @@ def all(
 def any(
     input: Tensor, dim: int | Sequence[int] | None = None, keepdim: builtins.bool = False
 ) -> Tensor: ...
+@overload
+def var(input: Tensor, unbiased: builtins.bool) -> Tensor: ...
+@overload
+def var(
+    input: Tensor,
+    dim: int | Sequence[int] | None,
+    unbiased: builtins.bool,
+    keepdim: builtins.bool = False,
+) -> Tensor: ...
+@overload
+def var(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    *,
+    correction: _Number | None = 1,
+    keepdim: builtins.bool = False,
+) -> Tensor: ...
+@overload
+def std(input: Tensor, unbiased: builtins.bool) -> Tensor: ...
+@overload
+def std(
+    input: Tensor,
+    dim: int | Sequence[int] | None,
+    unbiased: builtins.bool,
+    keepdim: builtins.bool = False,
+) -> Tensor: ...
+@overload
+def std(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    *,
+    correction: _Number | None = 1,
+    keepdim: builtins.bool = False,
+) -> Tensor: ...
+@overload
+def var_mean(input: Tensor, unbiased: builtins.bool) -> tuple[Tensor, ...]: ...
+@overload
+def var_mean(
+    input: Tensor,
+    dim: int | Sequence[int] | None,
+    unbiased: builtins.bool,
+    keepdim: builtins.bool = False,
+) -> tuple[Tensor, ...]: ...
+@overload
+def var_mean(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    *,
+    correction: _Number | None = 1,
+    keepdim: builtins.bool = False,
+) -> tuple[Tensor, ...]: ...
+@overload
+def std_mean(input: Tensor, unbiased: builtins.bool) -> tuple[Tensor, ...]: ...
+@overload
+def std_mean(
+    input: Tensor,
+    dim: int | Sequence[int] | None,
+    unbiased: builtins.bool,
+    keepdim: builtins.bool = False,
+) -> tuple[Tensor, ...]: ...
+@overload
+def std_mean(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    *,
+    correction: _Number | None = 1,
+    keepdim: builtins.bool = False,
+) -> tuple[Tensor, ...]: ...
+def cov(
+    input: Tensor,
+    *,
+    correction: int = 1,
+    fweights: Tensor | None = None,
+    aweights: Tensor | None = None,
+) -> Tensor: ...
+def corrcoef(input: Tensor) -> Tensor: ...
+def logsumexp(
+    input: Tensor, dim: int | Sequence[int], keepdim: builtins.bool = False
+) -> Tensor: ...
+@overload
+def norm(
+    input: Tensor,
+    p: str = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+@overload
+def norm(
+    input: Tensor,
+    p: _Number | None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+def _linalg_vector_norm(
+    x: Tensor,
+    ord: _Number = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+@overload
+def _linalg_matrix_norm(
+    A: Tensor,
+    ord: str = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+@overload
+def _linalg_matrix_norm(
+    A: Tensor,
+    ord: _Number,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+@overload
+def _linalg_norm(
+    A: Tensor,
+    ord: _Number | None = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+@overload
+def _linalg_norm(
+    A: Tensor,
+    ord: str,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+def dist(input: Tensor, other: Tensor, p: _Number = 2) -> Tensor: ...
+def renorm(input: Tensor, p: _Number, dim: int, maxnorm: _Number) -> Tensor: ...
+@overload
+def prod(input: Tensor, *, dtype: _dtype | None = None) -> Tensor: ...
+@overload
+def prod(
+    input: Tensor, dim: int, keepdim: builtins.bool = False, *, dtype: _dtype | None = None
+) -> Tensor: ...
+def nansum(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+def nanmean(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    dtype: _dtype | None = None,
+) -> Tensor: ...
+def count_nonzero(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor: ...
+def aminmax(
+    input: Tensor, *, dim: int | None = None, keepdim: builtins.bool = False
+) -> _aminmax_result: ...
+def cumsum(input: Tensor, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+def cumprod(input: Tensor, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+def logcumsumexp(input: Tensor, dim: int) -> Tensor: ...
+def cummax(input: Tensor, dim: int) -> _cummax_result: ...
+def cummin(input: Tensor, dim: int) -> _cummin_result: ...
+def diff(
+    input: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor: ...
+@overload
+def gradient(
+    input: Tensor,
+    *,
+    spacing: _Number = 1,
+    dim: int | Sequence[int] | None = None,
+    edge_order: int = 1,
+) -> tuple[Tensor, ...]: ...
+@overload
+def gradient(
+    input: Tensor,
+    *,
+    spacing: Sequence[Tensor],
+    dim: int | Sequence[int] | None = None,
+    edge_order: int = 1,
+) -> tuple[Tensor, ...]: ...
+@overload
+def trapezoid(y: Tensor, x: Tensor, *, dim: int = -1) -> Tensor: ...
+@overload
+def trapezoid(y: Tensor, *, dx: _Number = 1, dim: int = -1) -> Tensor: ...
+@overload
+def cumulative_trapezoid(y: Tensor, x: Tensor, *, dim: int = -1) -> Tensor: ...
+@overload
+def cumulative_trapezoid(y: Tensor, *, dx: _Number = 1, dim: int = -1) -> Tensor: ...
+def sort(
+    input: Tensor,
+    dim: int = -1,
+    descending: builtins.bool = False,
+    *,
+    stable: builtins.bool | None = None,
+) -> _sort_result: ...
+def argsort(
+    input: Tensor,
+    dim: int = -1,
+    descending: builtins.bool = False,
+    *,
+    stable: builtins.bool = False,
+) -> Tensor: ...
+def msort(input: Tensor) -> Tensor: ...
+def topk(
+    input: Tensor,
+    k: int,
+    dim: int = -1,
+    largest: builtins.bool = True,
+    sorted: builtins.bool = True,
+) -> _topk_result: ...
+def kthvalue(
+    input: Tensor, k: int, dim: int = -1, keepdim: builtins.bool = False
+) -> _kthvalue_result: ...
+@overload
+def median(input: Tensor) -> Tensor: ...
+@overload
+def median(input: Tensor, dim: int, keepdim: builtins.bool = False) -> _median_result: ...
+@overload
+def nanmedian(input: Tensor) -> Tensor: ...
+@overload
+def nanmedian(input: Tensor, dim: int, keepdim: builtins.bool = False) -> _nanmedian_result: ...
+def mode(input: Tensor, dim: int = -1, keepdim: builtins.bool = False) -> _mode_result: ...
+def quantile(
+    input: Tensor,
+    q: _Value,
+    dim: int | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    interpolation: str = "linear",
+) -> Tensor: ...
+def nanquantile(
+    input: Tensor,
+    q: _Value,
+    dim: int | None = None,
+    keepdim: builtins.bool = False,
+    *,
+    interpolation: str = "linear",
+) -> Tensor: ...
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: _Value,
+    *,
+    out_int32: builtins.bool = False,
+    right: builtins.bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor: ...
+def bucketize(
+    input: _Value,
+    boundaries: Tensor,
+    *,
+    out_int32: builtins.bool = False,
+    right: builtins.bool = False,
+) -> Tensor: ...
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor: ...
+def histc(input: Tensor, bins: int = 100, min: _Number = 0, max: _Number = 0) -> Tensor: ...
+def _unique(input: Tensor, dim: int | None = None) -> __unique_result: ...
+def _unique_consecutive(input: Tensor, dim: int | None = None) -> __unique_consecutive_result: ...
+def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]: ...
 def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor: ...
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
 def broadcast_to(input: Tensor, size: int | Sequence[int]) -> Tensor: ...
