@@ -84,7 +84,7 @@ struct Reduction {
   char* result(int64_t i) const { return out + i * out_item; }
   const char* centre(int64_t i) const { return centres ? centres + i * in_item : nullptr; }
 
-  bool one_run() const { return run == reduced; }
+  bool one_run() const { return run == reduced || reduced == 0; }
   bool dense_rows() const { return step == 1 || reduced <= 1; }
   bool dense_columns() const {
     return loops.columns && reduced > 1 && kept_dims > 0 && stride(kept_dims - 1) == 1;
