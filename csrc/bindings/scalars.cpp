@@ -381,6 +381,9 @@ void set_python_error() {
 }
 
 void register_scalars(py::module_& m) {
+  set_warning_handler([](const std::string& message) {
+    if (PyErr_WarnEx(PyExc_UserWarning, message.c_str(), 1) < 0) throw py::error_already_set();
+  });
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

@@ -40,6 +40,14 @@ template <class... Ts>
   throw Error(ErrorKind::Runtime, text(parts...));
 }
 
+// Warns the user: Python's warnings, which may be made errors, once the bindings are loaded.
+void set_warning_handler(void (*handler)(const std::string&));
+void warn_text(const std::string& message);
+template <class... Ts>
+__attribute__((noinline, cold)) void warn(const Ts&... parts) {
+  warn_text(text(parts...));
+}
+
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 
 }  // namespace wengert

@@ -187,6 +187,8 @@ const OpTable& op_table() {
     add_factors(t);
     add_spectral(t);
     add_rows(t);
+    add_loss(t);
+    add_cross_entropy(t);
     add_random(t);
     return t;
   }();

@@ -256,6 +256,8 @@ void add_linalg(OpTable& t);
 void add_factors(OpTable& t);
 void add_spectral(OpTable& t);
 void add_rows(OpTable& t);
+void add_loss(OpTable& t);
+void add_cross_entropy(OpTable& t);
 void add_random(OpTable& t);
 void add_sampling(OpTable& t);
 

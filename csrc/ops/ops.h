@@ -34,6 +34,9 @@ Tensor number_like(const Number& v, const Tensor* peer);
 
 namespace ops {
 
+// Whether all elements are in [low, high]; NaN is not.
+bool all_within(const Tensor& t, double low, double high);
+
 // creation
 Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device = Device::CPU);
 Tensor zeros(const Dims& sizes, DType dtype, Device device = Device::CPU);

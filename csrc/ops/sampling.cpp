@@ -8,9 +8,7 @@
 
 namespace wengert {
 namespace ops {
-namespace {
 
-// Whether all elements are in [low, high]; NaN is not.
 bool all_within(const Tensor& t, double low, double high) {
   const Tensor dense = contiguous(detach(t));
   return visit(dense.dtype(), [&]<class T>() {
@@ -22,6 +20,8 @@ bool all_within(const Tensor& t, double low, double high) {
     return true;
   });
 }
+
+namespace {
 
 void check_floating(const char* op, const char* what, const Tensor& t) {
   if (!is_floating(t.dtype())) {

@@ -65,13 +65,6 @@ class AlongDim(Module):
         super().__init__()
         self.dim = dim
 
-    def _dim_of(self, input: Tensor) -> int:
-        if self.dim is not None:
-            return self.dim
-        from ._functional import implicit_dim
-
-        return implicit_dim(type(self).__name__.lower(), input.dim())
-
     def extra_repr(self) -> str:
         """Return what ``repr`` shows."""
         return f"dim={self.dim}"
@@ -82,7 +75,7 @@ class Softmax(AlongDim):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""
-        return F.softmax(input, self._dim_of(input))
+        return F.softmax(input, self.dim)
 
 
 class LogSoftmax(AlongDim):
@@ -90,4 +83,4 @@ class LogSoftmax(AlongDim):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""
-        return F.log_softmax(input, self._dim_of(input))
+        return F.log_softmax(input, self.dim)

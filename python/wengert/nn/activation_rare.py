@@ -328,7 +328,7 @@ class Softmin(AlongDim):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""
-        return F.softmin(input, self._dim_of(input))
+        return F.softmin(input, self.dim)
 
 
 class Softmax2d(Module):

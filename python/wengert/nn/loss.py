@@ -72,10 +72,6 @@ class CrossEntropyLoss(WeightedLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits with classes."""
-        if self.weight is None and self.label_smoothing == 0.0:
-            return F.cross_entropy(
-                input, target, ignore_index=self.ignore_index, reduction=self.reduction
-            )
         return F.cross_entropy(
             input,
             target,
