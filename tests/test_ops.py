@@ -385,6 +385,9 @@ def leaves_of(
         return t
 
     args, kwargs = converted(sample, leaf)
+    for name in sample.constants:
+        leaves = [t for t in leaves if t is not kwargs[name]]
+        kwargs[name] = kwargs[name].detach()
     return leaves, args, kwargs
 
 

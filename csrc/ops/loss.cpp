@@ -32,15 +32,17 @@ namespace {
 
 using Switch = std::optional<bool>;
 
+Tensor weigh(const char* op, const Tensor& loss, const Tensor& weight, const Tensor& input) {
+  if (weight.sizes() == input.sizes()) return mul(loss, weight);
+  fail(ErrorKind::Value, op, ": weight of shape ", weight.sizes(), " for an input of shape ",
+       input.sizes(), "; expected the same shape");
+}
+
 // A weight for each element: the mean is the weighted one.
 Tensor reduced(const char* op, const Tensor& loss, const Tensor& weight, const Tensor& input,
                LossReduction reduction) {
   if (!weight.defined()) return ops::reduced(loss, reduction);
-  if (!(weight.sizes() == input.sizes())) {
-    fail(ErrorKind::Value, op, ": weight of shape ", weight.sizes(), " for an input of shape ",
-         input.sizes(), "; expected the same shape");
-  }
-  const Tensor weighted = mul(loss, weight);
+  const Tensor weighted = weigh(op, loss, weight, input);
   if (reduction != kReduceMean) return ops::reduced(weighted, reduction);
   return div(sum(weighted, nullptr, false), sum(weight, nullptr, false));
 }
@@ -54,8 +56,12 @@ void warn_of_broadcast(const Tensor& input, const Tensor& target) {
 }
 
 template <class F>
-Tensor pointwise(const Tensor& input, const Tensor& target, double parameter = 0) {
+Tensor pointwise(const char* op, const Tensor& input, const Tensor& target, double parameter = 0) {
   warn_of_broadcast(input, target);
+  if (!is_floating(input.dtype()) && !is_floating(target.dtype())) {
+    fail(ErrorKind::NotImplemented, op, ": not defined for ", name_of(input.dtype()), " and ",
+         name_of(target.dtype()), "; expected a floating point input or target");
+  }
   const Tensor* in[] = {&input, &target};
   return map(map_info<F>, in, &parameter);
 }
@@ -63,24 +69,30 @@ Tensor pointwise(const Tensor& input, const Tensor& target, double parameter = 0
 Tensor mse_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
                 std::string_view reduction, const Tensor& weight) {
   const LossReduction r = reduction_of("mse_loss", size_average, reduce, reduction);
-  return reduced("mse_loss", pointwise<SquaredError>(input, target), weight, input, r);
+  const bool whole =
+      weight.defined() && !is_floating(input.dtype()) && !is_floating(target.dtype());
+  return reduced(
+      "mse_loss",
+      whole ? square(sub(input, target)) : pointwise<SquaredError>("mse_loss", input, target),
+      weight, input, r);
 }
 
 Tensor l1_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
                std::string_view reduction, const Tensor& weight) {
   const LossReduction r = reduction_of("l1_loss", size_average, reduce, reduction);
   const bool whole = !is_floating(input.dtype()) && !is_floating(target.dtype());
-  return reduced("l1_loss",
-                 whole ? apply<Abs>(sub(input, target)) : pointwise<AbsoluteError>(input, target),
-                 weight, input, r);
+  return reduced(
+      "l1_loss",
+      whole ? apply<Abs>(sub(input, target)) : pointwise<AbsoluteError>("l1_loss", input, target),
+      weight, input, r);
 }
 
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
                       std::string_view reduction, double beta) {
   const LossReduction r = reduction_of("smooth_l1_loss", size_average, reduce, reduction);
   if (!(beta >= 0)) fail("smooth_l1_loss: beta must not be negative, got ", beta);
-  return ops::reduced(beta == 0 ? pointwise<AbsoluteError>(input, target)
-                                : pointwise<SmoothL1>(input, target, beta),
+  return ops::reduced(beta == 0 ? pointwise<AbsoluteError>("smooth_l1_loss", input, target)
+                                : pointwise<SmoothL1>("smooth_l1_loss", input, target, beta),
                       r);
 }
 
@@ -88,7 +100,9 @@ Tensor huber_loss(const Tensor& input, const Tensor& target, std::string_view re
                   double delta, const Tensor& weight) {
   const LossReduction r = reduction_of("huber_loss", {}, {}, reduction);
   if (!(delta > 0)) fail("huber_loss: delta must be positive, got ", delta);
-  return reduced("huber_loss", pointwise<Huber>(input, target, delta), weight, input, r);
+  const Tensor loss = pointwise<Huber>("huber_loss", input, target, delta);
+  // its mean divides by the number of elements, as PyTorch's does
+  return ops::reduced(weight.defined() ? weigh("huber_loss", loss, weight, input) : loss, r);
 }
 
 void check_same_size(const char* op, const Tensor& input, const Tensor& target) {
@@ -119,6 +133,10 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
   constexpr auto op = "binary_cross_entropy_with_logits";
   const LossReduction r = reduction_of(op, size_average, reduce, reduction);
   check_same_size(op, input, target);
+  if (!is_floating(input.dtype()) && !is_floating(target.dtype())) {
+    fail(op, ": got ", name_of(input.dtype()), " and ", name_of(target.dtype()),
+         "; expected floating point tensors");
+  }
   Tensor loss;
   if (pos_weight.defined()) {
     const Var x(input), t(target), one(1.0);

@@ -74,6 +74,7 @@ class Sample:
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrong: bool = False  # arguments that PyTorch refuses, and wengert must, too
+    constants: tuple[str, ...] = ()  # keywords whose tensors PyTorch does not differentiate by
 
 
 def call(*args: Any, **kwargs: Any) -> Sample:

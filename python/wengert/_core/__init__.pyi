@@ -938,8 +938,8 @@ class Tensor:
     def cholesky(self, upper: builtins.bool = False) -> Tensor: ...
     def cholesky_solve(self, input2: Tensor, upper: builtins.bool = False) -> Tensor: ...
     def pinverse(self, rcond: _Number = 1e-15) -> Tensor: ...
-    def softmax(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
-    def log_softmax(self, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
+    def softmax(self, dim: int | None = None, *, dtype: _dtype | None = None) -> Tensor: ...
+    def log_softmax(self, dim: int | None = None, *, dtype: _dtype | None = None) -> Tensor: ...
     def uniform_(
         self,
         from_: builtins.float = 0.0,
@@ -1968,12 +1968,85 @@ def linalg_pinv(
     A: Tensor, *, atol: _Number | None = None, rtol: _Number | None = None
 ) -> Tensor: ...
 def pinverse(input: Tensor, rcond: _Number = 1e-15) -> Tensor: ...
-def softmax(input: Tensor, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
-def log_softmax(input: Tensor, dim: int, *, dtype: _dtype | None = None) -> Tensor: ...
-def cross_entropy(
-    input: Tensor, target: Tensor, *, ignore_index: int = -100, reduction: str = "mean"
+def softmax(input: Tensor, dim: int | None = None, *, dtype: _dtype | None = None) -> Tensor: ...
+def log_softmax(
+    input: Tensor, dim: int | None = None, *, dtype: _dtype | None = None
 ) -> Tensor: ...
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor: ...
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor: ...
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor: ...
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    beta: builtins.float = 1.0,
+) -> Tensor: ...
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: builtins.float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor: ...
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+) -> Tensor: ...
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor: ...
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: builtins.bool | None = None,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    log_target: builtins.bool = False,
+) -> Tensor: ...
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: builtins.bool | None = None,
+    ignore_index: int = -100,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: builtins.float = 0.0,
+) -> Tensor: ...
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: builtins.bool | None = None,
+    ignore_index: int = -100,
+    reduce: builtins.bool | None = None,
+    reduction: str = "mean",
+) -> Tensor: ...
 def rand(
     *size: int | Sequence[int],
     generator: Generator | None = None,

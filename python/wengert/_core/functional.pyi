@@ -28,8 +28,15 @@ from wengert._core import linear as linear
 from wengert._core import bilinear as bilinear
 from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
-from wengert._core import cross_entropy as cross_entropy
 from wengert._core import mse_loss as mse_loss
+from wengert._core import l1_loss as l1_loss
+from wengert._core import smooth_l1_loss as smooth_l1_loss
+from wengert._core import huber_loss as huber_loss
+from wengert._core import binary_cross_entropy as binary_cross_entropy
+from wengert._core import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from wengert._core import kl_div as kl_div
+from wengert._core import cross_entropy as cross_entropy
+from wengert._core import nll_loss as nll_loss
 from wengert._core import dropout as dropout
 
 __all__ = [
@@ -61,7 +68,14 @@ __all__ = [
     "bilinear",
     "softmax",
     "log_softmax",
-    "cross_entropy",
     "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "kl_div",
+    "cross_entropy",
+    "nll_loss",
     "dropout",
 ]
