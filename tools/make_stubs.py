@@ -48,12 +48,19 @@ def parameters(params: list[tuple[Any, ...]], *, method: bool) -> str:
 def definitions(name: str, base: str, *, method: bool, indent: str) -> list[str]:
     overloads = core.op_params(base)
     lines = []
+    # one tensor, and any number of them: the first that fits decides
+    if len(overloads) > 1 and any(p[1] in VARIADIC for p in overloads[-1][0]):
+        ignore = "  # type: ignore[overload-overlap]"
+    else:
+        ignore = ""
     for params, outputs, many in overloads:
         plain = "tuple[Tensor, ...]" if many else "Tensor"
         result = f"_{base}_result" if outputs else plain
         if len(overloads) > 1:
             lines.append(f"{indent}@overload")
-        lines.append(f"{indent}def {name}({parameters(params, method=method)}) -> {result}: ...")
+        given = parameters(params, method=method)
+        lines.append(f"{indent}def {name}({given}) -> {result}: ...{ignore}")
+        ignore = ""
     return lines
 
 

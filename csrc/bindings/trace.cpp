@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bindings/frames.h"
 #include "bindings/py_tensor.h"
 #include "core/error.h"
 #include "tape/source.h"
@@ -31,72 +32,50 @@ std::vector<PyCodeObject*>& codes() {
   return *all;
 }
 
-bool is_ours(PyFrameObject* frame) {
-  const auto globals = py::reinterpret_steal<py::object>(
-      PyObject_GetAttrString(reinterpret_cast<PyObject*>(frame), "f_globals"));
-  if (!globals) throw py::error_already_set();
-  const auto name = py::reinterpret_borrow<py::dict>(globals)["__name__"];
-  const auto text = py::str(name).cast<std::string>();
+bool is_ours(PyObject* globals) {
+  PyObject* name = PyDict_GetItemString(globals, "__name__");
+  if (!name || !PyUnicode_Check(name)) return false;
+  const auto text = py::reinterpret_borrow<py::str>(name).cast<std::string>();
   return text == "wengert" || text.starts_with("wengert.");
 }
 
-__attribute__((noinline)) Code number_code(PyCodeObject* code, PyFrameObject* frame) {
+__attribute__((noinline)) Code number_code(PyCodeObject* code, PyObject* globals) {
   static auto* numbered = new std::unordered_map<PyCodeObject*, Code>;
   const auto it = numbered->find(code);
   if (it != numbered->end()) return it->second;
   if (codes().size() == kMaxCodes) return {};
-  Code found;
-  try {
-    found.ours = is_ours(frame);
-  } catch (const py::error_already_set&) {  // a module without a name
-  }
-  found.number = static_cast<uint32_t>(codes().size());
+  const Code found{static_cast<uint32_t>(codes().size()), is_ours(globals)};
   codes().push_back(reinterpret_cast<PyCodeObject*>(Py_NewRef(code)));
   numbered->insert({code, found});
   return found;
 }
 
-Code code_of(PyFrameObject* frame) {
+Code code_of(PyCodeObject* code, PyObject* globals) {
   struct Slot {
     PyCodeObject* code;
     Code found;
   };
   static std::array<Slot, 64> cache;  // numbered code stays alive, so an address means one code
-  PyCodeObject* code = PyFrame_GetCode(frame);
-  Py_DECREF(code);  // the frame holds it
   Slot& slot = cache[reinterpret_cast<uintptr_t>(code) / 64 % cache.size()];
   if (slot.code == code) [[likely]]
     return slot.found;
-  const Code found = number_code(code, frame);
+  const Code found = number_code(code, globals);
   if (found.number) slot = {code, found};
   return found;
-}
-
-uint32_t offset_in(PyFrameObject* frame) {
-#if PY_VERSION_HEX >= 0x030B0000
-  return static_cast<uint32_t>(PyFrame_GetLasti(frame));
-#else
-  return static_cast<uint32_t>(frame->f_lasti) * 2;  // instructions of two bytes
-#endif
 }
 
 // The innermost frame that is not of this package, if there is one.
 Source here() {
   WENGERT_DCHECK(PyGILState_Check());
-  PyFrameObject* frame = PyEval_GetFrame();
-  if (!frame) return {};
-  Code code = code_of(frame);
-  Source found{code.number, offset_in(frame)};
-  if (!code.ours) [[likely]]
-    return found;
-  py::object held;
-  for (;;) {
-    held = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetBack(frame)));
-    frame = reinterpret_cast<PyFrameObject*>(held.ptr());
-    if (!frame) return found;
-    code = code_of(frame);
-    if (!code.ours) return {code.number, offset_in(frame)};
-  }
+  Source found;
+  wengert_walk_frames(
+      [](void* result, PyCodeObject* code, PyObject* globals, int at) {
+        const Code c = code_of(code, globals);
+        *static_cast<Source*>(result) = {c.number, static_cast<uint32_t>(at)};
+        return c.ours ? 0 : 1;
+      },
+      &found);
+  return found;
 }
 
 // File, line and function; None where unknown.
