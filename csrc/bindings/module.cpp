@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
   register_optim(m);
   register_config(m);
   register_trace(m);
+  register_hooks(m);
 }

@@ -114,6 +114,7 @@ void register_autograd(py::module_& m);
 void register_optim(py::module_& m);
 void register_config(py::module_& m);
 void register_trace(py::module_& m);
+void register_hooks(py::module_& m);
 void register_random(py::module_& m);
 
 }  // namespace wengert::bindings

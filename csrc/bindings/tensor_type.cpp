@@ -154,7 +154,16 @@ PyObject* get_nbytes(PyObject* o, void*) {
   return PyLong_FromSize_t(item_size(t.dtype()) * static_cast<size_t>(t.numel()));
 }
 PyObject* get_grad(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) { return none_or(grad_of(t)); });
+  return get(o, [](const Tensor& t) {
+    const Tensor grad = grad_of(t);
+    if (!grad.defined() && !is_leaf(t) && !retains_grad(t)) [[unlikely]] {
+      warn(
+          "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad "
+          "attribute won't be populated during autograd.backward(). Call .retain_grad() on it "
+          "first, or read the gradient of a leaf.");
+    }
+    return none_or(grad);
+  });
 }
 PyObject* get_version(PyObject* o, void*) {
   return PyLong_FromUnsignedLong(tensor_of(o).version());

@@ -69,6 +69,8 @@ class Walk {
       // Moved out: delivering may grow entries_.
       Entry e = std::move(entries_[at]);
       e.more.resize(static_cast<size_t>(e.node->num_outputs) - 1);
+      if (e.node->extras) [[unlikely]]
+        arrive(e);
       collect(e, results);
       if (e.node->watched.load(std::memory_order_relaxed)) [[unlikely]]
         tell_adjoint(*e.node, e.first, e.more);
@@ -125,9 +127,42 @@ class Walk {
     std::push_heap(heap_.begin(), heap_.end(), before);
   }
 
+  // Hooks see the gradients, and what is retained is kept.
+  void arrive(Entry& e) {
+    Node& n = *e.node;
+    for (int slot = 0; slot < n.num_outputs; ++slot) {
+      Tensor& g = e.grad(static_cast<uint32_t>(slot));
+      if (!g.defined()) continue;
+      std::vector<Tensor> one{std::move(g)};
+      run_hooks(n, HookPoint::Tensor, static_cast<uint32_t>(slot), one);
+      g = std::move(one[0]);
+    }
+    if (has_hooks(n, HookPoint::Before)) {
+      std::vector<Tensor> all{e.first};
+      all.insert(all.end(), e.more.begin(), e.more.end());
+      run_hooks(n, HookPoint::Before, 0, all);
+      e.first = std::move(all[0]);
+      e.more.assign(all.begin() + 1, all.end());
+    }
+    for (uint32_t slot = 0; slot < n.extras->retained.size(); ++slot) {
+      auto& kept = n.extras->retained[slot];
+      const Tensor& g = e.grad(slot);
+      if (!kept.asked || !g.defined()) continue;
+      kept.grad = kept.grad.defined()     ? add_gradients(kept.grad, g, false)
+                  : options_.create_graph ? g
+                                          : copy_gradient(g);
+    }
+  }
+
   void pull(Entry& e, std::vector<Tensor>& out) {
     Node& n = *e.node;
     out.assign(n.num_inputs, Tensor());
+    const bool after = n.extras && has_hooks(n, HookPoint::After);
+    std::vector<Tensor> arrived;
+    if (after) [[unlikely]] {
+      arrived.push_back(e.first);
+      arrived.insert(arrived.end(), e.more.begin(), e.more.end());
+    }
     if (n.num_outputs == 1) {
       n.rule->pull(n, &e.first, out.data());
     } else {
@@ -136,6 +171,8 @@ class Walk {
     }
     if (n.watched.load(std::memory_order_relaxed)) [[unlikely]]
       tell_pulled(n, out);
+    if (after) [[unlikely]]
+      run_hooks(n, HookPoint::After, 0, out, arrived);
     if (!options_.retain_graph) n.release_saved();
     for (int i = 0; i < n.num_inputs; ++i) {
       const Edge& edge = n.edges()[i];
@@ -153,6 +190,10 @@ class Walk {
       leaf.grad = ours || options_.create_graph ? std::move(g) : copy_gradient(g);
     } else {
       leaf.grad = add_gradients(leaf.grad, g, !options_.create_graph);
+    }
+    if (leaf.extras) [[unlikely]] {
+      std::vector<Tensor> none;
+      run_hooks(leaf, HookPoint::Accumulated, 0, none);
     }
   }
 

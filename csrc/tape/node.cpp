@@ -58,6 +58,10 @@ Ref<Node> Node::copy() {
   std::copy_n(edges(), num_inputs, n->edges());
   std::copy_n(saved(), num_saved, n->saved());
   std::memcpy(n->end_of_saved(), end_of_saved(), payload_bytes);
+  if (extras && extras->custom) {
+    n->extras = std::make_unique<NodeExtras>();
+    n->extras->custom = extras->custom;
+  }
   return made;
 }
 
@@ -85,6 +89,7 @@ void Node::finish(Node* n) {
     return;
   }
   const size_t bytes = block_bytes(n->num_inputs, n->num_outputs, n->num_saved, n->payload_bytes);
+  if (n->extras && n->extras->custom) n->extras->custom->forget(*n);
   for (int i = 0; i < n->num_saved; ++i) n->saved()[i].~Saved();
   for (int i = 0; i < n->num_inputs; ++i) n->edges()[i].~Edge();
   n->~Node();
@@ -100,17 +105,11 @@ bool Node::wants(int i) {
   return e.node && walk_wants(*e.node);
 }
 
-void Node::save(int at, const Tensor& t) {
-  Saved& s = saved()[at];
-  s.tensor = t;
-  s.version = t.version();
+Saved Saved::input(const Tensor& t) {
+  return {t, t.version(), -1};
 }
-
-void Node::save_output(int at, const Tensor& t, int slot) {
-  Saved& s = saved()[at];
-  s.tensor = t.view(t.sizes(), t.strides());
-  s.version = t.version();
-  s.output = static_cast<int16_t>(slot);
+Saved Saved::output_of(const Tensor& t, int slot) {
+  return {t.view(t.sizes(), t.strides()), t.version(), static_cast<int16_t>(slot)};
 }
 
 // Ends a message with the place in the user's program, where it is known.
@@ -119,8 +118,7 @@ std::string Node::recorded_at() const {
   return where.empty() ? where : " (" + std::string(name()) + " was recorded at " + where + ")";
 }
 
-Tensor Node::unpack(int at) {
-  Saved& s = saved()[at];
+Tensor Node::unpack(const Saved& s) {
   if (!s.tensor.defined()) {
     if (!released) return {};
     fail(name(),
@@ -142,6 +140,7 @@ Tensor Node::unpack(int at) {
 
 void Node::release_saved() {
   for (int i = 0; i < num_saved; ++i) saved()[i].tensor.reset();
+  if (extras && extras->custom) extras->custom->release();
   released = true;
 }
 
@@ -184,12 +183,16 @@ void set_requires_grad(const Tensor& t, bool on) {
 
 Tensor grad_of(const Tensor& t) {
   Node* n = node_of(t);
-  return n && n->leaf ? static_cast<Leaf*>(n)->grad : Tensor();
+  if (n && n->leaf) return static_cast<Leaf*>(n)->grad;
+  return retains_grad(t) ? n->extras->retained[t->slot].grad : Tensor();
 }
 
 void set_grad(const Tensor& t, Tensor grad) {
-  Leaf* leaf = leaf_of(t);
-  if (leaf) leaf->grad = std::move(grad);
+  if (Leaf* leaf = leaf_of(t)) {
+    leaf->grad = std::move(grad);
+  } else if (retains_grad(t)) {
+    node_of(t)->extras->retained[t->slot].grad = std::move(grad);
+  }
 }
 
 namespace {
@@ -212,11 +215,19 @@ Ref<Node> linked(const Rule& rule, const Tensor* const* inputs, int num_inputs, 
   return n;
 }
 
+void describe_output(Node& n, int slot, const Tensor& output) {
+  new (n.outputs() + slot) OutputMeta{output.sizes(), output.dtype(), output.device()};
+}
+
 void attach(Ref<Node> n, int slot, const Tensor& output) {
-  new (n->outputs() + slot) OutputMeta{output.sizes(), output.dtype(), output.device()};
+  describe_output(*n, slot, output);
+  // Changed in place, a tensor still retains its gradient: by the new value.
+  const bool retains = output->node && retains_grad(output);
   output->node = Ref<Attachment>::adopt(n.release());
   output->slot = static_cast<uint32_t>(slot);
   ++output->history;
+  if (retains) [[unlikely]]
+    retain_grad(output);
 }
 
 }  // namespace
@@ -239,6 +250,32 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
   if (has_recorder) [[unlikely]]
     tell_recorder(*made, inputs, outputs.data());
   return made.get();
+}
+
+Node* record_custom(const Rule& name, std::shared_ptr<CustomRule> rule, const Tensor* const* inputs,
+                    int num_inputs, const std::vector<Tensor>& outputs,
+                    const std::vector<bool>& differentiable) {
+  const auto num_outputs = static_cast<int>(outputs.size());
+  const Ref<Node> made = linked(name, inputs, num_inputs, num_outputs, 0, 0);
+  made->extras = std::make_unique<NodeExtras>();
+  made->extras->custom = std::move(rule);
+  for (int i = 0; i < num_outputs; ++i) {
+    const Tensor& out = outputs[static_cast<size_t>(i)];
+    if (differentiable[static_cast<size_t>(i)]) {
+      attach(made, i, out);
+    } else {
+      describe_output(*made, i, out);
+    }
+  }
+  if (has_recorder) [[unlikely]]
+    tell_recorder(*made, inputs, outputs.data());
+  return made.get();
+}
+
+Rule custom_rule(const char* name) {
+  return {name, [](Node& node, Tensor* g, Tensor* out) {
+            node.extras->custom->pull(node, std::vector<Tensor>(g, g + node.num_outputs), out);
+          }};
 }
 
 }  // namespace wengert

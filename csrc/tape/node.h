@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "tape/hooks.h"
 #include "tape/source.h"
 
 namespace wengert {
@@ -42,6 +43,9 @@ struct Saved {
   Tensor tensor;
   uint32_t version = 0;
   int16_t output = -1;
+
+  static Saved input(const Tensor& t);
+  static Saved output_of(const Tensor& t, int slot);
 };
 
 struct Node : Attachment {
@@ -59,6 +63,7 @@ struct Node : Attachment {
     Source source{};  // where it was recorded
     Node* next_dead;  // of a node on its way out
   };
+  std::unique_ptr<NodeExtras> extras;  // null but where a user attached something
 
   static Ref<Node> make(const Rule& rule, int inputs, int outputs, int saved, int payload_bytes);
   static void destroy(Node* n);
@@ -81,10 +86,13 @@ struct Node : Attachment {
   bool wants(int i);
   const Dims& input_sizes(int i) { return edges()[i].node->outputs()[edges()[i].slot].sizes; }
 
-  void save(int at, const Tensor& t);
-  void save_output(int at, const Tensor& t, int slot = 0);
+  void save(int at, const Tensor& t) { saved()[at] = Saved::input(t); }
+  void save_output(int at, const Tensor& t, int slot = 0) {
+    saved()[at] = Saved::output_of(t, slot);
+  }
   // The tensor again; throws when it was freed or has been changed in place since.
-  Tensor unpack(int at);
+  Tensor unpack(int at) { return unpack(saved()[at]); }
+  Tensor unpack(const Saved& s);
   void release_saved();
 
  protected:
@@ -145,6 +153,13 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
 // The same for an operation with several outputs: one node, whose rule gets all their gradients.
 Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
              const std::vector<Tensor>& outputs, int num_saved, int payload_bytes = 0);
+// The same with a rule of the user's, known by `name`. Outputs that are not differentiable count,
+// but get no history.
+Node* record_custom(const Rule& name, std::shared_ptr<CustomRule> rule, const Tensor* const* inputs,
+                    int num_inputs, const std::vector<Tensor>& outputs,
+                    const std::vector<bool>& differentiable);
+// A rule that only names a custom one. It must live as long as its nodes.
+Rule custom_rule(const char* name);
 template <class P>
 Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
              int num_saved, const P& payload) {

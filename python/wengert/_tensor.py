@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ._core import HookHandle
+
 
 def to(
     self: Tensor,
@@ -135,6 +137,42 @@ def backward(
     autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
+def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
+    """Call ``hook(grad)`` whenever the gradient by this tensor has been computed.
+
+    The hook may return another gradient, of the same shape and dtype, to go on with. The handle
+    that is returned has a method ``remove()``.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor does not require grad.
+    """
+    return _core.add_tensor_hook(self, hook)
+
+
+def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> HookHandle:
+    """Call ``hook(self)`` whenever a backward has added to this leaf's ``grad``.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor does not require grad, or is no leaf.
+    """
+    return _core.add_accumulated_hook(self, hook)
+
+
+def retain_grad(self: Tensor) -> None:
+    """Keep the gradient by this result in ``grad``, as a leaf's is kept.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor does not require grad.
+    """
+    _core.retain_grad(self)
+
+
 def __repr__(self: Tensor) -> str:
     from ._format import tensor_text
 
@@ -184,10 +222,13 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
 def attach(cls: type[Tensor]) -> None:
     """Give the methods above to the compiled type."""
     for f in (
-        to, cpu, new_tensor, type_as, numpy, backward, __array__, __dlpack__, __dlpack_device__,
+        to, cpu, new_tensor, type_as, numpy, backward, register_hook,
+        register_post_accumulate_grad_hook, retain_grad, __array__, __dlpack__, __dlpack_device__,
         __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__, unique, unique_consecutive,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
+    cls.grad_fn = property(_core.grad_fn)  # type: ignore[assignment,misc]
+    cls.retains_grad = property(_core.retains_grad)  # type: ignore[assignment,misc]
     for name, target in {
         "float": _core.float32,
         "double": _core.float64,

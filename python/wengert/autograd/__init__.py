@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import _core
+from .. import _core
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
-    from ._core import Tensor
+    from .._core import Tensor
 
     Tensors = Tensor | Sequence[Tensor]
     F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +46,7 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of the sum of outputs, weighted by grad_outputs, by each input.
@@ -62,9 +63,21 @@ def grad(
         As in `Tensor.backward`.
     allow_unused
         Whether an input that no output depends on gives None instead of an error.
+    is_grads_batched
+        Whether grad_outputs have one more dimension, the first, and each result gets it, too.
     materialize_grads
         Whether it gives zeros.
+
+    Raises
+    ------
+    RuntimeError
+        If an input is not reached and allow_unused is not set, or a tensor has no history.
     """
+    if is_grads_batched:
+        return _batched(
+            outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused,
+            materialize_grads,
+        )  # fmt: skip
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is False and materialize_grads:
         raise ValueError("grad: expected allow_unused to be True or None with materialize_grads")
@@ -73,6 +86,31 @@ def grad(
         bool(allow_unused), materialize_grads,
     )  # fmt: skip
     return tuple(result)
+
+
+def _batched(
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Any,
+    retain_graph: bool | None,
+    create_graph: bool,
+    allow_unused: bool | None,
+    materialize_grads: bool,
+) -> tuple[Any, ...]:
+    """One walk for each slice of grad_outputs."""
+    batches = _listed(grad_outputs)
+    n = len(batches[0])
+    keep = create_graph if retain_graph is None else retain_graph
+    rows = [
+        grad(
+            outputs, inputs, [b[i] for b in batches], keep or i + 1 < n, create_graph,
+            allow_unused, False, materialize_grads,
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    return tuple(
+        None if column[0] is None else _core.stack(column) for column in zip(*rows, strict=True)
+    )
 
 
 class _GradMode:
@@ -153,7 +191,12 @@ class set_grad_enabled(_GradMode):
 def __getattr__(name: str) -> Any:
     # They need NumPy, so they are loaded at first use.
     if name in ("gradcheck", "gradgradcheck"):
-        from . import testing
+        from .. import testing
 
         return getattr(testing, name)
+    if name in ("function", "Function"):
+        import importlib
+
+        function = importlib.import_module("wengert.autograd.function")
+        return function if name == "function" else function.Function
     raise AttributeError(f"module 'wengert.autograd' has no attribute {name!r}")

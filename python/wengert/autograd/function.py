@@ -1,0 +1,279 @@
+"""Operations with a backward of the user's own."""
+
+from __future__ import annotations
+
+from .. import _core
+from .._core import Tensor
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["Function", "FunctionCtx", "once_differentiable"]
+
+
+class FunctionCtx:
+    """What a `Function` carries from its forward to its backward.
+
+    Attributes
+    ----------
+    needs_input_grad
+        For each argument of forward, whether a gradient by it is wanted.
+    """
+
+    needs_input_grad: tuple[bool, ...] = ()
+    _to_save: tuple[Tensor | None, ...] = ()
+    _dirty: tuple[Tensor, ...] = ()
+    _non_differentiable: tuple[Tensor, ...] = ()
+    _materialize = True
+    _saved: _core.SavedTensors | None = None
+    _call: _Call
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep inputs or outputs for backward, as `saved_tensors`; changes in place are noticed."""
+        for t in tensors:
+            if t is not None and not isinstance(t, Tensor):
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type "
+                    f"{type(t).__name__}"
+                )
+        self._to_save = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for a forward-mode derivative."""
+        self._for_forward = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """What `save_for_backward` kept.
+
+        Raises
+        ------
+        RuntimeError
+            If it has been freed by a backward, or changed in place since.
+        """
+        return self._to_save if self._saved is None else self._saved.get()
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say that forward changed these inputs in place; it must return them."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say that these outputs have no derivative."""
+        self._non_differentiable = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether backward gets zeros, or None, where no gradient came."""
+        self._materialize = value
+
+
+class _Call:
+    """What C++ need not know of one call: which arguments were tensors, what came out."""
+
+    def __init__(self, function: type[Function], args: tuple[Any, ...], outputs: list[Any]) -> None:
+        self.function = function
+        self.is_tensor = [isinstance(a, Tensor) for a in args]
+        # of each output the place among the tensors, and what zeros like it are made of
+        self.outputs = [
+            (o.shape, o.dtype, o.device) if isinstance(o, Tensor) else None for o in outputs
+        ]
+
+
+def _pull(
+    ctx: FunctionCtx, grads: tuple[Tensor | None, ...], wanted: list[bool]
+) -> tuple[Any, ...]:
+    """Call backward; what comes back is for the tensors among the arguments."""
+    call = ctx._call
+    arrived = iter(grads)
+    given: list[Tensor | None] = []
+    for meta in call.outputs:
+        grad = None if meta is None else next(arrived)
+        if grad is None and meta is not None and ctx._materialize:
+            grad = _core.zeros(meta[0], dtype=meta[1], device=meta[2])
+        given.append(grad)
+    name = call.function.__name__ + "Backward"
+    backward = call.function.backward
+    if backward is Function.backward:
+        backward = call.function.vjp
+    result = backward(ctx, *given)
+    grads_in = list(result) if isinstance(result, (tuple, list)) else [result]
+    expected = len(call.is_tensor)
+    if len(grads_in) > expected and all(g is None for g in grads_in[expected:]):
+        del grads_in[expected:]
+    if len(grads_in) != expected:
+        raise RuntimeError(
+            f"function {name} returned an incorrect number of gradients (expected {expected}, got "
+            f"{len(grads_in)})"
+        )
+    for i, (g, is_tensor) in enumerate(zip(grads_in, call.is_tensor, strict=True)):
+        if g is not None and not is_tensor:
+            raise RuntimeError(
+                f"function {name} returned a gradient different from None at position {i + 1}, but "
+                "the corresponding forward input was not a Variable"
+            )
+    return tuple(g for g, is_tensor in zip(grads_in, call.is_tensor, strict=True) if is_tensor)
+
+
+class Function:
+    """An operation with a backward of its own: subclass it, and call ``apply``.
+
+    Either ``forward(ctx, *args)``, or ``forward(*args)`` with ``setup_context(ctx, inputs,
+    output)``, computes the result, without being recorded; ``backward(ctx, *grad_outputs)`` gives a
+    gradient for each argument, None for those that need none. What backward computes is recorded
+    when the graph of it is wanted, so that higher derivatives need nothing more.
+
+    Examples
+    --------
+    >>> class Exp(Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         y = x.exp()
+    ...         ctx.save_for_backward(y)
+    ...         return y
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (y,) = ctx.saved_tensors
+    ...         return grad * y
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"{type(self).__name__} should not be instantiated. Methods on autograd functions are "
+            "all static, so you should invoke them on the class itself, by apply."
+        )
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the result; subclasses define it."""
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep what backward needs, where forward takes no ctx."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Return the gradients by the arguments; subclasses define it."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom "
+            "autograd.Function to use it with backward mode AD."
+        )
+
+    @staticmethod
+    def vjp(ctx: Any, *grad_outputs: Any) -> Any:
+        """The same under another name."""
+        return Function.backward(ctx, *grad_outputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        """Return the tangents of the outputs; subclasses define it for forward mode."""
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with "
+            "forward mode AD."
+        )
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result, and record it if an argument requires grad.
+
+        Raises
+        ------
+        RuntimeError
+            If forward breaks a promise, such as changing a leaf in place.
+        """
+        ctx = FunctionCtx()
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        recording = _core.is_grad_enabled() and any(ctx.needs_input_grad)
+        before = _core.set_grad_mode(False)
+        try:
+            if cls.setup_context is not Function.setup_context:
+                result = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args, **kwargs)
+        finally:
+            _core.set_grad_mode(before)
+        if not recording:
+            return result
+        outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+        _record(cls, ctx, args, outputs)
+        return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
+
+
+def _among(t: object, tensors: tuple[Any, ...]) -> bool:
+    return any(t is each for each in tensors)
+
+
+def _record(
+    cls: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], outputs: list[Any]
+) -> None:
+    """Put the call on the tape; outputs that are inputs are replaced by views of them."""
+    inputs = [a for a in args if isinstance(a, Tensor)]
+    for t in ctx._dirty:
+        if not _among(t, args):
+            raise RuntimeError("mark_dirty: a tensor that is not an input was marked")
+        if t.is_leaf and t.requires_grad:
+            raise RuntimeError(
+                f"{cls.__name__}: a leaf Variable that requires grad is being used in an in-place "
+                "operation"
+            )
+        if not _among(t, tuple(outputs)):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as "
+                "output. The inputs that are modified inplace must all be outputs of the Function."
+            )
+    for i, out in enumerate(outputs):
+        if isinstance(out, Tensor) and not _among(out, ctx._dirty):
+            fresh = out.grad_fn is None and not out.requires_grad and not _among(out, args)
+            outputs[i] = out if fresh else out.detach()
+    made = [o for o in outputs if isinstance(o, Tensor)]
+    differentiable = [
+        o.dtype.is_floating_point and not _among(o, ctx._non_differentiable) for o in made
+    ]
+    ctx._call = _Call(cls, args, outputs)
+    to_save, ctx._to_save = ctx._to_save, ()
+    ctx._saved = _core.record_function(
+        cls.__name__ + "Backward", ctx, _pull, inputs, made, differentiable, list(to_save)
+    )
+
+
+def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a backward that cannot itself be differentiated; to try is an error then."""
+    import functools
+
+    @functools.wraps(fn)
+    def wrapped(ctx: Any, *grads: Any) -> Any:
+        recording = _core.is_grad_enabled()
+        before = _core.set_grad_mode(False)
+        try:
+            result = fn(ctx, *grads)
+        finally:
+            _core.set_grad_mode(before)
+        sources = [g for g in grads if isinstance(g, Tensor) and g.requires_grad]
+        sources += [t for t in ctx.saved_tensors if t is not None and t.requires_grad]
+        if not (recording and sources):
+            return result
+        results = list(result) if isinstance(result, (tuple, list)) else [result]
+        guarded = [_Once.apply(r, *sources) if isinstance(r, Tensor) else r for r in results]
+        return tuple(guarded) if isinstance(result, (tuple, list)) else guarded[0]
+
+    return wrapped
+
+
+class _Once(Function):
+    """Passes a value on whose derivative is an error."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *sources: Tensor) -> Tensor:
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
