@@ -603,6 +603,9 @@ void register_functions(py::module_& m) {
       },
       "The table of operations.");
   m.def(
+      "op_family", [](const std::string& name) { return find_op(name)->family; }, py::arg("name"),
+      "The family of an operation: its page in the reference.");
+  m.def(
       "op_params",
       [](const std::string& name) {
         py::list overloads;

@@ -64,8 +64,13 @@ void set_item(const Tensor& t, PyObject* index, PyObject* value);
 
 // --- errors ------------------------------------------------------------------------------------
 
-void set_python_error();
-PyObject* linalg_error();  // wg.linalg.LinAlgError  // from the C++ exception in flight
+void set_python_error();   // from the C++ exception in flight
+PyObject* linalg_error();  // wg.linalg.LinAlgError
+
+// The docstring of a type.
+inline PyType_Slot doc_slot(const char* text) {
+  return {Py_tp_doc, const_cast<char*>(text)};
+}
 
 // Runs body, turning C++ exceptions into Python's.
 template <class Body>

@@ -394,6 +394,7 @@ void register_scalars(py::module_& m) {
   PyType_Slot dtype_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&dtype_repr)},
                                {Py_tp_getset, dtype_getset},
                                {Py_tp_methods, dtype_methods},
+                               doc_slot("The type of a tensor's elements, such as wg.float32."),
                                {}};
   dtype_type = make_type("wengert.dtype", sizeof(PyDType),
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, dtype_slots);
@@ -401,13 +402,16 @@ void register_scalars(py::module_& m) {
                                 {Py_tp_str, reinterpret_cast<void*>(&device_str)},
                                 {Py_tp_getset, device_getset},
                                 {Py_tp_methods, device_methods},
+                                doc_slot("Where a tensor's memory is: device('cpu')."),
                                 {Py_tp_new, reinterpret_cast<void*>(&device_new)},
                                 {Py_tp_richcompare, reinterpret_cast<void*>(&device_compare)},
                                 {Py_tp_hash, reinterpret_cast<void*>(&device_hash)},
                                 {}};
   device_type = make_type("wengert.device", sizeof(PyDevice), Py_TPFLAGS_DEFAULT, device_slots);
-  PyType_Slot size_slots[] = {
-      {Py_tp_repr, reinterpret_cast<void*>(&size_repr)}, {Py_tp_methods, size_methods}, {}};
+  PyType_Slot size_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&size_repr)},
+                              {Py_tp_methods, size_methods},
+                              doc_slot("The sizes of a tensor's dimensions, a tuple of ints."),
+                              {}};
   size_type = make_type("wengert.Size", 0, Py_TPFLAGS_DEFAULT, size_slots,
                         reinterpret_cast<PyObject*>(&PyTuple_Type));
   for (int i = 0; i < kNumDTypes; ++i) {

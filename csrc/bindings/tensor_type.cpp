@@ -421,6 +421,13 @@ PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(PyTensor, weakrefs), READONLY, nullptr},
     {}};
 
+constexpr const char* kTensorDoc =
+    "Numbers of one dtype in some number of dimensions, and how they were computed.\n\n"
+    "Made by functions such as `tensor` and `zeros`, and by operations. `Tensor(data)` and, of\n"
+    "elements that are not set, `Tensor(2, 3)` are of the default dtype. Operations on a tensor\n"
+    "that requires grad are recorded; `backward` then leaves gradients in `grad` of the leaves.\n"
+    "It indexes as NumPy's arrays do, and shares memory with them by `numpy` and `from_numpy`.";
+
 const CApi capi{
     [](PyObject* o) -> const Tensor* { return is_tensor(o) ? &tensor_of(o) : nullptr; },
     [](const Tensor& t) { return wrap(t); },
@@ -441,6 +448,7 @@ void register_tensor(py::module_& m) {
                                     slot(Py_tp_iter, &iter_slot),
                                     {Py_tp_members, members},
                                     {Py_tp_getset, getset},
+                                    doc_slot(kTensorDoc),
                                     {Py_tp_methods, all.data()},
                                     slot(Py_mp_length, &length_slot),
                                     slot(Py_mp_subscript, &subscript_slot),

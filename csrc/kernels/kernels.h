@@ -28,7 +28,8 @@ inline constexpr KernelId kFirstReduction = kNumMapKernels;
 template <class R>
 inline constexpr KernelId reduce_kernel = kFirstReduction + index_of<R, Reductions>;
 
-// All others. The comment says what a launch of it holds beyond buffer 0, the output.
+// All others; traces call them by these names. The comment says what a launch of it holds beyond
+// buffer 0, the output.
 enum class Kernel : KernelId {
   Copy = kFirstReduction + Reductions::size,  // source of any dtype
   Fill,                                       // number[0] (integer[0] for int64)
@@ -51,18 +52,18 @@ enum class Kernel : KernelId {
   NonzeroCount,      // source, dense: how many elements before each block are not zero, and in all
   Nonzero,           // source, those counts: the coordinates of elements that are not zero, in the
                      // launch's sizes
-  IsIn,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
+  Isin,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
   // Scans. Sizes: outer, n, inner, all dense; integer[0]: from the end. Buffers: output, source.
-  CumSum,
-  CumProd,
-  LogCumSumExp,
-  CumMax,  // values, int64 places; source
-  CumMin,
+  Cumsum,
+  Cumprod,
+  Logcumsumexp,
+  Cummax,  // values, int64 places; source
+  Cummin,
   Recurrence,     // h[k] = a[k] h[k - 1] + b[k]: h; a, b
   Sort,           // values, int64 places; source. Sizes: rows, n; integer[0]: descending
-  TopK,           // as Sort, dense rows of integer[1] results; integer[2]: sorted
+  Topk,           // as Sort, dense rows of integer[1] results; integer[2]: sorted
   Select,         // values, places, one a row; source; integer[0]: which of sorted, or as below
-  SearchSorted,   // int64 places; sequence, values, int64 sorter if any. Sizes: rows, n, values a
+  Searchsorted,   // int64 places; sequence, values, int64 sorter if any. Sizes: rows, n, values a
                   // row; integer[0]: right; integer[1]: one sequence for all rows
   Arange,         // number[0] + i * number[1] (integers for int64)
   Linspace,       // number[0], number[1]: the first and the last (of integers: rounded to zero)
@@ -74,7 +75,7 @@ enum class Kernel : KernelId {
   Geometric,      // number[0]: log(1 - p)
   Cauchy,         // number[0], number[1]: median, scale
   Bernoulli,      // number[0]: p < 1
-  RandInt,        // integer[0], integer[1]: low, high (equal: all of int64)
+  Randint,        // integer[0], integer[1]: low, high (equal: all of int64)
   Dropout,        // x; number[0], number[1]: p < 1, scale of what is kept
   Poisson,        // rates
   Multinomial,    // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:

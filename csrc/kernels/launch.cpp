@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "kernels/cpu/cpu.h"
@@ -47,6 +48,34 @@ constexpr auto functor_names(TypeList<Fs...>) {
   return std::array<const char*, sizeof...(Fs)>{Fs::name...};
 }
 
+// What kernels.h calls a kernel, as the compiler spells it in the name of an instance of this
+// function: "... K = wengert::Kernel::SoftmaxGrad" and then ';' or ']'.
+template <Kernel K>
+constexpr auto enumerator() {
+  std::string_view name = __PRETTY_FUNCTION__;
+  constexpr std::string_view before = "Kernel::";
+  name.remove_prefix(name.rfind(before) + before.size());
+  return name.substr(0, name.find_first_of(";]"));
+}
+static_assert(enumerator<Kernel::SoftmaxGrad>() == "SoftmaxGrad");
+
+template <size_t... I>
+constexpr auto enumerators(std::index_sequence<I...>) {
+  return std::array{enumerator<static_cast<Kernel>(id(Kernel::Copy) + I)>()...};
+}
+
+// "LogSoftmaxGrad" as "log_softmax.grad"
+std::string as_words(std::string_view enumerator) {
+  std::string out;
+  for (const char c : enumerator) {
+    const bool capital = 'A' <= c && c <= 'Z';
+    if (capital && !out.empty()) out += '_';
+    out += capital ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  if (out.ends_with("_grad")) out[out.size() - std::size("grad")] = '.';
+  return out;
+}
+
 }  // namespace
 
 LaunchObserver* set_launch_observer(LaunchObserver* o) {
@@ -73,55 +102,9 @@ void launch(const Launch& l) {
 std::string kernel_name(KernelId k) {
   static constexpr auto functors = functor_names(MapFunctors{});
   static constexpr auto reductions = functor_names(Reductions{});
-  static constexpr int first = static_cast<int>(Kernel::Copy);
-  static constexpr const char* others[] = {"copy",
-                                           "fill",
-                                           "gemm",
-                                           "softmax",
-                                           "log_softmax",
-                                           "softmax.grad",
-                                           "log_softmax.grad",
-                                           "cross_entropy",
-                                           "cross_entropy.grad",
-                                           "gather",
-                                           "scatter",
-                                           "scatter_reduce",
-                                           "index_offsets",
-                                           "nonzero_count",
-                                           "nonzero",
-                                           "isin",
-                                           "cumsum",
-                                           "cumprod",
-                                           "logcumsumexp",
-                                           "cummax",
-                                           "cummin",
-                                           "recurrence",
-                                           "sort",
-                                           "topk",
-                                           "select",
-                                           "searchsorted",
-                                           "arange",
-                                           "linspace",
-                                           "uniform",
-                                           "normal",
-                                           "log_normal",
-                                           "exponential",
-                                           "geometric",
-                                           "cauchy",
-                                           "bernoulli",
-                                           "randint",
-                                           "dropout",
-                                           "poisson",
-                                           "multinomial",
-                                           "optimizer_step",
-                                           "lu",
-                                           "cholesky",
-                                           "solve_triangular",
-                                           "qr",
-                                           "eigh",
-                                           "svd"};
-  static_assert(std::size(others) == kNumKernels - first);
-  if (k >= first) return others[k - first];
+  static constexpr auto others =
+      enumerators(std::make_index_sequence<kNumKernels - id(Kernel::Copy)>{});
+  if (k >= id(Kernel::Copy)) return as_words(others[k - id(Kernel::Copy)]);
   if (k >= kFirstReduction) return reductions[k - kFirstReduction];
   std::string name = functors[k / kIdsPerFunctor];
   if (const int part = k % kIdsPerFunctor) name += ".grad" + std::to_string(part - 1);

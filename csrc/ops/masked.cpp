@@ -115,7 +115,7 @@ Tensor isin(const Tensor& elements, const Tensor& test, bool, bool invert) {
   const Tensor out = Tensor::empty(x.sizes(), DType::Bool, x.device());
   const Tensor* operands[] = {&out, &x};
   Launch l;
-  l.kernel = id(Kernel::IsIn);
+  l.kernel = id(Kernel::Isin);
   l.dtype = d;
   describe(l, x.sizes(), operands, 2);
   l.integer[0] = among.numel();

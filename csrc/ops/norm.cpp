@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/elementwise.h"
+#include "ops/linalg.h"
 #include "ops/op_table.h"
 #include "ops/reduce.h"
 
@@ -88,17 +89,21 @@ Tensor norm_value(const Tensor& x, double p, DimMask mask, bool keepdim) {
                1 / p);
 }
 
+void check_dtype(const char* op, const Tensor& input, DType asked) {
+  if (!is_floating(asked)) fail(op, ": dtype should be floating point, got ", name_of(asked));
+  if (item_size(asked) < item_size(input.dtype())) {
+    fail(op, ": the dtype of the input ", name_of(input.dtype()),
+         " should be convertible without narrowing to the specified dtype ", name_of(asked));
+  }
+}
+
 Tensor vector_norm(const char* op, const Tensor& input, double p, const Dims* dims, bool keepdim,
                    OptDType dtype) {
   if (!is_floating(input.dtype())) {
     fail(op, ": expected a floating point tensor as input, got ", name_of(input.dtype()));
   }
   const DType asked = dtype.value_or(input.dtype());
-  if (!is_floating(asked)) fail(op, ": dtype should be floating point, got ", name_of(asked));
-  if (item_size(asked) < item_size(input.dtype())) {
-    fail(op, ": the dtype of the input ", name_of(input.dtype()),
-         " should be convertible without narrowing to the specified dtype ", name_of(asked));
-  }
+  check_dtype(op, input, asked);
   const Tensor x = numbers(ops::to(input, asked));
   if (x->base) check_view(op, x);
   const DimMask mask = mask_of(op, dims, x.dim());
@@ -127,11 +132,6 @@ Tensor linalg_vector_norm(const Tensor& x, const Number& ord, const Dims* dims, 
 
 // --- matrix norms ------------------------------------------------------------------------------
 
-[[noreturn]] void refuse_singular_values(const char* op, std::string_view ord) {
-  fail(ErrorKind::NotImplemented, op, ": order ", ord,
-       " needs singular values, which are not available here; expected 'fro', 1, -1, inf or -inf");
-}
-
 struct MatrixDims {
   int row, column;
 };
@@ -153,11 +153,44 @@ Tensor frobenius(const char* op, const Tensor& a, const Dims& dims, bool keepdim
   return vector_norm(op, a, 2, &dims, keepdim, dtype);
 }
 
+enum class Singular { Largest, Smallest, Sum };
+
+// The norms of singular values: 2, -2 and 'nuc', the nuclear norm. Derivative: through svd.
+Tensor singular_norm(const char* op, const Tensor& a, Singular which, const Dims& dims,
+                     bool keepdim, OptDType dtype) {
+  const MatrixDims m = matrix_dims(op, a, dims);
+  const DType asked = dtype.value_or(a.dtype());
+  if (compute_dtype(asked) != asked) {
+    fail(op, ": expected float32 or float64, because singular values have no narrower dtype, got ",
+         name_of(asked));
+  }
+  check_dtype(op, a, asked);
+  Dims order;
+  for (int d = 0; d < a.dim(); ++d) {
+    if (d != m.row && d != m.column) order.push_back(d);
+  }
+  order.push_back(m.row);
+  order.push_back(m.column);
+  const Tensor s = ops::svd_parts(ops::permute(ops::to(a, asked), order), false).s;
+  const Dims last{-1};
+  Tensor out;
+  if (which == Singular::Sum || (which == Singular::Largest && s.sizes().back() == 0)) {
+    out = ops::sum(s, &last, false);
+  } else {
+    out = which == Singular::Largest ? ops::amax(s, &last, false) : ops::amin(s, &last, false);
+  }
+  if (!keepdim) return out;
+  return ops::unsqueeze(ops::unsqueeze(out, std::min(m.row, m.column)), std::max(m.row, m.column));
+}
+
 // The largest or smallest sum of sizes down the columns (1, -1) or along the rows (inf, -inf).
 Tensor matrix_norm(const char* op, const Tensor& a, double ord, const Dims& dims, bool keepdim,
                    OptDType dtype) {
   const MatrixDims m = matrix_dims(op, a, dims);
-  if (std::fabs(ord) == 2) refuse_singular_values(op, ord > 0 ? "2" : "-2");
+  if (std::fabs(ord) == 2) {
+    return singular_norm(op, a, ord > 0 ? Singular::Largest : Singular::Smallest, dims, keepdim,
+                         dtype);
+  }
   if (std::fabs(ord) != 1 && std::fabs(ord) != kInf) fail(op, ": order ", ord, " not supported");
   const bool columns = std::fabs(ord) == 1;
   const Dims summed{columns ? m.row : m.column}, compared{columns ? m.column : m.row};
@@ -174,8 +207,8 @@ Tensor matrix_norm(const char* op, const Tensor& a, double ord, const Dims& dims
 Tensor matrix_norm_named(const char* op, const Tensor& a, std::string_view ord, const Dims& dims,
                          bool keepdim, OptDType dtype) {
   if (ord == "fro") return frobenius(op, a, dims, keepdim, dtype);
-  if (ord == "nuc") refuse_singular_values(op, ord);
-  fail(op, ": order ", ord, " not supported; expected 'fro' or a number");
+  if (ord == "nuc") return singular_norm(op, a, Singular::Sum, dims, keepdim, dtype);
+  fail(op, ": order ", ord, " not supported; expected 'fro', 'nuc' or a number");
 }
 
 constexpr const char* kMatrixNorm = "linalg.matrix_norm";
@@ -220,8 +253,13 @@ Tensor norm(const Tensor& x, const Number* p, const Dims* dims, bool keepdim, Op
 }
 Tensor norm_named(const Tensor& x, std::string_view p, const Dims* dims, bool keepdim,
                   OptDType dtype) {
-  if (p == "nuc") refuse_singular_values("norm", p);
-  if (p != "fro") fail("norm: order ", p, " not supported; expected 'fro' or a number");
+  if (p == "nuc") {
+    if (!dims && x.dim() != 2) {
+      fail("norm: dim must be a 2-tuple for order 'nuc' of a tensor of shape ", x.sizes());
+    }
+    return singular_norm("norm", x, Singular::Sum, dims ? *dims : Dims{0, 1}, keepdim, dtype);
+  }
+  if (p != "fro") fail("norm: order ", p, " not supported; expected 'fro', 'nuc' or a number");
   return vector_norm("norm", x, 2, dims, keepdim, dtype);
 }
 
@@ -296,32 +334,43 @@ void add_norm(OpTable& t) {
   t.push_back(row<&norm_named>(
       "norm(Tensor input, str p='fro', int[]? dim=None, bool keepdim=False, dtype? dtype=None)",
       both,
-      "The p-norm of a tensor seen as a vector, over some or all dimensions; 'fro' is 2. "
+      "The p-norm of a tensor seen as a vector, over some or all dimensions; 'fro' is 2, "
+      "and 'nuc' the sum of the singular values of the matrices in two dimensions. "
       "Derivative: sign(x) (|x| / norm)^(p - 1), 0 where the norm is 0."));
   t.push_back(row<&norm>(
       "norm(Tensor input, Number? p, int[]? dim=None, bool keepdim=False, dtype? dtype=None)", both,
       ""));
   t.push_back(row<&linalg_vector_norm>(
-      "_linalg_vector_norm(Tensor x, Number ord=2, int[]? dim=None, bool keepdim=False, *, "
+      "linalg_vector_norm(Tensor x, Number ord=2, int[]? dim=None, bool keepdim=False, *, "
       "dtype? dtype=None)",
-      kInternal, "linalg.vector_norm: the norm of order ord over some or all dimensions."));
+      kLinalg,
+      "(sum |x|^ord)^(1 / ord) over some or all dimensions; for inf (-inf) the largest (smallest) "
+      "size, for 0 how many elements are not 0."));
   t.push_back(row<&linalg_matrix_norm_named>(
-      "_linalg_matrix_norm(Tensor A, str ord='fro', int[]? dim=None, bool keepdim=False, *, "
+      "linalg_matrix_norm(Tensor A, str ord='fro', int[]? dim=None, bool keepdim=False, *, "
       "dtype? dtype=None)",
-      kInternal,
-      "linalg.matrix_norm: 'fro', or the largest (smallest) sum of sizes down a column, 1 (-1), or "
-      "along a row, inf (-inf); dim defaults to the last two."));
+      kLinalg,
+      "The norm of matrices, by default of the last two dimensions. ord is 'fro', the root of the "
+      "sum of "
+      "squares; 'nuc', the sum of the singular values; 2 (-2), the largest (smallest) of them; 1 "
+      "(-1), the largest "
+      "(smallest) sum of sizes down a column; or inf (-inf), the same along a row. float32 and "
+      "float64 "
+      "alone for 'nuc', 2 and -2."));
   t.push_back(row<&linalg_matrix_norm>(
-      "_linalg_matrix_norm(Tensor A, Number ord, int[]? dim=None, bool keepdim=False, *, "
+      "linalg_matrix_norm(Tensor A, Number ord, int[]? dim=None, bool keepdim=False, *, "
       "dtype? dtype=None)",
-      kInternal, ""));
+      kLinalg, ""));
   t.push_back(row<&linalg_norm>(
-      "_linalg_norm(Tensor A, Number? ord=None, int[]? dim=None, bool keepdim=False, *, "
+      "linalg_norm(Tensor A, Number? ord=None, int[]? dim=None, bool keepdim=False, *, "
       "dtype? dtype=None)",
-      kInternal, "linalg.norm: vector_norm or matrix_norm, by the dimensions and ord."));
+      kLinalg,
+      "vector_norm or matrix_norm: of ord None, over all dimensions given, or all there are, seen "
+      "as "
+      "a vector; of two dimensions (given, or all that A has), matrix_norm; else vector_norm."));
   t.push_back(row<&linalg_norm_named>(
-      "_linalg_norm(Tensor A, str ord, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
-      kInternal, ""));
+      "linalg_norm(Tensor A, str ord, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)",
+      kLinalg, ""));
   t.push_back(row<&dist>("dist(Tensor input, Tensor other, Number p=2)", both,
                          "The p-norm of input - other."));
   t.push_back(with_inplace(

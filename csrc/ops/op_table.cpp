@@ -153,43 +153,60 @@ Tensor Op::inplace(const Arg* args) const {
   return ops::overwrite((name + "_").c_str(), self, call(changed.data()));
 }
 
+namespace {
+
+// In the order of the reference: what a family is called there, and what adds rows to it.
+struct Family {
+  const char* name;
+  void (*add)(OpTable&);
+};
+constexpr Family kFamilies[] = {
+    {"creation", &add_creation},
+    {"creation", &add_range},
+    {"arithmetic", &add_arithmetic},
+    {"mathematics", &add_math},
+    {"activations", &add_activation},
+    {"reductions", &add_reduce},
+    {"reductions", &add_moments},
+    {"reductions", &add_norm},
+    {"reductions", &add_totals},
+    {"scans", &add_scan},
+    {"scans", &add_differences},
+    {"sorting", &add_sort},
+    {"sorting", &add_search},
+    {"shapes", &add_view},
+    {"shapes", &add_shape},
+    {"shapes", &add_split},
+    {"shapes", &add_join},
+    {"shapes", &add_diagonal},
+    {"shapes", &add_rearrange},
+    {"shapes", &add_pad},
+    {"indexing", &add_index_put},
+    {"indexing", &add_scatter},
+    {"indexing", &add_masked},
+    {"products", &add_matmul},
+    {"products", &add_products},
+    {"products", &add_einsum},
+    {"products", &add_distances},
+    {"linalg", &add_linalg},
+    {"linalg", &add_factors},
+    {"linalg", &add_spectral},
+    {"activations", &add_rows},
+    {"losses", &add_loss},
+    {"losses", &add_cross_entropy},
+    {"random", &add_random},
+};
+
+}  // namespace
+
 const OpTable& op_table() {
   static const OpTable table = [] {
     OpTable t;
-    add_creation(t);
-    add_range(t);
-    add_arithmetic(t);
-    add_math(t);
-    add_activation(t);
-    add_reduce(t);
-    add_moments(t);
-    add_norm(t);
-    add_totals(t);
-    add_scan(t);
-    add_differences(t);
-    add_sort(t);
-    add_search(t);
-    add_view(t);
-    add_shape(t);
-    add_split(t);
-    add_join(t);
-    add_diagonal(t);
-    add_rearrange(t);
-    add_pad(t);
-    add_index_put(t);
-    add_scatter(t);
-    add_masked(t);
-    add_matmul(t);
-    add_products(t);
-    add_einsum(t);
-    add_distances(t);
-    add_linalg(t);
-    add_factors(t);
-    add_spectral(t);
-    add_rows(t);
-    add_loss(t);
-    add_cross_entropy(t);
-    add_random(t);
+    for (const Family& family : kFamilies) {
+      const size_t first = t.size();
+      family.add(t);
+      for (size_t i = first; i < t.size(); ++i) t[i].family = family.name;
+    }
     return t;
   }();
   return table;

@@ -80,6 +80,7 @@ struct Op {
   std::vector<std::string> outputs;  // names, of an operation with several results
   uint8_t where = 0;
   std::string doc;
+  const char* family = "";  // the page of the reference
   Tensor (*call)(const Arg*) = nullptr;
   std::vector<Tensor> (*call_many)(const Arg*) = nullptr;
   Tensor (*call_inplace)(const Arg*) = nullptr;  // the method `name_`

@@ -93,7 +93,7 @@ Tensor integers(int64_t low, int64_t high, const Dims& size, Generator& g) {
   const Tensor out = Tensor::empty(size, DType::Int64);
   const Tensor* operands[] = {&out};
   Launch l;
-  l.kernel = id(Kernel::RandInt);
+  l.kernel = id(Kernel::Randint);
   l.dtype = DType::Int64;
   l.integer[0] = low;
   l.integer[1] = high;

@@ -121,10 +121,10 @@ constexpr Rule kLogCumSumExp{
 }  // namespace
 
 Tensor running_sum(const Tensor& x, int dim, bool reverse) {
-  return scan(kCumSum, Kernel::CumSum, x, dim, reverse, 0);
+  return scan(kCumSum, Kernel::Cumsum, x, dim, reverse, 0);
 }
 Tensor running_product(const Tensor& x, int dim, bool reverse) {
-  return scan(kCumProd, Kernel::CumProd, x, dim, reverse, 1);
+  return scan(kCumProd, Kernel::Cumprod, x, dim, reverse, 1);
 }
 Tensor product_of_others(const Tensor& x, int dim) {
   return ops::mul(running_product(shift(x, dim, true, 1), dim, false),
@@ -166,7 +166,7 @@ Tensor logcumsumexp(const Tensor& x, int64_t dim) {
   }
   return to(along(numbers(x),
                   [&](const Tensor& v) {
-                    return scan(kLogCumSumExp, Kernel::LogCumSumExp, v, d, false, 2);
+                    return scan(kLogCumSumExp, Kernel::Logcumsumexp, v, d, false, 2);
                   }),
             x.dtype());
 }
@@ -181,10 +181,10 @@ std::vector<Tensor> running_extreme(Kernel kernel, const char* op, const Tensor&
   return {recording(x) ? gather(x, d, places) : to(values, x.dtype()), places};
 }
 std::vector<Tensor> cummax(const Tensor& x, int64_t dim) {
-  return running_extreme(Kernel::CumMax, "cummax", x, dim);
+  return running_extreme(Kernel::Cummax, "cummax", x, dim);
 }
 std::vector<Tensor> cummin(const Tensor& x, int64_t dim) {
-  return running_extreme(Kernel::CumMin, "cummin", x, dim);
+  return running_extreme(Kernel::Cummin, "cummin", x, dim);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ Tensor search(const char* op, const Tensor& sequence, const Tensor& values, bool
   const Tensor out = Tensor::empty(values.sizes(), DType::Int64, values.device());
   const Tensor* operands[] = {&out, &boundaries, &x, &order};
   Launch l;
-  l.kernel = id(Kernel::SearchSorted);
+  l.kernel = id(Kernel::Searchsorted);
   l.dtype = x.dtype();
   l.device = x.device();
   l.dense = true;

@@ -82,7 +82,7 @@ std::vector<Tensor> topk(const Tensor& x, int64_t k, int64_t dim, bool largest, 
          x.sizes());
   }
   if (x.dtype() == DType::Bool) fail("topk: not implemented for bool");
-  const Found f = find({Kernel::TopK, {largest, k, sorted}}, x, d, k);
+  const Found f = find({Kernel::Topk, {largest, k, sorted}}, x, d, k);
   return {f.values, f.places};
 }
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .reductions import sums
-from .row import call, structured
+from .row import call, structured, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .row import Array, Draw, Row, Sample
 
 INTS = ("int64", "bool")
@@ -91,13 +89,22 @@ def _norms(d: Draw) -> list[Sample]:
         *_vector_norms(d),
         call(d(2, 3), "fro", (0, 1)),
         call(d(2, 3), "fro"),
+        call(d(2, 3), "nuc"),
+        call(d(3, 2, 2), "nuc", (0, 2), True),
+        wrong(d(3, 2, 2), "nuc"),
     ]
 
 
 def _matrix_norms(d: Draw) -> list[Sample]:
     return [
         call(d(2, 3)),
-        *(call(d(2, 3), p) for p in ("fro", 1, -1, math.inf, -math.inf)),
+        *(call(d(2, 3), p) for p in ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf)),
+        *(call(d(3, 2, 4), p, dim=(2, 0), keepdim=True) for p in ("nuc", 2, -2)),
+        call(d(2, 2, 3), "nuc", (0, 2)),
+        *(call(d(*s), p) for p in ("nuc", 2) for s in ((0, 3), (2, 0), (2, 0, 3), (0, 2, 3))),
+        wrong(d(2, 0), -2),
+        wrong(d(2, 3), 3),
+        wrong(d(3), 2),
         call(d(2, 3, 4), 1, dim=(0, 2), keepdim=True),
         call(d(2, 3, 4), math.inf, dim=(2, 1)),
         call(d(2, 0), 1),
@@ -112,6 +119,9 @@ def _linalg_norms(d: Draw) -> list[Sample]:
         call(d(2, 3, 2)),
         call(d(2, 3, 2), 2, 1),
         call(d(2, 3, 2), "fro", (0, 1), True),
+        call(d(2, 3), 2),
+        call(d(2, 3), "nuc"),
+        call(d(2, 3, 2), -2, (0, 1)),
     ]
 
 
@@ -123,10 +133,6 @@ def _covariances(d: Draw) -> list[Sample]:
         call(d(2, 4), fweights=d.ints(1, 4, 4)),
         call(d(2, 4), aweights=np.linspace(0.5, 2, 4).astype("float64")),
     ]
-
-
-def _linalg(name: str) -> Callable[[Any], Callable[..., Any]]:
-    return lambda torch: getattr(torch.linalg, name)
 
 
 def _dims_given(d: Draw) -> list[Sample]:
@@ -148,12 +154,12 @@ ROWS: tuple[Row, ...] = (
     structured("logsumexp", _log_sums, rtol=32, kink=True),
     structured("norm", _norms, rtol=64, kink=True),
     structured(
-        "_linalg_vector_norm", _vector_norms, rtol=64, kink=True, torch=_linalg("vector_norm")
+        "linalg_vector_norm", _vector_norms, rtol=64, kink=True
     ),
     structured(
-        "_linalg_matrix_norm", _matrix_norms, rtol=64, kink=True, torch=_linalg("matrix_norm")
+        "linalg_matrix_norm", _matrix_norms, rtol=64, kink=True
     ),
-    structured("_linalg_norm", _linalg_norms, rtol=64, kink=True, torch=_linalg("norm")),
+    structured("linalg_norm", _linalg_norms, rtol=64, kink=True),
     structured(
         "dist", lambda d: [call(d(2, 3), d(3)), call(d(2), d(2), 1)], rtol=64, domains=((-2, 2),)
     ),

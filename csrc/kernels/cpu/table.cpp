@@ -109,18 +109,18 @@ KernelTable make_table() {
   const auto floats = {DType::Float32, DType::Float64};
   set(Kernel::ScatterReduce, &run_scatter_reduce,
       {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64});
-  set(Kernel::IsIn, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
+  set(Kernel::Isin, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
   set(Kernel::IndexOffsets, &run_index_offsets, {DType::Int32, DType::Int64});
-  set(Kernel::CumSum, &run_cumsum, numbers);
-  set(Kernel::CumProd, &run_cumprod, numbers);
-  set(Kernel::LogCumSumExp, &run_logcumsumexp, floats);
-  set(Kernel::CumMax, &run_cummax, numbers);
-  set(Kernel::CumMin, &run_cummin, numbers);
+  set(Kernel::Cumsum, &run_cumsum, numbers);
+  set(Kernel::Cumprod, &run_cumprod, numbers);
+  set(Kernel::Logcumsumexp, &run_logcumsumexp, floats);
+  set(Kernel::Cummax, &run_cummax, numbers);
+  set(Kernel::Cummin, &run_cummin, numbers);
   set(Kernel::Recurrence, &run_recurrence, floats);
   set(Kernel::Sort, &run_sort, numbers);
-  set(Kernel::TopK, &run_topk, numbers);
+  set(Kernel::Topk, &run_topk, numbers);
   set(Kernel::Select, &run_select, numbers);
-  set(Kernel::SearchSorted, &run_searchsorted, numbers);
+  set(Kernel::Searchsorted, &run_searchsorted, numbers);
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Linspace, &run_linspace, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
@@ -133,7 +133,7 @@ KernelTable make_table() {
   for (KernelId k = id(Kernel::Uniform); k <= id(Kernel::Bernoulli); ++k) {
     set(static_cast<Kernel>(k), &run_random, floats);
   }
-  set(Kernel::RandInt, &run_randint, {DType::Int64});
+  set(Kernel::Randint, &run_randint, {DType::Int64});
   set(Kernel::Dropout, &run_dropout, floats);
   set(Kernel::Poisson, &run_poisson, floats);
   set(Kernel::Multinomial, &run_multinomial, {DType::Int64});
