@@ -153,12 +153,8 @@ ROWS: tuple[Row, ...] = (
     structured("corrcoef", lambda d: [call(d(3, 6)), call(d(4))], rtol=64, refuses=("bool",)),
     structured("logsumexp", _log_sums, rtol=32, kink=True),
     structured("norm", _norms, rtol=64, kink=True),
-    structured(
-        "linalg_vector_norm", _vector_norms, rtol=64, kink=True
-    ),
-    structured(
-        "linalg_matrix_norm", _matrix_norms, rtol=64, kink=True
-    ),
+    structured("linalg_vector_norm", _vector_norms, rtol=64, kink=True),
+    structured("linalg_matrix_norm", _matrix_norms, rtol=64, kink=True),
     structured("linalg_norm", _linalg_norms, rtol=64, kink=True),
     structured(
         "dist", lambda d: [call(d(2, 3), d(3)), call(d(2), d(2), 1)], rtol=64, domains=((-2, 2),)
