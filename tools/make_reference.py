@@ -263,6 +263,8 @@ def generate() -> dict[Path, str]:
     index = [pages.INDEX]
     for page in pages.PAGES:
         entries = [*families.pop(page.file, []), *python_entries(page)]
+        if not entries:
+            continue
         titles = [title for title, _ in entries]
         links = list(zip(titles, anchors(titles), strict=True))
         here = ", ".join(f"[{title}](#{at})" for title, at in links)

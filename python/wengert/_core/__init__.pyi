@@ -1093,6 +1093,7 @@ def memory_stats() -> dict[str, int]: ...
 def reset_peak_memory_stats() -> None: ...
 def empty_cache() -> None: ...
 def op_rows() -> list[tuple[str, list[tuple[str, list[str]]], int, builtins.bool, str]]: ...
+def op_family(name: str) -> str: ...
 def op_params(name: str) -> list[Any]: ...
 def empty(
     *size: int | Sequence[int],
@@ -1517,7 +1518,7 @@ def norm(
     keepdim: builtins.bool = False,
     dtype: _dtype | None = None,
 ) -> Tensor: ...
-def _linalg_vector_norm(
+def linalg_vector_norm(
     x: Tensor,
     ord: _Number = 2,
     dim: int | Sequence[int] | None = None,
@@ -1526,7 +1527,7 @@ def _linalg_vector_norm(
     dtype: _dtype | None = None,
 ) -> Tensor: ...
 @overload
-def _linalg_matrix_norm(
+def linalg_matrix_norm(
     A: Tensor,
     ord: str = "fro",
     dim: int | Sequence[int] | None = None,
@@ -1535,7 +1536,7 @@ def _linalg_matrix_norm(
     dtype: _dtype | None = None,
 ) -> Tensor: ...
 @overload
-def _linalg_matrix_norm(
+def linalg_matrix_norm(
     A: Tensor,
     ord: _Number,
     dim: int | Sequence[int] | None = None,
@@ -1544,7 +1545,7 @@ def _linalg_matrix_norm(
     dtype: _dtype | None = None,
 ) -> Tensor: ...
 @overload
-def _linalg_norm(
+def linalg_norm(
     A: Tensor,
     ord: _Number | None = None,
     dim: int | Sequence[int] | None = None,
@@ -1553,7 +1554,7 @@ def _linalg_norm(
     dtype: _dtype | None = None,
 ) -> Tensor: ...
 @overload
-def _linalg_norm(
+def linalg_norm(
     A: Tensor,
     ord: str,
     dim: int | Sequence[int] | None = None,
