@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -197,12 +198,15 @@ def is_routine(obj: Any) -> bool:
 
 
 def members(cls: type, hidden: Iterable[str] = ()) -> list[tuple[str, Any]]:
-    """Public methods and attributes that a class or its private bases define, by name."""
+    """Public methods and attributes, by name: its own, and those of private bases."""
+
+    def is_private(base: type) -> bool:
+        return base.__name__[0] == "_" or base.__module__.rpartition(".")[2][:1] == "_"
+
+    # what a public base has is told there
+    bases = itertools.takewhile(lambda base: base is cls or is_private(base), cls.__mro__)
     found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        private = base.__name__.startswith("_") or base.__module__.rpartition(".")[2][:1] == "_"
-        if base is not cls and not (private and base.__module__.startswith("wengert")):
-            continue
+    for base in reversed(list(bases)):
         for name, value in vars(base).items():
             plain = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
             described = is_routine(plain) or inspect.isdatadescriptor(plain)

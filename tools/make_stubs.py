@@ -29,7 +29,8 @@ OPERATORS = {
 }  # fmt: skip
 
 
-def parameters(params: list[tuple[Any, ...]], *, method: bool) -> str:
+def parameters(params: list[tuple[Any, ...]], *, method: bool, into: str = "") -> str:
+    """The parameters as a stub has them; `into` is the type of the keyword out, if it is taken."""
     out = ["self"] if method else []
     star = False
     for name, kind, optional, has_default, keyword_only, default in params[1 if method else 0 :]:
@@ -42,10 +43,15 @@ def parameters(params: list[tuple[Any, ...]], *, method: bool) -> str:
         shown = f"{name}_" if name == "from" else name
         value = f" = {default}".replace("'", '"') if has_default else ""
         out.append(f"{prefix}{shown}: {hint}{value}")
+    if into:
+        out += [] if any(p.startswith("*") for p in out) else ["*"]
+        out.append(f"out: {into} | None = None")
     return ", ".join(out)
 
 
-def definitions(name: str, base: str, *, method: bool, indent: str) -> list[str]:
+def definitions(
+    name: str, base: str, *, method: bool, indent: str, takes_out: bool = False
+) -> list[str]:
     overloads = core.op_params(base)
     lines = []
     # one tensor, and any number of them: the first that fits decides
@@ -58,7 +64,8 @@ def definitions(name: str, base: str, *, method: bool, indent: str) -> list[str]
         result = f"_{base}_result" if outputs else plain
         if len(overloads) > 1:
             lines.append(f"{indent}@overload")
-        given = parameters(params, method=method)
+        into = ("tuple[Tensor, ...]" if many else "Tensor") if takes_out else ""
+        given = parameters(params, method=method, into=into)
         lines.append(f"{indent}def {name}({given}) -> {result}: ...{ignore}")
         ignore = ""
     return lines
@@ -76,7 +83,8 @@ def generate() -> dict[Path, str]:
             if inplace:
                 methods += definitions(f"{name}_", name, method=True, indent="    ")
         if where & ~METHOD:
-            functions += definitions(name, name, method=False, indent="")
+            takes_out = bool(where & (FUNCTION | LINALG))
+            functions += definitions(name, name, method=False, indent="", takes_out=takes_out)
         if where & FUNCTIONAL:
             functional.append(f"from wengert._core import {name} as {name}")
         if where & LINALG:

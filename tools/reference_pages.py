@@ -102,7 +102,6 @@ PAGES = (
         "`wg.linalg`, of float32 and float64. Matrices are the last two dimensions.",
         (("wg.linalg", ("LinAlgError",)),),
     ),
-    Page("rows", "Softmax", "Along one dimension."),
     Page("losses", "Losses", "Of predictions and targets; a mean unless asked otherwise."),
     Page(
         "random",
@@ -133,7 +132,14 @@ PAGES = (
         "operations of the table stand on the pages of their families.",
         (("wg.nn.functional", ()),),
     ),
-    Page("nn", "Modules", "`wg.nn`: layers with their parameters.", (("wg.nn", ()),)),
+    Page(
+        "nn",
+        "Modules",
+        "`wg.nn`: layers with their parameters. Activations and dropout take and give tensors of "
+        "any shape; a loss is a number unless `reduction='none'`. Modules raise what the functions "
+        "of the same names raise. What all have in common stands on the page of [Module](module.md).",
+        (("wg.nn", ()),),
+    ),
     Page(
         "module",
         "Module",

@@ -373,7 +373,8 @@ void add_products(OpTable& t) {
                                "The sum of products of two vectors, as dot for real numbers."));
   t.push_back(row<&outer<kOuter>>("outer(Tensor input, Tensor vec2)", both,
                                   "All products of an element of one vector and one of another."));
-  t.push_back(row<&outer<kGer>>("ger(Tensor input, Tensor vec2)", both, "As outer."));
+  t.push_back(row<&outer<kGer>>("ger(Tensor input, Tensor vec2)", both,
+                                "The outer product of two vectors; an older name of outer."));
   t.push_back(row<&chain_matmul>("chain_matmul(Tensor* matrices)", kFunction,
                                  "The product of matrices, in the order that multiplies least."));
   t.push_back(row<&multi_dot>("linalg_multi_dot(Tensor[] tensors)", kLinalg,

@@ -151,7 +151,7 @@ class no_grad(_GradMode):
 
 
 class inference_mode(no_grad):
-    """As `no_grad`."""
+    """Do not record operations, as `no_grad`; with ``mode=False``, record as before."""
 
     def __new__(cls, mode: Any = True) -> inference_mode:
         """Make a context manager or, given a function, decorate it."""

@@ -202,7 +202,7 @@ class Tree:
         self._modules[name] = module
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """As `add_module`."""
+        """Add a child under a name, as `add_module`."""
         self.add_module(name, module)
 
     def get_submodule(self, target: str) -> Module:

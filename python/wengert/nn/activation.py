@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ReLU(Module):
-    """``max(x, 0)``."""
+    """``max(x, 0)`` of each element (Nair and Hinton, 2010)."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ReLU(Module):
 
 
 class Tanh(Module):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent of each element."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it to each element."""
@@ -35,7 +35,7 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``."""
+    """The logistic function ``1 / (1 + exp(-x))`` of each element."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it to each element."""
@@ -71,7 +71,18 @@ class AlongDim(Module):
 
 
 class Softmax(AlongDim):
-    """``exp(x) / sum(exp(x))`` along dim."""
+    """``exp(x) / sum(exp(x))`` along dim.
+
+    Parameters
+    ----------
+    dim
+        The dimension whose elements sum to 1; the result has the input's shape.
+
+    Raises
+    ------
+    IndexError
+        When called, if the input has no such dimension.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it along dim."""

@@ -183,7 +183,7 @@ class Hardtanh(_Inplace):
 
 
 class ReLU6(Hardtanh):
-    """``min(max(x, 0), 6)``."""
+    """``min(max(x, 0), 6)`` of each element."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -235,7 +235,7 @@ class PReLU(Module):
 
 
 class LogSigmoid(Module):
-    """``log(1 / (1 + exp(-x)))``."""
+    """``log(1 / (1 + exp(-x)))`` of each element."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it to each element."""
@@ -243,7 +243,7 @@ class LogSigmoid(Module):
 
 
 class Tanhshrink(Module):
-    """``x - tanh(x)``."""
+    """``x - tanh(x)`` of each element."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it to each element."""
@@ -251,7 +251,7 @@ class Tanhshrink(Module):
 
 
 class Softsign(Module):
-    """``x / (1 + |x|)``."""
+    """``x / (1 + |x|)`` of each element."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply it to each element."""

@@ -47,7 +47,11 @@ class WeightedLoss(Loss):
 
 
 class MSELoss(Loss):
-    """The squared error."""
+    """The squared error ``(input - target)^2``.
+
+    Input and target are of shapes that broadcast; the loss is a number, or with
+    ``reduction='none'`` of their common shape.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare input with target."""
@@ -55,7 +59,29 @@ class MSELoss(Loss):
 
 
 class CrossEntropyLoss(WeightedLoss):
-    """The cross-entropy of logits against classes, or against probabilities of classes."""
+    """The cross-entropy of logits against classes, or against probabilities of classes.
+
+    ``-weight[c] log softmax(input)[c]`` of the target class c. Input is of shape (C,), (N, C) or
+    (N, C, d1, ...), the target int64 of shape (), (N,) or (N, d1, ...); or floating and of the
+    input's shape, probabilities of all classes. The mean is weighted.
+
+    Parameters
+    ----------
+    weight
+        A factor of each class, of shape (C,).
+    ignore_index
+        A target of this number counts for nothing.
+    label_smoothing
+        The share of probability, from 0 to 1, spread evenly over all classes (Szegedy and others,
+        Rethinking the Inception architecture, 2016).
+
+    Raises
+    ------
+    RuntimeError
+        When called, if shapes do not fit.
+    IndexError
+        When called, if a target is no class.
+    """
 
     def __init__(
         self,

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class L1Loss(Loss):
-    """The absolute error."""
+    """The absolute error ``|input - target|``.
+
+    Input and target are of shapes that broadcast; the loss is a number, or with
+    ``reduction='none'`` of their common shape.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare input with target."""
@@ -56,7 +60,18 @@ class HuberLoss(Loss):
 
 
 class NLLLoss(WeightedLoss):
-    """Less the log-probability of each item's class."""
+    """Less the log-probability of each item's class, times the class's weight.
+
+    Input is of shape (C,), (N, C) or (N, C, d1, ...) and holds log-probabilities, such as
+    `LogSoftmax` gives; the target int64 of shape (), (N,) or (N, d1, ...).
+
+    Raises
+    ------
+    RuntimeError
+        When called, if shapes do not fit.
+    IndexError
+        When called, if a target is no class.
+    """
 
     def __init__(
         self,
@@ -81,7 +96,18 @@ class NLLLoss(WeightedLoss):
 
 
 class BCELoss(WeightedLoss):
-    """The cross-entropy of probabilities against targets in [0, 1]."""
+    """The cross-entropy of probabilities against targets in [0, 1].
+
+    ``-(target log(input) + (1 - target) log(1 - input))``, the logarithms not below -100.
+    Input and target are of one shape.
+
+    Raises
+    ------
+    ValueError
+        When called, if shapes differ.
+    RuntimeError
+        When called, if an input is outside of [0, 1].
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare input with target."""
@@ -89,7 +115,15 @@ class BCELoss(WeightedLoss):
 
 
 class BCEWithLogitsLoss(WeightedLoss):
-    """The cross-entropy of ``sigmoid(input)`` against targets in [0, 1]."""
+    """The cross-entropy of ``sigmoid(input)`` against targets in [0, 1].
+
+    Computed from the logits, without overflow. ``pos_weight`` is a factor of the targets' part.
+
+    Raises
+    ------
+    ValueError
+        When called, if shapes differ.
+    """
 
     pos_weight: Tensor | None
 
@@ -200,7 +234,7 @@ class CosineEmbeddingLoss(Loss):
 
 
 class MarginRankingLoss(Loss):
-    """``max(0, margin - target * (input1 - input2))``."""
+    """Of a pair of inputs, ``max(0, margin - target * (input1 - input2))``."""
 
     def __init__(
         self,
