@@ -137,7 +137,7 @@ PAGES = (
         "Modules",
         "`wg.nn`: layers with their parameters. Activations and dropout take and give tensors of "
         "any shape; a loss is a number unless `reduction='none'`. Modules raise what the functions "
-        "of the same names raise. What all have in common stands on the page of [Module](module.md).",
+        "of the same names raise. What all have in common: [Module](module.md).",
         (("wg.nn", ()),),
     ),
     Page(
