@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "alpha_dropout",
-    "bilinear",
     "cosine_similarity",
     "dropout1d",
     "dropout2d",
@@ -27,7 +26,6 @@ __all__ = [
     "glu",
     "gumbel_softmax",
     "normalize",
-    "one_hot",
     "pairwise_distance",
     "softmin",
 ]
@@ -118,63 +116,6 @@ def pairwise_distance(
 ) -> Tensor:
     """The p-norm of ``x1 - x2 + eps`` along the last dimension."""
     return _norm(x1 - x2 + eps, p, -1, keepdim)
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Rows of 0 with a 1 at the place of each class; as many places as the greatest class needs.
-
-    Raises
-    ------
-    RuntimeError
-        If the classes are not int64, negative, or too great; or if there are none to count.
-    """
-    if tensor.dtype is not _core.int64:
-        raise RuntimeError(f"one_hot: expected classes of dtype int64, got {tensor.dtype}")
-    if tensor.numel() == 0:
-        if num_classes <= 0:
-            raise RuntimeError("one_hot: can not infer total number of classes from empty tensor")
-    else:
-        least, greatest = int(tensor.min()), int(tensor.max())
-        if least < 0:
-            raise RuntimeError(f"one_hot: class values must be non-negative, got {least}")
-        if num_classes == -1:
-            num_classes = greatest + 1
-        elif num_classes < 1:
-            raise RuntimeError(f"one_hot: num_classes should be positive, got {num_classes}")
-        elif greatest >= num_classes:
-            raise RuntimeError(
-                f"one_hot: class values must be smaller than num_classes, got {greatest} and "
-                f"{num_classes}"
-            )
-    return (tensor.unsqueeze(-1) == arange(num_classes)).to(_core.int64)
-
-
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``y_o = x1^T W_o x2 + b_o`` along the last dimension.
-
-    Raises
-    ------
-    RuntimeError
-        If the shapes do not go together.
-    """
-    lead = input1.shape[:-1]
-    if (
-        weight.dim() != 3
-        or input1.dim() == 0
-        or input2.dim() == 0
-        or lead != input2.shape[:-1]
-        or (input1.shape[-1], input2.shape[-1]) != tuple(weight.shape[1:])
-    ):
-        raise RuntimeError(
-            f"bilinear: got inputs of shapes {tuple(input1.shape)} and {tuple(input2.shape)} and a "
-            f"weight of shape {tuple(weight.shape)}; expected (*, a), (*, b) and (out, a, b)"
-        )
-    out, a, b = weight.shape
-    products = input1.reshape(-1, a) @ weight.permute(1, 0, 2).reshape(a, out * b)
-    made = (products.reshape(-1, out, b) * input2.reshape(-1, 1, b)).sum(-1)
-    if bias is not None:
-        made = made + bias
-    return made.reshape(*lead, out)
 
 
 # --- gates -------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ class NLLLoss(WeightedLoss):
 
     Raises
     ------
-    RuntimeError
-        When called, if shapes do not fit.
+    RuntimeError, ValueError
+        When called, if shapes do not fit; ValueError if the numbers of items differ.
     IndexError
         When called, if a target is no class.
     """
