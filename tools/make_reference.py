@@ -155,15 +155,13 @@ def signature(obj: Any, *, drop_first: bool = False) -> str:
         plain = (getattr(maker, "__func__", maker) for maker in makers)
         obj = next((maker for maker in plain if inspect.isfunction(maker)), None)
         drop_first = True
-    try:
-        params = list(inspect.signature(obj).parameters.values())
-    except (TypeError, ValueError):
-        # what pybind11 writes before the docstring
+    if not inspect.isfunction(obj):
+        # what pybind11 writes before the docstring; what else Python finds depends on its version
         name = re.escape(getattr(obj, "__name__", ""))
         written = re.match(rf"{name}(\(.*\)) -> ", getattr(obj, "__doc__", None) or "")
-        return (
-            re.sub(r": [^,)=]+?(?= =|[,)])", "", written[1]).replace(" = ", "=") if written else ""
-        )
+        given = written[1] if written else ""
+        return re.sub(r": [^,)=]+?(?= =|[,)])", "", given).replace(" = ", "=")
+    params = list(inspect.signature(obj).parameters.values())
     shown, star, after_slash = [], False, False
     for i, p in enumerate(params):
         if i == 0 and drop_first:
