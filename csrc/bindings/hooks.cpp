@@ -114,9 +114,7 @@ class PythonRule : public CustomRule {
   void pull(Node& node, std::vector<Tensor> grads, Tensor* out) override {
     const py::gil_scoped_acquire locked;
     node_ = &node;
-    py::list wanted;
-    for (int i = 0; i < node.num_inputs; ++i) wanted.append(node.wants(i));
-    const py::tuple given = pull_.get()(context_.get(), tuple_of(grads), wanted);
+    const py::tuple given = pull_.get()(context_.get(), tuple_of(grads));
     if (given.size() != static_cast<size_t>(node.num_inputs)) {
       fail(node.name(), ": returned an incorrect number of gradients (expected ", node.num_inputs,
            ", got ", given.size(), ")");

@@ -80,9 +80,7 @@ class _Call:
         ]
 
 
-def _pull(
-    ctx: FunctionCtx, grads: tuple[Tensor | None, ...], wanted: list[bool]
-) -> tuple[Any, ...]:
+def _pull(ctx: FunctionCtx, grads: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
     """Call backward; what comes back is for the tensors among the arguments."""
     call = ctx._call
     arrived = iter(grads)
@@ -269,11 +267,11 @@ class _Once(Function):
     """Passes a value on whose derivative is an error."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, *sources: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, *sources: Tensor) -> Tensor:  # noqa: ARG004
         return value.detach()
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # noqa: ARG004
         raise RuntimeError(
             "trying to differentiate twice a function that was marked with @once_differentiable"
         )
