@@ -227,8 +227,8 @@ def attach(cls: type[Tensor]) -> None:
         __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__, unique, unique_consecutive,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
-    cls.grad_fn = property(_core.grad_fn)  # type: ignore[assignment,misc]
-    cls.retains_grad = property(_core.retains_grad)  # type: ignore[assignment,misc]
+    cls.grad_fn = property(_core.grad_fn)  # type: ignore[assignment]
+    cls.retains_grad = property(_core.retains_grad)  # type: ignore[assignment]
     for name, target in {
         "float": _core.float32,
         "double": _core.float64,

@@ -107,7 +107,7 @@ def _pull(ctx: FunctionCtx, grads: tuple[Tensor | None, ...]) -> tuple[Any, ...]
     for i, (g, is_tensor) in enumerate(zip(grads_in, call.is_tensor, strict=True)):
         if g is not None and not is_tensor:
             raise RuntimeError(
-                f"function {name} returned a gradient different from None at position {i + 1}, but "
+                f"function {name} returned a gradient different than None at position {i + 1}, but "
                 "the corresponding forward input was not a Variable"
             )
     return tuple(g for g, is_tensor in zip(grads_in, call.is_tensor, strict=True) if is_tensor)
