@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of wengert.";
   register_scalars(m);
   register_tensor(m);
+  register_attributes(m);
   register_random(m);
   register_functions(m);
   register_autograd(m);

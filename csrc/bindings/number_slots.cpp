@@ -75,7 +75,11 @@ template <Binary K>
 PyObject* binary_slot(PyObject* a, PyObject* b) {
   return binary(*binary_ops[K], a, b);
 }
-PyObject* power_slot(PyObject* a, PyObject* b, PyObject*) {
+PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
+  if (modulus != Py_None) {
+    PyErr_SetString(PyExc_TypeError, "pow: a modulus is not supported with tensors");
+    return nullptr;
+  }
   return binary(*binary_ops[kPow], a, b);
 }
 
@@ -94,7 +98,15 @@ PyObject* inplace_power_slot(PyObject* a, PyObject* b, PyObject*) {
 }
 
 PyObject* invert_slot(PyObject* a) {
-  return guarded([&] { return wrap(not_op->unary(tensor_of(a))); });
+  return guarded([&] {
+    if (is_floating(tensor_of(a).dtype())) {
+      fail(ErrorKind::Type,
+           "~ (operator.invert) is only implemented on integer and bool tensors, "
+           "got ",
+           name_of(tensor_of(a).dtype()));
+    }
+    return wrap(not_op->unary(tensor_of(a)));
+  });
 }
 PyObject* negative_slot(PyObject* a) {
   return guarded([&] { return wrap(neg_op->unary(tensor_of(a))); });

@@ -35,14 +35,17 @@ PyObject* wrap_as(PyTypeObject* type, const Tensor& t);
 struct PyDType {
   PyObject_HEAD DType dtype;
 };
+// A device that programs may name; only what this build has can be used.
 struct PyDevice {
-  PyObject_HEAD Device device;
+  PyObject_HEAD int8_t kind;  // in the order of kDeviceKinds
+  int index;                  // -1: none given
 };
 extern PyTypeObject* dtype_type;
 extern PyTypeObject* device_type;
 PyObject* wrap(DType d);  // new reference
 PyObject* wrap(Device d);
 PyObject* wrap_size(const Dims& d);
+bool is_size(PyObject* o);
 bool dtype_from(PyObject* o, DType& out);  // also of Python's bool, int, float
 Device device_from(PyObject* o);           // throws; also of text
 
@@ -108,6 +111,9 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
                   PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
 // The operators of Tensor.
 std::vector<PyType_Slot> number_slots();
+// The attributes of Tensor that are not about its elements.
+std::vector<PyGetSetDef> attribute_getset();
+std::vector<PyMethodDef> attribute_methods();
 // The methods of Tensor that the table makes, ended by an empty one.
 PyMethodDef* table_methods();
 void register_functions(py::module_& m);
@@ -115,6 +121,7 @@ void register_functions(py::module_& m);
 // The parts of the module.
 void register_scalars(py::module_& m);
 void register_tensor(py::module_& m);
+void register_attributes(py::module_& m);
 void register_autograd(py::module_& m);
 void register_optim(py::module_& m);
 void register_config(py::module_& m);

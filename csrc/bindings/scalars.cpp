@@ -44,43 +44,93 @@ PyGetSetDef dtype_getset[] = {
     {}};
 PyMethodDef dtype_methods[] = {{"__reduce__", dtype_reduce, METH_NOARGS, nullptr}, {}};
 
-const char* device_name(PyObject* o) {
-  return name_of(reinterpret_cast<PyDevice*>(o)->device);
+// --- device --------------------------------------------------------------------------------------
+
+constexpr const char* kDeviceKinds[] = {"cpu", "cuda", "mps", "xpu", "meta"};
+constexpr int kNumDeviceKinds = static_cast<int>(std::size(kDeviceKinds));
+
+const PyDevice& device_of(PyObject* o) {
+  return *reinterpret_cast<PyDevice*>(o);
+}
+std::string device_text(PyObject* o) {
+  const PyDevice& d = device_of(o);
+  return d.index < 0 ? kDeviceKinds[d.kind] : text(kDeviceKinds[d.kind], ':', d.index);
 }
 PyObject* device_repr(PyObject* o) {
-  return PyUnicode_FromFormat("device(type='%s')", device_name(o));
+  const PyDevice& d = device_of(o);
+  if (d.index < 0) return PyUnicode_FromFormat("device(type='%s')", kDeviceKinds[d.kind]);
+  return PyUnicode_FromFormat("device(type='%s', index=%d)", kDeviceKinds[d.kind], d.index);
 }
 PyObject* device_str(PyObject* o) {
-  return PyUnicode_FromString(device_name(o));
+  return PyUnicode_FromString(device_text(o).c_str());
 }
 PyObject* device_kind(PyObject* o, void*) {
-  return device_str(o);
+  return PyUnicode_FromString(kDeviceKinds[device_of(o).kind]);
 }
-PyObject* device_index(PyObject*, void*) {
-  Py_RETURN_NONE;
+PyObject* device_index(PyObject* o, void*) {
+  if (device_of(o).index < 0) Py_RETURN_NONE;
+  return PyLong_FromLong(device_of(o).index);
 }
-PyGetSetDef device_getset[] = {{"type", device_kind, nullptr, "'cpu' or 'cuda'.", nullptr},
-                               {"index", device_index, nullptr, "None: the only one.", nullptr},
+PyGetSetDef device_getset[] = {{"type", device_kind, nullptr, "'cpu', 'cuda', ...", nullptr},
+                               {"index", device_index, nullptr, "Its number, or None.", nullptr},
                                {}};
 PyObject* device_compare(PyObject* a, PyObject* b, int op) {
   if (Py_TYPE(b) != device_type || (op != Py_EQ && op != Py_NE)) Py_RETURN_NOTIMPLEMENTED;
-  return PyBool_FromLong((device_name(a) == device_name(b)) == (op == Py_EQ));
+  const PyDevice &x = device_of(a), &y = device_of(b);
+  return PyBool_FromLong((x.kind == y.kind && x.index == y.index) == (op == Py_EQ));
 }
 Py_hash_t device_hash(PyObject* o) {
-  return static_cast<Py_hash_t>(reinterpret_cast<PyDevice*>(o)->device) + 1;
+  return (device_of(o).index + 1) * kNumDeviceKinds + device_of(o).kind + 1;
+}
+PyObject* make_device(int kind, int index) {
+  if (index < 0 && kind < kNumDevices) return Py_NewRef(devices[kind]);
+  auto* d = reinterpret_cast<PyDevice*>(device_type->tp_alloc(device_type, 0));
+  if (!d) rethrow_python();
+  d->kind = static_cast<int8_t>(kind);
+  d->index = index;
+  return reinterpret_cast<PyObject*>(d);
+}
+// 'cuda' or 'cuda:1', with the number apart if it is given so.
+PyObject* device_from_text(const std::string& name, int index) {
+  const size_t colon = name.find(':');
+  const std::string kind = name.substr(0, colon);
+  if (colon != std::string::npos) {
+    const std::string digits = name.substr(colon + 1);
+    const bool valid = !digits.empty() && digits.size() <= 3 &&
+                       digits.find_first_not_of("0123456789") == std::string::npos;
+    if (!valid) fail("device: invalid device string '", name, "'");
+    if (index >= 0) {
+      fail("device: type must not include an index because index was passed explicitly: ", name);
+    }
+    index = std::stoi(digits);
+  }
+  for (int k = 0; k < kNumDeviceKinds; ++k) {
+    if (kind == kDeviceKinds[k]) return make_device(k, index);
+  }
+  fail("device: unknown device '", name, "'; expected one of cpu, cuda, mps, xpu, meta");
 }
 PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"type", nullptr};
+  static const char* names[] = {"type", "index", nullptr};
   PyObject* o = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:device", const_cast<char**>(names), &o)) {
+  int index = -1;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|i:device", const_cast<char**>(names), &o,
+                                   &index)) {
     return nullptr;
   }
-  return guarded([&] { return wrap(device_from(o)); });
+  return guarded([&]() -> PyObject* {
+    if (Py_TYPE(o) == device_type && index < 0) return Py_NewRef(o);
+    if (!PyUnicode_Check(o)) {
+      fail(ErrorKind::Type, "device: expected a device or its name, got ", Py_TYPE(o)->tp_name);
+    }
+    return device_from_text(py::cast<std::string>(py::handle(o)), index);
+  });
 }
 PyObject* device_reduce(PyObject* o, PyObject*) {
-  return Py_BuildValue("O(s)", device_type, device_name(o));
+  return Py_BuildValue("O(s)", device_type, device_text(o).c_str());
 }
 PyMethodDef device_methods[] = {{"__reduce__", device_reduce, METH_NOARGS, nullptr}, {}};
+
+// --- Size ----------------------------------------------------------------------------------------
 
 PyObject* size_numel(PyObject* o, PyObject*) {
   int64_t n = 1;
@@ -92,6 +142,41 @@ PyObject* size_numel(PyObject* o, PyObject*) {
 PyObject* size_repr(PyObject* o) {
   const py::object list = py::reinterpret_steal<py::object>(PySequence_List(o));
   return list ? PyUnicode_FromFormat("wengert.Size(%R)", list.ptr()) : nullptr;
+}
+// Size(iterable of ints): what stands for an int is made one.
+PyObject* size_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
+  const py::object made =
+      py::reinterpret_steal<py::object>(PyTuple_Type.tp_new(type, args, kwargs));
+  if (!made) return nullptr;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(made.ptr()); ++i) {
+    PyObject* each = PyTuple_GET_ITEM(made.ptr(), i);
+    if (PyLong_CheckExact(each)) continue;
+    PyObject* number = PyFloat_Check(each) ? nullptr : PyNumber_Index(each);
+    if (!number) {
+      PyErr_Clear();
+      return PyErr_Format(PyExc_TypeError, "Size() takes an iterable of 'int' (item %zd is '%s')",
+                          i, Py_TYPE(each)->tp_name);
+    }
+    PyTuple_SET_ITEM(made.ptr(), i, number);
+    Py_DECREF(each);
+  }
+  return made.inc_ref().ptr();
+}
+PyObject* as_size(PyObject* tuple) {
+  const py::object made = py::reinterpret_steal<py::object>(tuple);
+  return made ? PyObject_CallOneArg(reinterpret_cast<PyObject*>(size_type), made.ptr()) : nullptr;
+}
+// Sums, repetitions and slices of sizes are sizes; a sum with any other tuple is one too.
+PyObject* size_add(PyObject* a, PyObject* b) {
+  if (!PyTuple_Check(a) || !PyTuple_Check(b)) Py_RETURN_NOTIMPLEMENTED;
+  return as_size(PyTuple_Type.tp_as_sequence->sq_concat(a, b));
+}
+PyObject* size_repeat(PyObject* a, Py_ssize_t n) {
+  return as_size(PyTuple_Type.tp_as_sequence->sq_repeat(a, n));
+}
+PyObject* size_subscript(PyObject* o, PyObject* index) {
+  PyObject* out = PyTuple_Type.tp_as_mapping->mp_subscript(o, index);
+  return out && PySlice_Check(index) ? as_size(out) : out;
 }
 PyMethodDef size_methods[] = {
     {"numel", size_numel, METH_NOARGS, "The number of elements of a tensor of this size."}, {}};
@@ -111,6 +196,10 @@ PyObject* wrap(DType d) {
 }
 PyObject* wrap(Device d) {
   return Py_NewRef(devices[static_cast<int>(d)]);
+}
+
+bool is_size(PyObject* o) {
+  return Py_TYPE(o) == size_type;
 }
 
 PyObject* wrap_size(const Dims& d) {
@@ -136,18 +225,18 @@ bool dtype_from(PyObject* o, DType& out) {
 }
 
 Device device_from(PyObject* o) {
-  if (Py_TYPE(o) == device_type) return reinterpret_cast<PyDevice*>(o)->device;
-  const char* name = PyUnicode_Check(o) ? PyUnicode_AsUTF8(o) : nullptr;
-  if (!name) {
-    PyErr_Clear();
+  py::object device = py::reinterpret_borrow<py::object>(o);
+  if (PyUnicode_Check(o)) {
+    device = py::reinterpret_steal<py::object>(
+        device_from_text(py::cast<std::string>(py::handle(o)), -1));
+  } else if (Py_TYPE(o) != device_type) {
     fail(ErrorKind::Type, "device: expected a device or its name, got ", Py_TYPE(o)->tp_name);
   }
-  const std::string text = name;
-  if (text == "cpu" || text == "cpu:0") return Device::CPU;
-  if (text.rfind("cuda", 0) == 0) {
-    fail("device: '", text, "' is not available: wengert was built without CUDA");
-  }
-  fail("device: unknown device '", text, "'; expected 'cpu' or 'cuda'");
+  const PyDevice& d = device_of(device.ptr());
+  if (d.kind == 0 && d.index <= 0) return Device::CPU;
+  const std::string name = device_text(device.ptr());
+  if (d.kind == 1) fail("device: '", name, "' is not available: wengert was built without CUDA");
+  fail("device: '", name, "' is not available; wengert computes on 'cpu'");
 }
 
 bool is_array(PyObject* o) {
@@ -210,6 +299,17 @@ namespace {
 bool is_sequence(PyObject* o) {
   return PyList_Check(o) || PyTuple_Check(o);
 }
+// Any other sequence, a range say or an array among lists, as a list; null if it is none.
+py::object list_from(PyObject* o) {
+  if (!PySequence_Check(o) || is_sequence(o) || is_tensor(o) || PyUnicode_Check(o) ||
+      PyBytes_Check(o) || PyByteArray_Check(o) || (is_array(o) && PyObject_Length(o) < 0)) {
+    PyErr_Clear();
+    return {};
+  }
+  const py::object list = py::reinterpret_steal<py::object>(PySequence_List(o));
+  if (!list) rethrow_python();
+  return list;
+}
 
 [[noreturn]] void no_dtype(PyObject* o) {
   if (PyUnicode_Check(o)) fail(ErrorKind::Type, "tensor: invalid data type 'str'");
@@ -237,6 +337,8 @@ struct Scan {
   DType dtype = DType::Bool;
 
   void visit(PyObject* o, int depth) {
+    const py::object list = list_from(o);
+    if (list) o = list.ptr();
     if (!is_sequence(o)) {
       if (depth < sizes.size()) {
         fail(ErrorKind::Type, "tensor: not a sequence at dim ", depth, ": ", Py_TYPE(o)->tp_name);
@@ -263,6 +365,8 @@ struct Scan {
 
 template <class T>
 void read(PyObject* o, T*& to) {
+  const py::object list = list_from(o);
+  if (list) o = list.ptr();
   if (is_sequence(o)) {
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
     for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(o, i), to);
@@ -284,6 +388,10 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
   if (is_tensor(data)) {
     const GradMode off(false);
     return ops::to(tensor_of(data), dtype.value_or(tensor_of(data).dtype()), true);
+  }
+  if (PyRange_Check(data)) {
+    const py::object list = list_from(data);
+    return tensor_from_data(list.ptr(), dtype);
   }
   const bool sequence = is_sequence(data);
   Number plain;
@@ -409,6 +517,10 @@ void register_scalars(py::module_& m) {
                                 {}};
   device_type = make_type("wengert.device", sizeof(PyDevice), Py_TPFLAGS_DEFAULT, device_slots);
   PyType_Slot size_slots[] = {{Py_tp_repr, reinterpret_cast<void*>(&size_repr)},
+                              {Py_tp_new, reinterpret_cast<void*>(&size_new)},
+                              {Py_nb_add, reinterpret_cast<void*>(&size_add)},
+                              {Py_sq_repeat, reinterpret_cast<void*>(&size_repeat)},
+                              {Py_mp_subscript, reinterpret_cast<void*>(&size_subscript)},
                               {Py_tp_methods, size_methods},
                               doc_slot("The sizes of a tensor's dimensions, a tuple of ints."),
                               {}};
@@ -421,7 +533,8 @@ void register_scalars(py::module_& m) {
   }
   for (int i = 0; i < kNumDevices; ++i) {
     devices[i] = device_type->tp_alloc(device_type, 0);
-    reinterpret_cast<PyDevice*>(devices[i])->device = static_cast<Device>(i);
+    reinterpret_cast<PyDevice*>(devices[i])->kind = static_cast<int8_t>(i);
+    reinterpret_cast<PyDevice*>(devices[i])->index = -1;
   }
   m.add_object("dtype", py::handle(reinterpret_cast<PyObject*>(dtype_type)));
   m.add_object("device", py::handle(reinterpret_cast<PyObject*>(device_type)));

@@ -69,19 +69,25 @@ PyObject* wrap_as(PyTypeObject* type, const Tensor& t) {
 
 namespace {
 
-// Tensor(), Tensor(2, 3), Tensor([..]), Tensor(tensor): PyTorch's old constructor, always of the
-// default dtype.
-PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
+// Tensor(), Tensor(2, 3), Tensor(size), Tensor([..]), Tensor(tensor): PyTorch's old constructor,
+// always of the default dtype.
+PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   return guarded([&]() -> PyObject* {
     const Py_ssize_t n = PyTuple_GET_SIZE(args);
     PyObject* first = n == 1 ? PyTuple_GET_ITEM(args, 0) : nullptr;
+    if (type == tensor_type && kwargs && PyDict_GET_SIZE(kwargs) > 0) {
+      fail(ErrorKind::Type, "Tensor: takes no keywords; wengert.tensor does");
+    }
     if (first && is_tensor(first)) return wrap_as(type, ops::detach(tensor_of(first)));
-    if (first && !PyLong_Check(first))
-      return wrap_as(type, tensor_from_data(first, default_dtype()));
+    const bool data = first && !is_size(first) && (is_array(first) || PySequence_Check(first));
+    if (data) return wrap_as(type, tensor_from_data(first, default_dtype()));
     Dims sizes;
     if (n == 0) sizes.push_back(0);
-    if (n > 0 && !dims_from(args, sizes)) {
+    if (n > 0 && !dims_from(first && is_size(first) ? first : args, sizes)) {
       fail(ErrorKind::Type, "Tensor: expected sizes as ints, a sequence or an array");
+    }
+    for (const int64_t size : sizes) {
+      if (size < 0) fail("Tensor: trying to create a tensor with negative dimension ", size);
     }
     return wrap_as(type, Tensor::empty(sizes, default_dtype()));
   });
@@ -354,9 +360,12 @@ PyObject* m_size(PyObject* o, PyObject* args, PyObject* kwargs) {
 PyObject* m_stride(PyObject* o, PyObject* args, PyObject* kwargs) {
   return size_or_stride(o, args, kwargs, "stride", true);
 }
-PyObject* m_requires_grad_(PyObject* o, PyObject* args) {
+PyObject* m_requires_grad_(PyObject* o, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"requires_grad", nullptr};
   int on = 1;
-  if (!PyArg_ParseTuple(args, "|p", &on)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p", const_cast<char**>(names), &on)) {
+    return nullptr;
+  }
   return guarded([&] {
     set_requires_grad(tensor_of(o), on != 0);
     return Py_NewRef(o);
@@ -411,7 +420,8 @@ PyMethodDef own_methods[] = {
      "The size of one dimension, or of all."},
     {"stride", with_keywords(m_stride), METH_VARARGS | METH_KEYWORDS,
      "The step of one dimension in elements, or of all."},
-    {"requires_grad_", m_requires_grad_, METH_VARARGS, "Sets requires_grad; returns the tensor."},
+    {"requires_grad_", with_keywords(m_requires_grad_), METH_VARARGS | METH_KEYWORDS,
+     "Sets requires_grad; returns the tensor."},
     {"detach_", m_detach_, METH_NOARGS, "Forgets the history; returns the tensor."},
     {"_make_subclass", m_make_subclass, METH_VARARGS | METH_STATIC, nullptr},
     {}};
@@ -440,14 +450,18 @@ void register_tensor(py::module_& m) {
   static std::vector<PyMethodDef> all;
   for (PyMethodDef* d = table_methods(); d->ml_name; ++d) all.push_back(*d);
   for (PyMethodDef* d = own_methods; d->ml_name; ++d) all.push_back(*d);
+  for (const PyMethodDef& d : attribute_methods()) all.push_back(d);
   all.push_back({});
+  static std::vector<PyGetSetDef> properties = attribute_getset();
+  for (PyGetSetDef* d = getset; d->name; ++d) properties.push_back(*d);
+  properties.push_back({});
   const auto slot = [](int id, auto* fn) { return PyType_Slot{id, reinterpret_cast<void*>(fn)}; };
   std::vector<PyType_Slot> slots = {slot(Py_tp_dealloc, &tensor_dealloc),
                                     slot(Py_tp_new, &tensor_new),
                                     slot(Py_tp_hash, &_Py_HashPointer),
                                     slot(Py_tp_iter, &iter_slot),
                                     {Py_tp_members, members},
-                                    {Py_tp_getset, getset},
+                                    {Py_tp_getset, properties.data()},
                                     doc_slot(kTensorDoc),
                                     {Py_tp_methods, all.data()},
                                     slot(Py_mp_length, &length_slot),

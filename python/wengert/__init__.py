@@ -91,6 +91,7 @@ __all__ = [
     "channels_last_3d",
     "Size",
     "Tensor",
+    "allclose",
     "arange",
     "as_tensor",
     "asarray",
@@ -106,6 +107,7 @@ __all__ = [
     "e",
     "empty_cache",
     "enable_grad",
+    "equal",
     "finfo",
     "float",
     "float16",
@@ -165,6 +167,8 @@ __all__ = [
 ]
 
 _tensor.attach(Tensor)
+allclose = Tensor.allclose
+equal = Tensor.equal
 
 
 def show_config() -> None:
@@ -177,14 +181,37 @@ def show_config() -> None:
     )
 
 
+# Loaded at first use: what a training loop does not need. Submodules, and names in others.
+_SUBMODULES = (
+    "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "onnx", "serialization",
+    "storage", "testing", "version",
+)  # fmt: skip
+_LATER = {
+    "Tape": "_tape",
+    "TypedStorage": "storage",
+    "UntypedStorage": "storage",
+    "autocast": "amp",
+    "load": "serialization",
+    "save": "serialization",
+    "set_printoptions": "_format",
+    "tape": "_tape",
+}
+
+
 def __getattr__(name: str) -> object:
-    # Loaded at first use: what a training loop does not need.
-    if name in ("testing",):
-        import importlib
+    import importlib
 
+    if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in ("Tape", "tape"):
-        from . import _tape
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    if name.endswith("Tensor"):
+        from ._legacy import tensor_type
 
-        return getattr(_tape, name)
+        found = globals()[name] = tensor_type(name)
+        return found
     raise AttributeError(f"module 'wengert' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, *_LATER})

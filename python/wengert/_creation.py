@@ -18,7 +18,7 @@ def _finish(
     if pin_memory:
         raise RuntimeError("pin_memory=True: there is no pinned memory in this build")
     if where is not None:
-        device(where)  # the CPU is the only one; others are refused here
+        _core._check_device(where)
     return t.requires_grad_() if requires_grad else t
 
 

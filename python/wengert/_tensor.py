@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import _core, autograd
 from ._core import Tensor, device, dtype
 from ._search import unique, unique_consecutive
+from ._types import strided
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._core import HookHandle
+    from .storage import TypedStorage, UntypedStorage
 
 
 def to(
@@ -23,23 +25,59 @@ def to(
     device: device | str | None = None,
     copy: bool = False,
     non_blocking: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
-    """Return the tensor in another dtype, on another device, or like another tensor."""
+    """Return the tensor in another dtype, on another device, or like another tensor.
+
+    Raises
+    ------
+    TypeError
+        If two dtypes are given.
+    RuntimeError
+        If the device is not there.
+    """
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
         elif isinstance(a, (_core.device, str)):
             device = a
         elif a is not None and not isinstance(a, bool):  # a bool is non_blocking
+            if dtype is not None:
+                raise TypeError(f"to: got two dtypes, {dtype} and {a}")
             dtype = a
     if device is not None:
-        _core.device(device)
+        _core._check_device(device)
     return self._to_dtype(self.dtype if dtype is None else dtype, copy)
 
 
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """Return the tensor in CPU memory."""
     return self
+
+
+def cuda(
+    self: Tensor,
+    device: device | int | str | None = None,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Return the tensor in a CUDA device's memory.
+
+    Raises
+    ------
+    RuntimeError
+        If there is none.
+    """
+    return self.to("cuda" if device is None or isinstance(device, int) else device)
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Tensor | str:
+    """Return the name of the tensor's type or, given a dtype or a type, the tensor as that."""
+    from . import _legacy
+
+    if dtype is None:
+        return _legacy.type_name(self)
+    return self._to_dtype(_legacy.dtype_named(dtype))
 
 
 def _cast(name: str, target: dtype) -> Callable[[Tensor], Tensor]:
@@ -64,6 +102,13 @@ def new_tensor(
 
     dtype = self.dtype if dtype is None else dtype
     return tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def new(self: Tensor, *args: Any) -> Tensor:
+    """Return a new tensor of this dtype: of sizes, unset, or of data."""
+    from . import _legacy
+
+    return _legacy.tensor_type(_legacy.type_name(self).rpartition(".")[2])(*args)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
@@ -95,6 +140,12 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> NDAr
     if dtype is not None and array.dtype != dtype:
         return array.astype(dtype)
     return array.copy() if copy else array
+
+
+def __array_wrap__(self: Tensor, array: Any, context: Any = None, scalar: Any = None) -> Any:
+    from ._creation import from_numpy
+
+    return from_numpy(array)
 
 
 def __dlpack__(self: Tensor, **kwargs: Any) -> Any:
@@ -180,22 +231,95 @@ def __repr__(self: Tensor) -> str:
 
 
 def __format__(self: Tensor, spec: str) -> str:
-    return format(self.item() if self.dim() == 0 else str(self), spec)
+    if self.dim() == 0:
+        return format(self.item(), spec)
+    if spec:
+        raise TypeError(
+            f"format: the format {spec!r} is for single numbers, got a tensor of shape "
+            f"{tuple(self.shape)}; use its item(), or wengert.set_printoptions"
+        )
+    return str(self)
 
 
 def __contains__(self: Tensor, value: Any) -> bool:
     if not isinstance(value, (_core.Tensor, int, float)) and not hasattr(value, "dtype"):
-        raise RuntimeError(f"in: expected a Tensor or a number, got {type(value).__name__}")
+        raise RuntimeError(f"in: expected a Tensor or a number, got {value.__class__.__name__}")
     return bool((self == value).any())
 
 
+def __reversed__(self: Tensor) -> Tensor:
+    return self.flip(0) if self.dim() else self
+
+
+def __complex__(self: Tensor) -> complex:
+    return complex(float(self))
+
+
+def storage(self: Tensor) -> TypedStorage:
+    """Return the memory that the tensor looks at, with all that its views share."""
+    from .storage import TypedStorage
+
+    return TypedStorage(self)
+
+
+def untyped_storage(self: Tensor) -> UntypedStorage:
+    """Return the same memory as bytes."""
+    from .storage import UntypedStorage
+
+    return UntypedStorage(self)
+
+
+def where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """Return the tensor's elements where the condition holds, and other's elsewhere."""
+    return _core.where(condition, self, other)
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements; a nan equals nothing.
+
+    Raises
+    ------
+    TypeError
+        If one is no tensor.
+    """
+    for t in (input, other):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"equal: expected two Tensors, got {t.__class__.__name__}")
+    return input.shape == other.shape and bool((input == other).all())
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether ``|input - other| <= atol + rtol |other|`` for all elements.
+
+    Raises
+    ------
+    RuntimeError
+        If dtypes differ, or shapes do not broadcast.
+    """
+    return bool(_core.isclose(input, other, rtol, atol, equal_nan).all())
+
+
+def is_nonzero(self: Tensor) -> bool:
+    """Whether the only element is not 0."""
+    return bool(self)
+
+
+def share_memory_(self: Tensor) -> Tensor:
+    """Return the tensor, whose memory the threads of this process share."""
+    return self
+
+
+# --- copies ------------------------------------------------------------------------------------
+
+
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
-    if not self.is_leaf:
-        raise RuntimeError("pickle: only leaf tensors can be pickled; detach() the tensor first")
     values = self.detach()
     if self.dtype == _core.bfloat16:  # NumPy has none; float32 holds every value of it
         values = values.float()
-    return _rebuild, (type(self), values.numpy().copy(), self.requires_grad, self.dtype)
+    made = (self.__class__, values.numpy().copy(), self.requires_grad, self.dtype)
+    return _rebuild, made, self.__dict__ or None
 
 
 def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool, dtype: dtype) -> Tensor:
@@ -204,27 +328,52 @@ def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool, dtype:
     return Tensor._make_subclass(cls, from_numpy(array).to(dtype), requires_grad)
 
 
-def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
+def __copy__(self: Tensor) -> Tensor:
+    # the same memory, as a leaf
+    copied = Tensor._make_subclass(self.__class__, self.detach(), self.requires_grad)
+    copied.__dict__.update(self.__dict__)
+    return copied
+
+
+def _copied_memory(t: Tensor, memo: dict[Any, Any]) -> Tensor:
+    """A view like t of a copy of its memory, which all views of that memory have in common."""
+    memory = t._storage_bytes()
+    copies = memo.setdefault("wengert.storage", {})
+    at = memory.data_ptr()
+    if at not in copies:
+        copies[at] = memory, memory.clone()  # the first stays alive with its address
+    return _core._view_of_bytes(
+        copies[at][1], t.dtype, t.shape, t.stride(), t.storage_offset()
+    )  # fmt: skip
+
+
+def __deepcopy__(self: Tensor, memo: dict[Any, Any]) -> Tensor:
     if id(self) in memo:
         return memo[id(self)]
     if not self.is_leaf:
         raise RuntimeError(
             "deepcopy: only Tensors created explicitly by the user (graph leaves) support it"
         )
-    copied = Tensor._make_subclass(type(self), self.detach().clone(), self.requires_grad)
-    if self.grad is not None:
-        copied.grad = self.grad.detach().clone()
-    copied.__dict__.update(self.__dict__)
+    from copy import deepcopy
+
+    copied = Tensor._make_subclass(
+        self.__class__, _copied_memory(self.detach(), memo), self.requires_grad
+    )
     memo[id(self)] = copied
+    if self.grad is not None:
+        copied.grad = deepcopy(self.grad, memo)
+    copied.__dict__.update(deepcopy(self.__dict__, memo))
     return copied
 
 
 def attach(cls: type[Tensor]) -> None:
     """Give the methods above to the compiled type."""
     for f in (
-        to, cpu, new_tensor, type_as, numpy, backward, register_hook,
-        register_post_accumulate_grad_hook, retain_grad, __array__, __dlpack__, __dlpack_device__,
-        __repr__, __format__, __contains__, __reduce_ex__, __deepcopy__, unique, unique_consecutive,
+        to, cpu, cuda, new, new_tensor, type_as, numpy, backward, register_hook,
+        register_post_accumulate_grad_hook, retain_grad, where, equal, allclose, is_nonzero,
+        storage, untyped_storage, share_memory_, unique, unique_consecutive, __array__,
+        __array_wrap__, __dlpack__, __dlpack_device__, __repr__, __format__, __contains__,
+        __reversed__, __complex__, __reduce_ex__, __copy__, __deepcopy__,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
     cls.grad_fn = property(_core.grad_fn)  # type: ignore[assignment]
@@ -244,3 +393,6 @@ def attach(cls: type[Tensor]) -> None:
         setattr(cls, name, _cast(name, target))
     # NumPy's operators leave the work to ours.
     cls.__array_priority__ = 1000  # type: ignore[attr-defined]
+    cls.type = type_  # type: ignore[attr-defined]
+    cls.__rdiv__ = cls.__rtruediv__  # type: ignore[attr-defined]
+    cls.layout = strided  # type: ignore[attr-defined]

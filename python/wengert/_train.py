@@ -194,6 +194,7 @@ def _check(settings: Settings) -> wg.device:
     if settings.plot is not None and settings.plot_must_work:
         files.check_target(settings.plot)
     try:
+        _core._check_device(settings.device)
         return wg.device(settings.device)
     except RuntimeError as error:
         raise RefusedError(str(error)) from None

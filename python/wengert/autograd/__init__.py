@@ -113,6 +113,30 @@ def _batched(
     )
 
 
+class _VariableType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _core.Tensor)
+
+
+class Variable(metaclass=_VariableType):
+    """A tensor, by the name it had in PyTorch's early days.
+
+    Parameters
+    ----------
+    data
+        A tensor, which is taken without its history.
+    requires_grad, volatile
+        Whether operations on it are recorded; volatile is accepted and ignored.
+    """
+
+    def __new__(  # type: ignore[misc]
+        cls, data: Tensor, requires_grad: bool = False, volatile: bool = False
+    ) -> Tensor:
+        """Return a tensor on the same memory."""
+        made = data.detach()
+        return made.requires_grad_() if requires_grad else made
+
+
 class _GradMode:
     """Switches recording inside a ``with`` block or a decorated function."""
 

@@ -17,6 +17,7 @@ from .parameter import Parameter
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from . import modules as modules
+    from . import parallel as parallel
     from . import utils as utils
     from .activation_rare import *  # noqa: F403
     from .bilinear import Bilinear as Bilinear
@@ -48,9 +49,11 @@ _LATER = {
         "TripletMarginLoss", "TripletMarginWithDistanceLoss",
     ),
     "modules": (),
+    "parallel": (),
     "utils": (),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _LATER.items() for name in (names or (file,))}
+_FILE_OF["DataParallel"] = "parallel"
 
 __all__ = [
     "GELU",

@@ -269,7 +269,7 @@ def target_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dtype | None:
         elif isinstance(value, _core.dtype):
             wanted = value
         elif isinstance(value, (_core.device, str)):
-            _core.device(value)  # the CPU is the only one; others are refused here
+            _core._check_device(value)
         elif value is not None and not isinstance(value, bool):  # a bool is non_blocking
             raise TypeError(
                 f"to: expected a dtype, a device or a tensor, got {type(value).__name__}"
