@@ -205,12 +205,6 @@ PyObject* get_mt(PyObject* o, void*) {
 PyObject* get_data(PyObject* o, void*) {
   return get(o, [](const Tensor& t) { return wrap(ops::detach(t)); });
 }
-// The recorded operation's name; None for a leaf.
-PyObject* get_grad_fn_name(PyObject* o, void*) {
-  const Tensor& t = tensor_of(o);
-  const Node* n = node_of(t);
-  return n && !n->leaf ? PyUnicode_FromString(n->name()) : Py_NewRef(Py_None);
-}
 
 int set_requires_grad_flag(PyObject* o, PyObject* v, void*) {
   return guarded_int([&] {
@@ -279,7 +273,6 @@ PyGetSetDef getset[] = {
     {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
     {"_version", get_version, nullptr, "How often the memory was changed in place.", nullptr},
     {"_base", get_base, nullptr, "What this is a view of, or None.", nullptr},
-    {"_grad_fn_name", get_grad_fn_name, nullptr, nullptr, nullptr},
     {}};
 
 // --- methods -----------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ class _Archive:
     def __init__(self, file: File) -> None:
         try:
             self.zip = zipfile.ZipFile(file)
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
             raise pickle.UnpicklingError(
                 "load: not a file of wengert.save or torch.save: no zip archive (PyTorch's format "
                 "from before version 1.6 is not read)"
@@ -243,7 +243,7 @@ class _Archive:
         """Return an entry's bytes."""
         try:
             return self.zip.read(self._entry(name))
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
             raise pickle.UnpicklingError(f"load: {name!r} is damaged: {error}") from None
 
     def memory(self, pid: Any) -> tuple[Tensor, _core.dtype]:

@@ -174,6 +174,18 @@ class FusedOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over copies of states and settings."""
         super().load_state_dict(state_dict)
+        self._hand_over_states()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_groups"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._groups = [_core.OptimizerGroup(self.rule, g["params"]) for g in self.param_groups]
+        self._hand_over_states()
+
+    def _hand_over_states(self) -> None:
+        """Put the states that stand in Python into C++."""
         for group, core in zip(self.param_groups, self._groups, strict=True):
             for i, p in enumerate(group["params"]):
                 s = self.state.get(p)
@@ -183,6 +195,16 @@ class FusedOptimizer(Optimizer):
                 steps = float(s.get("step", 1.0))
                 core.set_state(i, steps, [s.get(name) for name in self.state_names])
             self._show_states(group, core)
+
+
+def __getattr__(name: str) -> Any:
+    # What annotations of other packages name.
+    if name == "ParamsT":
+        from collections.abc import Iterable
+        from typing import Any
+
+        return Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+    raise AttributeError(f"module 'wengert.optim.optimizer' has no attribute {name!r}")
 
 
 def check(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:
