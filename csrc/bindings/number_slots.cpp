@@ -68,6 +68,9 @@ PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
     const Tensor other = operand(left ? b : a, own);
     const bool number_in_matmul = &op == binary_ops[kMatmul] && other.defined() && other->weak;
     if (!other.defined() || number_in_matmul) Py_RETURN_NOTIMPLEMENTED;
+    if (&op == binary_ops[kSub] && (PyBool_Check(a) || PyBool_Check(b))) {
+      fail("sub: subtraction, the - operator, with a bool is not supported; use logical_not or ^");
+    }
     return wrap(left ? op.binary(own, other) : op.binary(other, own));
   });
 }

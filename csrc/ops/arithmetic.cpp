@@ -26,6 +26,11 @@ Tensor square(const Tensor& x) {
   return apply<Square>(x);
 }
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  if (a->weak && b->weak) {  // two numbers, which no tensor gives a dtype
+    const Tensor* numbers[] = {&a, &b};
+    const DType d = result_type(numbers, 2);
+    return where(condition, to(a, d, true), to(b, d, true));
+  }
   const Tensor* in[] = {&condition, &a, &b};
   return map(map_info<Where>, in);
 }

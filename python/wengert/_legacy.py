@@ -40,12 +40,15 @@ class _TensorType(type):
         TypeError
             If a tensor is of another dtype.
         """
-        if len(args) != 1 or isinstance(args[0], (int, Size)) or hasattr(args[0], "__index__"):
-            sizes = args if args else (0,)
-            return _core.empty(sizes[0] if isinstance(sizes[0], Size) else sizes, dtype=cls.dtype)
+        if len(args) != 1:
+            return _core.empty(args or (0,), dtype=cls.dtype)
         (data,) = args
+        if isinstance(data, Size):
+            return _core.empty(data, dtype=cls.dtype)
         if not isinstance(data, Tensor):
-            return _core.tensor_from_data(data, cls.dtype)
+            if hasattr(data, "__len__"):
+                return _core.tensor_from_data(data, cls.dtype)
+            return _core.empty((data,), dtype=cls.dtype)
         if data.dtype is not cls.dtype:
             raise TypeError(
                 f"{cls.__name__}: expected a tensor of {cls.dtype} (got {data.dtype}); use "

@@ -393,6 +393,6 @@ def attach(cls: type[Tensor]) -> None:
         setattr(cls, name, _cast(name, target))
     # NumPy's operators leave the work to ours.
     cls.__array_priority__ = 1000  # type: ignore[attr-defined]
-    cls.type = type_  # type: ignore[attr-defined]
+    setattr(cls, "type", type_)  # noqa: B010
     cls.__rdiv__ = cls.__rtruediv__  # type: ignore[attr-defined]
-    cls.layout = strided  # type: ignore[attr-defined]
+    setattr(cls, "layout", strided)  # noqa: B010

@@ -86,7 +86,9 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 def _bytearray(content: bytes | str = b"", encoding: str = "latin1") -> bytearray:
     """As the class, but not of a size, which a file could set to any."""
-    return bytearray(_encode(content, encoding) if isinstance(content, str) else memoryview(content))
+    return bytearray(
+        _encode(content, encoding) if isinstance(content, str) else memoryview(content)
+    )
 
 
 _FUNCTIONS: dict[str, Any] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import _core
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from . import _core
 
 __all__ = [
     "current_accelerator",

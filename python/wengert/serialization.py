@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 from . import _core
 from ._core import Tensor
@@ -21,7 +22,7 @@ from .nn.parameter import Parameter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import IO, Any
+    from typing import IO
 
     File = str | Path | IO[bytes]
 
@@ -100,6 +101,10 @@ _DTYPES = {d: _Name("torch", str(d).rpartition(".")[2]) for d in StorageType.nam
 _STORAGES = {d: _Name("torch", name) for d, name in StorageType.names.items()}
 
 
+# Python's pickler in Python, which can be taught to write a name without importing it.
+_PythonPickler: Any = pickle._Pickler
+
+
 class _Memory:
     """What stands for a tensor's memory until its key is written."""
 
@@ -107,10 +112,10 @@ class _Memory:
         self.pid = pid
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+class _Pickler(_PythonPickler):  # type: ignore[misc]
     """Writes tensors in PyTorch's way, and notes their memory."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch = dict(_PythonPickler.dispatch)  # noqa: RUF012
 
     def __init__(self, file: IO[bytes], protocol: int) -> None:
         super().__init__(file, protocol)
@@ -142,20 +147,19 @@ class _Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
         kind, state = type(t), t.__dict__
         if kind is Parameter:
             plain = t.detach()
-            if state:
-                args = (plain, t.requires_grad, OrderedDict(), state)
-                return _PARAMETER_WITH_STATE, args
-            return _PARAMETER, (plain, t.requires_grad, OrderedDict())
+            about = plain, t.requires_grad, OrderedDict[str, Any]()
+            return (_PARAMETER_WITH_STATE, (*about, state)) if state else (_PARAMETER, about)
         memory = Tensor._storage_bytes(t.detach())
         at = memory.data_ptr()
         key, _ = self.memories.setdefault(at, (str(len(self.memories)), memory))
         count = memory.nbytes // t.itemsize
         held = _Memory(("storage", _STORAGES[t.dtype], key, "cpu", count))
-        about = (t.storage_offset(), tuple(t.shape), t.stride(), t.requires_grad, OrderedDict())
+        layout = t.storage_offset(), tuple(t.shape), t.stride()
+        args = held, *layout, t.requires_grad, OrderedDict[str, Any]()
         if kind is Tensor and not state:
-            return _TENSOR, (held, *about)
+            return _TENSOR, args
         named = _TENSOR_TYPE if kind is Tensor else kind
-        return _OF_TYPE, (_TENSOR, named, (held, *about), state)
+        return _OF_TYPE, (_TENSOR, named, args, state)
 
 
 def save(
@@ -194,7 +198,7 @@ def save(
     stem = Path(f).stem if isinstance(f, (str, Path)) else "archive"
     entries: list[tuple[str, Any]] = [("data.pkl", text.getvalue()), ("byteorder", sys.byteorder)]
     entries += [
-        (f"data/{key}", memoryview(memory.numpy()).cast("B") if memory.nbytes else b"")
+        (f"data/{key}", memory.numpy().data if memory.nbytes else b"")
         for key, memory in pickler.memories.values()
     ]
     entries.append(("version", "3\n"))
@@ -257,7 +261,7 @@ class _Archive:
             content = self.read(f"data/{key}")
             held = _core.empty(len(content), dtype=_core.uint8)
             if content:
-                memoryview(held.numpy())[:] = content
+                held.numpy().data[:] = content
             self.memories[key] = held
         held = self.memories[key]
         if held.nbytes < count * kind.dtype.itemsize:

@@ -62,7 +62,7 @@ class UntypedStorage:
     def __len__(self) -> int:
         return len(self._elements)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             raise TypeError(f"{type(self).__name__}: expected an int, got a slice")
         return self._elements[index].item()

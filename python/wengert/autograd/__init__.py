@@ -133,6 +133,7 @@ class Variable(metaclass=_VariableType):
         cls, data: Tensor, requires_grad: bool = False, volatile: bool = False
     ) -> Tensor:
         """Return a tensor on the same memory."""
+        del volatile
         made = data.detach()
         return made.requires_grad_() if requires_grad else made
 

@@ -236,9 +236,7 @@ class LBFGS(Optimizer):
             origin, used = self._position(), 0
             if search is not None:
 
-                def along(
-                    t: float, origin: list[Tensor] = origin, direction: Tensor = d
-                ) -> _Point:
+                def along(t: float, origin: list[Tensor] = origin, direction: Tensor = d) -> _Point:
                     self._move(origin, t, direction)
                     value = float(evaluated())
                     grad = self._gradient()
