@@ -49,6 +49,9 @@ class memory_format(str):
     def __repr__(self) -> str:
         return f"wengert.{self}"
 
+    def __reduce__(self) -> str:  # the name in this module
+        return str(self)
+
 
 contiguous_format = memory_format("contiguous_format")
 preserve_format = memory_format("preserve_format")

@@ -145,9 +145,10 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
 
     def _tensor(self, t: Tensor) -> tuple[Any, ...]:
         kind, state = type(t), t.__dict__
+        hooks: OrderedDict[int, Any] = OrderedDict()
         if kind is Parameter:
             plain = t.detach()
-            about = plain, t.requires_grad, OrderedDict[str, Any]()
+            about = plain, t.requires_grad, hooks
             return (_PARAMETER_WITH_STATE, (*about, state)) if state else (_PARAMETER, about)
         memory = Tensor._storage_bytes(t.detach())
         at = memory.data_ptr()
@@ -155,7 +156,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         count = memory.nbytes // t.itemsize
         held = _Memory(("storage", _STORAGES[t.dtype], key, "cpu", count))
         layout = t.storage_offset(), tuple(t.shape), t.stride()
-        args = held, *layout, t.requires_grad, OrderedDict[str, Any]()
+        args = held, *layout, t.requires_grad, hooks
         if kind is Tensor and not state:
             return _TENSOR, args
         named = _TENSOR_TYPE if kind is Tensor else kind
