@@ -125,6 +125,32 @@ MODULES = [
     "copy.deepcopy(m.nn.Sequential(m.nn.Linear(2, 2)))",
 ]
 
+_X = "m.arange(144.).view(2, 8, 3, 3)"
+PADDING = [
+    *(
+        f"m.nn.{kind}Pad{d}d({args})(m.arange({4**d * 2}.).view({'2, ' + '4, ' * d}))"
+        for kind in ("Reflection", "Replication", "Zero", "Circular")
+        for d in (1, 2, 3)
+        for args in (1, str((1, 2) + (0, 1) * (d - 1)))
+    ),
+    "m.nn.ConstantPad2d((1, 0, 2, -1), 3.5)(m.ones(1, 2, 2))",
+    "m.nn.ConstantPad1d(2, 3.5)",
+    "m.nn.ZeroPad2d(1)",
+    "m.nn.ReflectionPad2d((1, 2, 3, 4))",
+    "m.nn.ReflectionPad1d(5)(m.ones(1, 3))",
+    f"m.nn.PixelShuffle(2)({_X})",
+    "m.nn.PixelShuffle(2)(m.arange(16.).view(4, 2, 2))",
+    "m.nn.PixelUnshuffle(3)(m.arange(72.).view(2, 1, 6, 6))",
+    f"m.nn.functional.pixel_unshuffle(m.nn.functional.pixel_shuffle({_X}, 2), 2)",
+    f"m.nn.ChannelShuffle(4)({_X})",
+    f"m.nn.PixelShuffle(3)({_X})",
+    f"m.nn.PixelShuffle(0)({_X})",
+    f"m.nn.PixelUnshuffle(2)({_X})",
+    f"m.nn.ChannelShuffle(3)({_X})",
+    "m.nn.PixelShuffle(2)(m.ones(4, 4))",
+    "m.nn.PixelShuffle(2), m.nn.PixelUnshuffle(3), m.nn.ChannelShuffle(4)",
+]
+
 DATA = [
     "len(m.utils.data.RandomSampler(range(3), replacement=True, num_samples=int(1e10)))",
     "next(iter(m.utils.data.RandomSampler([0], replacement=True, num_samples=int(1e10))))",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .lists import ParameterDict as ParameterDict
     from .lists import ParameterList as ParameterList
     from .loss_rare import *  # noqa: F403
+    from .padding import *  # noqa: F403
 
 # The files that are loaded on demand, and what each holds.
 _LATER = {
@@ -49,6 +50,12 @@ _LATER = {
         "TripletMarginLoss", "TripletMarginWithDistanceLoss",
     ),
     "modules": (),
+    "padding": (
+        "ChannelShuffle", "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d",
+        "ConstantPad2d", "ConstantPad3d", "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d",
+        "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d",
+        "ReplicationPad3d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+    ),
     "parallel": (),
     "utils": (),
 }  # fmt: skip

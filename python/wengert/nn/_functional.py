@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "alpha_dropout",
+    "channel_shuffle",
     "cosine_similarity",
     "dropout1d",
     "dropout2d",
@@ -27,6 +28,8 @@ __all__ = [
     "gumbel_softmax",
     "normalize",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "softmin",
 ]
 
@@ -305,3 +308,74 @@ def feature_alpha_dropout(
     """
     _check_probability(p)
     return _alpha_scaled(input, _channels(input), p, inplace) if training and p > 0 else input
+
+
+# --- channels and pixels -----------------------------------------------------------------------
+
+
+def _check_factor(name: str, input: Tensor, factor: int, least: int = 3) -> None:
+    if input.dim() < least:
+        raise RuntimeError(
+            f"{name}: expects input to have at least {least} dimensions, got {input.dim()}"
+        )
+    if factor <= 0:
+        raise RuntimeError(f"{name}: expects a positive factor, got {factor}")
+
+
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """(..., C r^2, H, W) as (..., C, H r, W r): channels become finer pixels.
+
+    Raises
+    ------
+    RuntimeError
+        If the channels are no multiple of r^2.
+    """
+    r = upscale_factor
+    _check_factor("pixel_shuffle", input, r)
+    *batch, c, h, w = input.shape
+    if c % (r * r):
+        raise RuntimeError(
+            f"pixel_shuffle: expects its input's channels to be divisible by {r}^2, got {c}"
+        )
+    n = len(batch)
+    x = input.reshape(*batch, c // (r * r), r, r, h, w)
+    order = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
+    return x.permute(order).reshape(*batch, c // (r * r), h * r, w * r)
+
+
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """(..., C, H r, W r) as (..., C r^2, H, W): pixels become channels.
+
+    Raises
+    ------
+    RuntimeError
+        If height or width is no multiple of r.
+    """
+    r = downscale_factor
+    _check_factor("pixel_unshuffle", input, r)
+    *batch, c, h, w = input.shape
+    if h % r or w % r:
+        raise RuntimeError(
+            f"pixel_unshuffle: expects height and width to be divisible by {r}, got {h} and {w}"
+        )
+    n = len(batch)
+    x = input.reshape(*batch, c, h // r, r, w // r, r)
+    order = [*range(n), n, n + 2, n + 4, n + 1, n + 3]
+    return x.permute(order).reshape(*batch, c * r * r, h // r, w // r)
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Channels of groups taken in turn: one of each group, then the next of each.
+
+    Raises
+    ------
+    RuntimeError
+        If the channels cannot be divided into the groups.
+    """
+    _check_factor("channel_shuffle", input, groups)
+    n, c, *rest = input.shape
+    if c % groups:
+        raise RuntimeError(
+            f"channel_shuffle: expects {groups} groups to divide the channels, got {c}"
+        )
+    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)

@@ -5,7 +5,18 @@
 
 from __future__ import annotations
 
-_FILES = ("activation", "container", "distance", "dropout", "flatten", "linear", "loss", "module")
+_FILES = (
+    "activation",
+    "container",
+    "distance",
+    "dropout",
+    "flatten",
+    "linear",
+    "loss",
+    "module",
+    "padding",
+    "pixelshuffle",
+)
 
 
 def __getattr__(name: str) -> object:
