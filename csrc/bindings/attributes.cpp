@@ -1,4 +1,5 @@
-// What programs ask of a tensor besides its elements: which device or layout it is not, and the memory that it and its views share.
+// What programs ask of a tensor besides its elements: which device or layout it is not, and the
+// memory that it and its views share.
 #include <pybind11/pybind11.h>
 
 #include "bindings/py_tensor.h"
@@ -21,6 +22,11 @@ PyObject* m_itself(PyObject* o, PyObject*) {
 // Where the device's number would be: memory of the processor has none.
 PyObject* m_get_device(PyObject*, PyObject*) {
   return PyLong_FromLong(-1);
+}
+
+// Which result of the operation that made it a tensor is.
+PyObject* get_output_nr(PyObject* o, void*) {
+  return PyLong_FromUnsignedLong(tensor_of(o)->slot);
 }
 
 // --- memory ------------------------------------------------------------------------------------
@@ -108,6 +114,7 @@ std::vector<PyGetSetDef> attribute_getset() {
       never("is_sparse", "Whether its layout is sparse: never."),
       never("is_quantized", "Whether it is quantized: never."),
       never("is_nested", "Whether it is ragged: never."),
+      {"output_nr", get_output_nr, nullptr, "Which result of its operation it is.", nullptr},
       {"is_cpu", constant, nullptr, "Whether it is in the processor's memory.", Py_True},
   };
 }

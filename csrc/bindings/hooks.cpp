@@ -265,6 +265,18 @@ Handle accumulated_hook(const py::object& self, py::object fn) {
   return attach_hook(*node_of(t), HookPoint::Accumulated, 0, std::move(fn), py::weakref(self));
 }
 
+// `index_put_` as `IndexPutBackward0`.
+std::string name_of(const Node& n) {
+  if (n.leaf) return "AccumulateGrad";
+  std::string out;
+  bool start = true;
+  for (const char* c = n.name(); *c; ++c) {
+    if (*c != '_') out += start ? static_cast<char>(std::toupper(*c)) : *c;
+    start = *c == '_';
+  }
+  return out + "Backward0";
+}
+
 }  // namespace
 
 void register_hooks(py::module_& m) {
@@ -274,7 +286,8 @@ void register_hooks(py::module_& m) {
       .def("__exit__", [](const Handle& h, const py::args&) { h.remove(); });
   py::class_<PyNode>(m, "Node", "An operation on the tape.")
       .def(
-          "name", [](const PyNode& n) { return n.node->name(); }, "The operation's name.")
+          "name", [](const PyNode& n) { return name_of(*n.node); },
+          "The operation's name, as PyTorch writes it: SumBackward0.")
       .def_property_readonly(
           "next_functions",
           [](const PyNode& n) {
@@ -302,7 +315,7 @@ void register_hooks(py::module_& m) {
       .def("__eq__", [](const PyNode& a, const PyNode& b) { return a.node.get() == b.node.get(); })
       .def("__hash__",
            [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
-      .def("__repr__", [](const PyNode& n) { return text("<", n.node->name(), ">"); });
+      .def("__repr__", [](const PyNode& n) { return text("<", name_of(*n.node), " object>"); });
   py::class_<SavedTensors>(m, "SavedTensors", "What a Function saved for its backward.")
       .def("get", &SavedTensors::get, "The tensors.");
   m.def(
