@@ -1,7 +1,7 @@
 // Reductions, softmax and cross-entropy, forward and backward.
 #include "bench.h"
+#include "call.h"
 #include "ops/autograd.h"
-#include "ops/op_table.h"
 
 namespace wengert::bench {
 namespace {
@@ -64,26 +64,11 @@ void softmax_forward_backward(benchmark::State& state) {
 }
 BENCHMARK(softmax_forward_backward)->Apply(row_sizes);
 
-// The loss is reached through the table: it has no other name in C++.
-Tensor cross_entropy(const Tensor& x, const Tensor& target) {
-  static const Op& op = *find_op("cross_entropy");
-  static const std::vector<Arg> defaults = [] {
-    std::vector<Arg> args;
-    for (const Param& p : op.params) args.push_back(p.default_value);
-    return args;
-  }();
-  Arg args[8];
-  std::copy(defaults.begin(), defaults.end(), args);
-  args[0].given = args[1].given = true;
-  args[0].tensor = &x;
-  args[1].tensor = &target;
-  return op.call(args);
-}
-
 void cross_entropy_forward(benchmark::State& state) {
   const Tensor x = filled({state.range(0), state.range(1)});
   const Tensor target = ops::zeros({state.range(0)}, DType::Int64);
-  for (auto _ : state) benchmark::DoNotOptimize(cross_entropy(x, target));
+  const Call cross_entropy("cross_entropy", x, target);
+  for (auto _ : state) benchmark::DoNotOptimize(cross_entropy());
   count_bytes(state, x.numel() * kItem);
 }
 BENCHMARK(cross_entropy_forward)->Apply(row_sizes);
@@ -91,7 +76,8 @@ BENCHMARK(cross_entropy_forward)->Apply(row_sizes);
 void cross_entropy_forward_backward(benchmark::State& state) {
   const Tensor x = leaf({state.range(0), state.range(1)});
   const Tensor target = ops::zeros({state.range(0)}, DType::Int64);
-  for (auto _ : state) benchmark::DoNotOptimize(grad({cross_entropy(x, target)}, {}, {x}, {}));
+  const Call cross_entropy("cross_entropy", x, target);
+  for (auto _ : state) benchmark::DoNotOptimize(grad({cross_entropy()}, {}, {x}, {}));
   count_bytes(state, 3 * x.numel() * kItem);
 }
 BENCHMARK(cross_entropy_forward_backward)->Apply(row_sizes);

@@ -1,58 +1,85 @@
-"""Elementwise operations on many elements, forward, and forward with backward."""
+"""Elementwise operations, forward, and forward with backward."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from harness import WENGERT, Case
-from peers import expressions
+from rows import Row, cases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from harness import Case
 
-    Inputs = Callable[[np.random.Generator], dict[str, np.ndarray[Any, Any]]]
+BOTH = ("a", "b")
 
-SIZES = {"1k": 1000, "1M": 1_000_000}
-# name: operands, wengert and PyTorch, NumPy, JAX
-OPERATIONS = {
-    "add": (2, "a + b", "a + b", "a + b"),
-    "exp": (1, "a.exp()", "np.exp(a)", "jnp.exp(a)"),
-    "tanh": (1, "a.tanh()", "np.tanh(a)", "jnp.tanh(a)"),
-    "gelu": (1, "F.gelu(a)", None, "jax.nn.gelu(a, approximate=False)"),
-}
-
-
-def _inputs(size: int, names: str) -> Inputs:
-    return lambda rng: {k: rng.standard_normal(size).astype(np.float32) for k in names}
-
-
-def _cases(what: str, size: str) -> list[Case]:
-    arity, ours, numpy_expr, jax_expr = OPERATIONS[what]
-    n, operands = SIZES[size], "ab"[:arity]
-    forward = {WENGERT: ours, "torch": ours, "numpy": numpy_expr, "jax jit": jax_expr}
-    listed = "".join(f"{k}, " for k in operands)
-    pulled = f"(y := {ours}, grad(y, ({listed}), g))"
-    vjp = f"jax.vjp(lambda {listed[:-2]}: {jax_expr}, {listed[:-2]})"
-    both = {
-        WENGERT: pulled,
-        "torch": pulled,
-        "jax jit": f"(lambda y, pull: (y, pull(g)))(*{vjp})",
-    }
-    return [
-        expressions(
-            f"elementwise/{what}/{size}",
-            {k: v for k, v in forward.items() if v},
-            _inputs(n, operands),
-            nbytes=4 * n * (arity + 1),
-        ),
-        expressions(
-            f"elementwise/{what} forward and backward/{size}",
-            both,
-            _inputs(n, operands + "g"),
-            grad=tuple(operands),
-        ),
-    ]
-
-
-CASES: list[Case] = [c for size in SIZES for what in OPERATIONS for c in _cases(what, size)]
+ROWS = (
+    Row("add", "a + b", "=", "="),
+    Row("add a number", "a + 2.5", "=", "="),
+    Row("add in place", "a.add_(b)", "np.add(a, b, out=a)"),
+    Row("mul", "a * b", "=", "="),
+    Row("div", "a / positive", "=", "="),
+    Row("pow", "positive ** b", "=", "="),
+    Row("square", "a ** 2", "=", "="),
+    Row("neg", "-a", "=", "="),
+    Row("abs", "a.abs()", "np.abs(a)", "jnp.abs(a)"),
+    Row("maximum", "T.maximum(a, b)", "np.maximum(a, b)", "jnp.maximum(a, b)"),
+    Row("floor", "a.floor()", "np.floor(a)", "jnp.floor(a)"),
+    Row("reciprocal", "positive.reciprocal()", "np.reciprocal(positive)", "1 / positive"),
+    Row("exp", "a.exp()", "np.exp(a)", "jnp.exp(a)"),
+    Row("expm1", "a.expm1()", "np.expm1(a)", "jnp.expm1(a)"),
+    Row("log", "positive.log()", "np.log(positive)", "jnp.log(positive)"),
+    Row("log1p", "positive.log1p()", "np.log1p(positive)", "jnp.log1p(positive)"),
+    Row("sqrt", "positive.sqrt()", "np.sqrt(positive)", "jnp.sqrt(positive)"),
+    Row("rsqrt", "positive.rsqrt()", "1 / np.sqrt(positive)", "jax.lax.rsqrt(positive)"),
+    Row("sin", "a.sin()", "np.sin(a)", "jnp.sin(a)"),
+    Row("cos", "a.cos()", "np.cos(a)", "jnp.cos(a)"),
+    Row("atan2", "T.atan2(a, b)", "np.arctan2(a, b)", "jnp.arctan2(a, b)"),
+    Row("tanh", "a.tanh()", "np.tanh(a)", "jnp.tanh(a)"),
+    Row("sigmoid", "a.sigmoid()", None, "jax.nn.sigmoid(a)"),
+    Row("relu", "a.relu()", "np.maximum(a, 0)", "jax.nn.relu(a)"),
+    Row("gelu", "F.gelu(a)", None, "jax.nn.gelu(a, approximate=False)"),
+    Row("silu", "F.silu(a)", None, "jax.nn.silu(a)"),
+    Row("softplus", "F.softplus(a)", None, "jax.nn.softplus(a)"),
+    Row("erf", "a.erf()", None, "jax.lax.erf(a)"),
+    Row("erfinv", "unit.erfinv()", None, "jax.lax.erf_inv(unit)", loose=1e-3),
+    Row("lgamma", "positive.lgamma()", None, "jax.lax.lgamma(positive)"),
+    Row("digamma", "positive.digamma()", None, "jax.lax.digamma(positive)"),
+    Row("clamp", "a.clamp(-1, 1)", "np.clip(a, -1, 1)", "jnp.clip(a, -1, 1)"),
+    Row("where", "T.where(mask, a, b)", "np.where(mask, a, b)", "jnp.where(mask, a, b)"),
+    Row("lerp", "a.lerp(b, 0.3)", "a + 0.3 * (b - a)", "a + 0.3 * (b - a)"),
+    Row("addcmul", "a.addcmul(b, c, value=0.5)", "a + 0.5 * b * c", "a + 0.5 * b * c"),
+    Row("less", "a < b", "=", "="),
+    Row("isnan", "a.isnan()", "np.isnan(a)", "jnp.isnan(a)"),
+    Row("int64 add", "i + j", "="),
+    Row("int64 mul", "i * j", "="),
+    Row("int64 floor divide", "i // j", "="),
+    Row("int64 remainder", "i % j", "="),
+    Row("int64 bitwise and", "i & j", "="),
+    Row("int32 add", "i32 + j32", "=", "="),
+    Row("uint8 add", "u8 + v8", "=", "="),
+    Row("bfloat16 add", "h + k", None, "=", loose=1e-2),
+    Row("bfloat16 gelu", "F.gelu(h)", None, "jax.nn.gelu(h, approximate=False)", loose=2e-2),
+    Row("float16 add", "h16 + k16", "=", "=", loose=1e-2),
+    Row("float16 exp", "h16.exp()", "np.exp(h16)", "jnp.exp(h16)", loose=1e-2),
+    Row("to float64", "a.to(T.float64)", "a.astype(np.float64)"),
+    Row("to int64", "a.to(T.int64)", "a.astype(np.int64)"),
+    Row("to bfloat16", "a.to(T.bfloat16)", None, "a.astype(jnp.bfloat16)", loose=1e-2),
+    Row("from bfloat16", "h.to(T.float32)", None, "h.astype(jnp.float32)"),
+    Row("add a row", "a + row", "=", "=", shape="matrix"),
+    Row("add a column", "a + column", "=", "=", shape="matrix"),
+    Row("add transposed", "a + b.T", "=", "=", shape="square"),
+    Row("add strided", "a[:, ::2] + b[:, ::2]", "=", "=", shape="matrix"),
+    Row("add", "a + b", jax="=", grad=BOTH),
+    Row("mul", "a * b", jax="=", grad=BOTH),
+    Row("div", "a / positive", jax="=", grad=("a", "positive"), loose=1e-3),
+    Row("pow", "positive ** b", jax="=", grad=("positive", "b"), loose=1e-3),
+    Row("exp", "a.exp()", jax="jnp.exp(a)", grad=("a",)),
+    Row("tanh", "a.tanh()", jax="jnp.tanh(a)", grad=("a",)),
+    Row("sigmoid", "a.sigmoid()", jax="jax.nn.sigmoid(a)", grad=("a",)),
+    Row("gelu", "F.gelu(a)", jax="jax.nn.gelu(a, approximate=False)", grad=("a",)),
+    Row("silu", "F.silu(a)", jax="jax.nn.silu(a)", grad=("a",)),
+    Row("clamp", "a.clamp(-1, 1)", jax="jnp.clip(a, -1, 1)", grad=("a",)),
+    Row("where", "T.where(mask, a, b)", jax="jnp.where(mask, a, b)", grad=BOTH),
+    Row("add a row", "a + row", jax="=", shape="matrix", grad=("a", "row"), loose=1e-2),
+    Row("mul a column", "a * column", jax="=", shape="matrix", grad=("a", "column"), loose=1e-2),
+)
+CASES: list[Case] = cases("elementwise", ROWS)

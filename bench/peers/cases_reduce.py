@@ -1,38 +1,48 @@
-"""Reductions of a million elements, all of them and row by row."""
+"""Reductions of everything and over each dimension, in short and in long runs."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from harness import WENGERT, Case
-from peers import expressions
+from rows import SMALL, Row, cases, first, placed
 
-ROWS, COLUMNS = 1000, 1000
+if TYPE_CHECKING:
+    from harness import Case
 
+AXES = ("last axis", "first axis", "middle axis")
 
-def _matrix(rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
-    return {"a": rng.standard_normal((ROWS, COLUMNS)).astype(np.float32)}
-
-
-def _case(what: str, tensor: str, numpy_expr: str) -> Case:
-    exprs = {WENGERT: tensor, "torch": tensor, "numpy": numpy_expr, "jax jit": numpy_expr}
-    return expressions(
-        f"reduce/{what}/{ROWS}x{COLUMNS}",
-        exprs,
-        _matrix,
-        nbytes=4 * ROWS * COLUMNS,
-        rtol=1e-4,
-        atol=1e-2 if what == "sum" else 1e-4,  # sums of numbers of both signs
-    )
-
-
-CASES: list[Case] = [
-    _case("sum", "a.sum()", "a.sum()"),
-    _case("mean", "a.mean()", "a.mean()"),
-    _case("max", "a.max()", "a.max()"),
-    _case("sum of rows", "a.sum(1)", "a.sum(1)"),
-    _case("sum of columns", "a.sum(0)", "a.sum(0)"),
-    _case("mean of rows", "a.mean(1)", "a.mean(1)"),
-    _case("max of rows", "a.amax(1)", "a.max(1)"),
-]
+ROWS = (
+    Row("sum", "a.sum()", "=", "=", loose=1e-1),  # numbers of both signs
+    Row("sum of int64", "i.sum()", "="),
+    Row("sum of bfloat16", "h.sum()", None, None, loose=1e9),  # their sums are worth little
+    Row("mean", "a.mean()", "=", "="),
+    Row("var", "a.var()", "a.var(ddof=1)", "a.var(ddof=1)"),
+    Row("prod", "near1.prod()", "=", "=", loose=1e-2),
+    Row("max", "a.max()", "=", "="),
+    Row("argmax", "a.argmax()", "=", "="),
+    Row("logsumexp", "a.logsumexp(0)", None, "jax.nn.logsumexp(a)"),
+    Row("norm", "T.linalg.vector_norm(a)", "np.linalg.norm(a)", "jnp.linalg.norm(a)"),
+    Row("any", "rare.any()", "=", "="),
+    Row("all", "mask.all()", "=", "="),
+    Row("count_nonzero", "T.count_nonzero(mask)", "np.count_nonzero(mask)",
+        "jnp.count_nonzero(mask)"),
+    Row("median", "a.median()", sizes=SMALL),
+    *placed("sum", "a.sum({})", numpy="a.sum({})", jax="a.sum({})", loose=1e-2),
+    *placed("mean", "a.mean({})", AXES, numpy="a.mean({})", jax="a.mean({})"),
+    *placed("var", "a.var({})", numpy="a.var({}, ddof=1)", jax="a.var({}, ddof=1)"),
+    *placed("prod", "near1.prod({})", AXES, numpy="near1.prod({})", jax="near1.prod({})"),
+    *placed("amax", "a.amax({})", numpy="a.max({})", jax="a.max({})"),
+    *placed("max with positions", "a.max({})"),
+    *placed("argmax", "a.argmax({})", numpy="a.argmax({})", jax="a.argmax({})"),
+    *placed("logsumexp", "a.logsumexp({})", jax="jax.nn.logsumexp(a, {})"),
+    *placed("norm", "T.linalg.vector_norm(a, dim={})", AXES, numpy="np.linalg.norm(a, axis={})",
+            jax="jnp.linalg.norm(a, axis={})"),
+    *placed("any", "rare.any({})", AXES, numpy="rare.any({})", jax="rare.any({})"),
+    *placed("median", "a.median({})", (*AXES, "runs of 8"), sizes=SMALL, compared=first),
+    *placed("sum", "a.sum({})", AXES, jax="a.sum({})", grad=("a",), loose=1e-2),
+    *placed("var", "a.var({})", ("last axis",), jax="a.var({}, ddof=1)", grad=("a",)),
+    *placed("amax", "a.amax({})", ("last axis",), jax="a.max({})", grad=("a",)),
+    *placed("logsumexp", "a.logsumexp({})", ("last axis",), jax="jax.nn.logsumexp(a, {})",
+            grad=("a",)),
+)  # fmt: skip
+CASES: list[Case] = cases("reduce", ROWS)

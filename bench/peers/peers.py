@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32] | NDArray[np.int64]
@@ -106,32 +106,35 @@ class Peers:
         generator: np.random.Generator = self.np.random.default_rng(seed)
         return generator
 
-    def array(self, peer: str, values: Array, requires_grad: bool = False) -> Any:
-        """Return a library's own copy of values."""
-        if peer == WENGERT:
-            return self.wg.tensor(values, requires_grad=requires_grad)
-        if peer == "torch":
-            return self.torch.tensor(values, requires_grad=requires_grad)
+    def array(
+        self, peer: str, values: Array, requires_grad: bool = False, dtype: str | None = None
+    ) -> Any:
+        """Return a library's own copy of values, of the same dtype or of that of a name."""
+        if peer in (WENGERT, "torch"):
+            library = self.wg if peer == WENGERT else self.torch
+            copy = library.tensor(values)
+            copy = copy if dtype is None else copy.to(getattr(library, dtype))
+            return copy.requires_grad_() if requires_grad else copy
         if peer == "jax":
-            return self.jax.numpy.array(values)
-        return values.copy()
+            return self.jax.numpy.array(values, dtype)
+        return values.copy() if dtype is None else values.astype(dtype)
 
 
 def load(threads: int) -> Peers:
     """Import what is installed and set its threads."""
-    import numpy as np
 
     import wengert as wg  # type: ignore[import-not-found,unused-ignore]
 
     wg.set_num_threads(threads)
     p = Peers(threads, wg, np)
-    p._names[WENGERT] = {"wg": wg, "F": wg.nn.functional, "grad": wg.autograd.grad}
-    p._names["numpy"] = {"np": np}
+    p._names[WENGERT] = {"wg": wg, "T": wg, "F": wg.nn.functional, "grad": wg.autograd.grad}
+    p._names["numpy"] = {"np": np, "rng": np.random.default_rng(0)}
     if missing("torch") is None:
         p.torch = importlib.import_module("torch")
         p.torch.set_num_threads(threads)
         functional = importlib.import_module("torch.nn.functional")
-        p._names["torch"] = {"torch": p.torch, "F": functional, "grad": p.torch.autograd.grad}
+        grad = p.torch.autograd.grad
+        p._names["torch"] = {"torch": p.torch, "T": p.torch, "F": functional, "grad": grad}
     placed = _place_workers(p)
     if missing("jax") is None:
         p.jax = importlib.import_module("jax")
@@ -179,6 +182,8 @@ def expressions(
     inputs: Callable[[np.random.Generator], Mapping[str, Array]],
     counted: str = "one operation",
     grad: tuple[str, ...] = (),
+    like: str | None = None,
+    dtypes: Mapping[str, str] | None = None,
     **case: Any,
 ) -> Case:
     """Return a case of one expression a library, over the same inputs.
@@ -195,16 +200,25 @@ def expressions(
         Makes the arrays, float32 or int64, by name.
     grad
         Which inputs require grad, where a library asks for that.
+    like
+        An expression of wengert's, of whose result's shape one more input, `g`, is.
+    dtypes
+        Of inputs, by name, where not the arrays' own.
     """
+    dtypes = dtypes or {}
 
     def build(p: Peers) -> list[Candidate]:
-        arrays = inputs(p.rng())
+        arrays = dict(inputs(p.rng()))
+        if like:
+            scope = {k: p.array(WENGERT, v, False, dtypes.get(k)) for k, v in arrays.items()}
+            shape = eval(like, {**p.names(WENGERT), **scope}).shape
+            arrays["g"] = p.rng(1).standard_normal(shape, np.float32)
         candidates = []
         for label, expr in exprs.items():
             peer = label.split()[0]
             if not p.has(peer):
                 continue
-            values = {k: p.array(peer, v, k in grad) for k, v in arrays.items()}
+            values = {k: p.array(peer, v, k in grad, dtypes.get(k)) for k, v in arrays.items()}
             scope = {**p.names(peer), **values}
             if peer == "jax":
                 function = eval(f"lambda {', '.join(values)}: ({expr})", p.names(peer))

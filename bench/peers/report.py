@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import statistics
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,22 @@ def header() -> dict[str, Any]:
         },
         "python": platform.python_version(),
     }
+
+
+def described(results: dict[str, Any], run: dict[str, Any]) -> str:
+    """Return a paragraph on where and when a run was taken, and how quiet the machine was."""
+    machine = results["machine"]
+    libraries = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    shares = [r["cores"] for c in run["cases"] for r in c.get("rows", []) if r["min_s"] > 1e-4]
+    busy = sum(s < 0.95 for s in shares) / max(1, len(shares))
+    return (
+        f"{results['date']}, commit {results['commit']}; {machine['cpu']}, {machine['cores']} "
+        f"cores, {machine['system']}; Python {results['python']}, {libraries}; "
+        f"{run['threads']} thread(s). Load when it began: {machine['load']:.1f}; "
+        f"{busy:.0%} of the figures got less than 95 % of a core: the more, the noisier.\n\n"
+        "Ratios are of the fastest peer's minimum to wengert's: above 1, wengert is faster. "
+        "In brackets wengert's own time."
+    )
 
 
 def duration(seconds: float) -> str:
@@ -100,6 +117,59 @@ def not_ahead(runs: Sequence[dict[str, Any]], margin: float = 1.1) -> str:
         return "wengert is clearly ahead everywhere"
     head = ["not clearly ahead in", "threads", "of", "ratio min", "ratio median"]
     return table(head, rows)
+
+
+def _best(case: dict[str, Any]) -> tuple[float, str]:
+    """Return the ratio of the fastest peer's minimum to wengert's, and its name."""
+    best = min(case["rows"][1:], key=lambda r: r["min_s"])
+    return best["ratio_min"], best["name"]
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _mean(ratios: Sequence[float]) -> str:
+    return f"{statistics.geometric_mean(ratios):.2f}" if ratios else ""
+
+
+def ratio_tables(run: dict[str, Any]) -> str:
+    """Return a run's ratios to the fastest peer: a summary, what is below 1, a table a family."""
+    timed = [c for c in run["cases"] if len(c.get("rows", [])) > 1]
+    families: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for case in timed:
+        family, what, size = case["name"].split("/", 2)
+        families.setdefault(family, {}).setdefault(what, {})[size] = case
+    summary, tables = [], []
+    for family, operations in families.items():
+        cases = [c for by_size in operations.values() for c in by_size.values()]
+        ratios = [_best(c)[0] for c in cases]
+        torch = [r["ratio_min"] for c in cases for r in c["rows"] if r["name"] == "torch"]
+        below = sum(r < 1 for r in ratios)
+        summary.append([family, str(len(cases)), _mean(ratios), _mean(torch), str(below)])
+        sizes = list(dict.fromkeys(size for by_size in operations.values() for size in by_size))
+        rows = [[what, *(_cell(by_size.get(s)) for s in sizes)] for what, by_size in
+                operations.items()]  # fmt: skip
+        tables.append(f"## {family}\n\n{_markdown([family, *sizes], rows)}")
+    slow = sorted((c for c in timed if _best(c)[0] < 1), key=lambda c: _best(c)[0])
+    rows = [
+        [c["name"], f"{_best(c)[0]:.2f}", _best(c)[1], duration(c["rows"][0]["min_s"]),
+         duration(min(r["min_s"] for r in c["rows"][1:]))]
+        for c in slow
+    ]  # fmt: skip
+    head = ["family", "cases", "mean ratio to the fastest peer", "to PyTorch", "below 1"]
+    parts = [_markdown(head, summary), "## Below 1: the fastest peer is faster"]
+    parts.append(_markdown(["case", "ratio", "fastest peer", "wengert", "peer"], rows))
+    return "\n\n".join([*parts, *tables])
+
+
+def _cell(case: dict[str, Any] | None) -> str:
+    if case is None:
+        return ""
+    ratio, peer = _best(case)
+    ours = duration(case["rows"][0]["min_s"])
+    return f"{'**' if ratio < 1 else ''}{ratio:.2f}{'**' if ratio < 1 else ''} {peer} ({ours})"
 
 
 def overloaded(runs: Sequence[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ from harness import Settings, run_case
 if TYPE_CHECKING:
     from harness import Case
 
-FAMILIES = ("scalar", "elementwise", "reduce", "rows", "gemm", "layer", "mlp", "optim")
+FAMILIES = ("scalar", "rows", "gemm", "layer", "mlp", "optim")
+# Those of rows over several sizes, that end in tables of ratios.
+SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
 IMPORTS = "import"
 
 
@@ -33,6 +36,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each in a process")
     p.add_argument("--only", nargs="+", default=[], metavar="NAME",
                    help="only cases whose name contains one of these")  # fmt: skip
+    p.add_argument("--family", nargs="+", default=[], choices=(*FAMILIES, *SWEEP, IMPORTS))
+    p.add_argument("--size", nargs="+", default=[], help="only cases of these: 1k, 1M, 16M, ...")
+    p.add_argument(
+        "--sweep",
+        action="store_true",
+        help="only the families that end in tables of ratios, quickly",
+    )
+    p.add_argument("--table", type=Path, help="write the ratios there, as Markdown")
     p.add_argument("--out", type=Path, help="write all figures there, as JSON")
     p.add_argument("--wait", choices=peers.WAITS, default="native",
                    help="whether idle threads of OpenMP and OpenBLAS spin as by default, and are "
@@ -45,18 +56,26 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     options = p.parse_args(argv)
     if options.quick:
         options.budget, options.rounds = 0.2, 3
+    if options.sweep:
+        options.family = options.family or list(SWEEP)
+        options.budget, options.rounds = 0.1, 3
     return options
 
 
-def wanted(name: str, only: list[str]) -> bool:
+def wanted(name: str, options: argparse.Namespace) -> bool:
     """Return whether a case was asked for."""
-    return not only or any(part in name for part in only)
+    family, _, rest = name.partition("/")
+    return (
+        (not options.only or any(part in name for part in options.only))
+        and (not options.family or family in options.family)
+        and (not options.size or rest.rpartition("/")[2] in options.size)
+    )
 
 
-def find_cases(only: list[str]) -> list[Case]:
+def find_cases(options: argparse.Namespace) -> list[Case]:
     """Return the cases asked for, of all families."""
-    modules = [importlib.import_module(f"cases_{family}") for family in FAMILIES]
-    return [case for m in modules for case in m.CASES if wanted(case.name, only)]
+    modules = [importlib.import_module(f"cases_{family}") for family in (*FAMILIES, *SWEEP)]
+    return [case for m in modules for case in m.CASES if wanted(case.name, options)]
 
 
 def run_child(options: argparse.Namespace) -> None:
@@ -64,8 +83,10 @@ def run_child(options: argparse.Namespace) -> None:
     threads = options.threads[0]
     libraries = peers.load(threads)
     settings = Settings(budget=options.budget, min_rounds=options.rounds, settle=threads > 1)
+    if options.sweep:
+        settings = replace(settings, stretch=0.002, warm=0.0002)
     results = []
-    for case in find_cases(options.only):
+    for case in find_cases(options):
         result = run_case(case, libraries, settings)
         print(report.case_text(result, threads), flush=True)
         results.append(result)
@@ -89,7 +110,10 @@ def run_threads(options: argparse.Namespace, threads: int, folder: Path) -> dict
     command = [sys.executable, str(Path(__file__).resolve()), "--threads", str(threads)]
     command += ["--wait", options.wait, "--budget", str(options.budget)]
     command += ["--rounds", str(options.rounds), "--child", str(out)]
-    command += ["--only", *options.only] if options.only else []
+    for name in ("only", "family", "size"):
+        given = getattr(options, name)
+        command += [f"--{name}", *given] if given else []
+    command += ["--sweep"] if options.sweep else []
     subprocess.run(command, env=peers.environment(threads, options.wait), check=True)
     result: dict[str, Any] = json.loads(out.read_text())
     return result
@@ -102,21 +126,27 @@ def main() -> int:
         run_child(options)
         return 0
     if options.list:
-        print("\n".join([*(c.name for c in find_cases(options.only)), IMPORTS]))
+        print("\n".join([*(c.name for c in find_cases(options)), IMPORTS]))
         return 0
     results = report.header()
     runs: list[dict[str, Any]] = []
-    if find_cases(options.only):
+    if find_cases(options):
         with tempfile.TemporaryDirectory() as folder:
             runs = [run_threads(options, n, Path(folder)) for n in options.threads]
     results["runs"] = runs
-    if wanted(IMPORTS, options.only):
+    if wanted(IMPORTS, options):
         imports = importlib.import_module("cases_import")
         results["import"] = imports.measure(rounds=5 if options.quick else 20)
         print(imports.text(results["import"]), flush=True)
-    for summary in (report.not_ahead(runs) if runs else "", report.overloaded(runs)):
+    tables = [f"{report.described(results, r)}\n\n{report.ratio_tables(r)}\n" for r in runs]
+    shown = tables if options.sweep else [report.not_ahead(runs) if runs else ""]
+    for summary in (*shown, report.overloaded(runs)):
         if summary:
             print(f"{summary}\n")
+    if options.table:
+        options.table.parent.mkdir(parents=True, exist_ok=True)
+        title = "# wengert beside NumPy, PyTorch and JAX, family by family"
+        options.table.write_text("\n\n".join([title, *tables]))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
