@@ -239,6 +239,11 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
       fail("matmul: inner sizes differ, ", a.sizes(), " x ", b.sizes(),
            "; expected vectors of the same length");
     }
+    // One result has no lanes for the product's kernel to fill; short vectors are not worth two.
+    constexpr int64_t long_enough = 4096;
+    if (b.dim() == 1 && is_floating(a.dtype()) && a.size(0) >= long_enough) {
+      return sum(mul(a, b), nullptr, false);
+    }
     const Tensor c = matmul(unsqueeze(a, 0), b.dim() == 1 ? unsqueeze(b, 1) : b);
     return b.dim() == 1 ? reshape(c, {}) : squeeze(c, -2);
   }

@@ -281,24 +281,28 @@ Tensor min_all(const Tensor& x) {
   return amin(x, nullptr, false);
 }
 
-// how many elements are (or are not) zero, compared with none
-Tensor no_more(const Tensor& hits, const Dims* dims, bool keepdim, bool none) {
-  if (dims && dims->empty()) {  // as PyTorch, here an empty list reduces nothing
-    return eq(hits, number_like({true, !none, 0}, &hits));
-  }
-  const Tensor count = sum(hits, dims, keepdim);
-  const Tensor zero = number_like({true, 0, 0}, &count);
-  return none ? eq(count, zero) : apply<Ne>(count, zero);
+Tensor truths(const Tensor& x) {
+  if (x.dtype() == DType::Bool) return x;
+  return apply<Ne>(ops::detach(x), number_like({true, 0, 0}, &x));
+}
+
+// Whether any of some bools is true, or all of them are.
+Tensor verdict(const Tensor& held, const Dims* dims, bool keepdim, bool any) {
+  if (dims && dims->empty())
+    return clone(detach(held));  // as PyTorch, here an empty list reduces nothing
+  const DimMask mask = mask_of(any ? "any" : "all", dims, held.dim());
+  const KernelId kernel = any ? reduce_kernel<AMax> : reduce_kernel<AMin>;
+  return reduce(kernel, held, mask, keepdim, DType::Bool);
 }
 // Of uint8 the answer is uint8, too.
 Tensor answer(const Tensor& hits, const Tensor& x) {
   return x.dtype() == DType::UInt8 ? to(hits, DType::UInt8) : hits;
 }
 Tensor all(const Tensor& x, const Dims* dims, bool keepdim) {
-  return answer(no_more(eq(x, number_like({true, 0, 0}, &x)), dims, keepdim, true), x);
+  return answer(verdict(truths(x), dims, keepdim, false), x);
 }
 Tensor any(const Tensor& x, const Dims* dims, bool keepdim) {
-  return answer(no_more(apply<Ne>(x, number_like({true, 0, 0}, &x)), dims, keepdim, false), x);
+  return answer(verdict(truths(x), dims, keepdim, true), x);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // them; the output is dense. Long reductions are cut into chunks of a fixed size, whose results are
 // then joined, so neither the number of threads nor the number of results changes a bit.
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
@@ -17,7 +18,9 @@ constexpr int64_t kGrain = 32768;       // elements a thread must get
 constexpr int64_t kLongRun = 32;        // dense elements that are worth a call where they are
 constexpr int64_t kTile = 1024;         // elements gathered at a time
 constexpr int64_t kFold = 8;            // column results joined at a time
+constexpr int64_t kShortRun = 16;       // elements to a row up to which a call for each is a waste
 constexpr int64_t kMaxItem = 8;
+constexpr int64_t kBoolColumns = 1024;  // bytes
 
 // A walk in order through dimensions [first, end) of a buffer, starting at element `i` of them.
 class Walk {
@@ -149,7 +152,62 @@ struct Reduction {
     }
   }
 
-  // The same for `width` dense columns at once.
+  // Many rows of a few dense elements: tiles of them, turned, are columns.
+  bool short_rows() const {
+    return reduced > 1 && reduced <= kShortRun && kept > 1 && dense_rows() && one_run();
+  }
+  void turned() const {
+    const int64_t blocks = (kept + kBlockColumns - 1) / kBlockColumns;
+    parallel_for(blocks, kGrain / (reduced * kBlockColumns), [&](int64_t b, int64_t e) {
+      alignas(kAlignment) char tile[kShortRun * kBlockColumns * kMaxItem];
+      Walk rows(l, 1, 0, kept_dims, b * kBlockColumns);
+      for (int64_t first = b * kBlockColumns; first < std::min(kept, e * kBlockColumns);
+           first += kBlockColumns) {
+        const int64_t width = std::min(kBlockColumns, kept - first);
+        for (int64_t i = 0; i < width; ++i, rows.next()) {
+          (in_item == 4 ? turn<uint32_t> : turn<uint64_t>)(in + rows.at() * in_item, reduced,
+                                                           tile + i * in_item);
+        }
+        loops.columns(tile, reduced, kBlockColumns, width, centre(first), result(first));
+      }
+    });
+  }
+  template <class T>
+  static void turn(const char* row, int64_t n, char* column) {
+    for (int64_t k = 0; k < n; ++k) {
+      reinterpret_cast<T*>(column)[k * kBlockColumns] = reinterpret_cast<const T*>(row)[k];
+    }
+  }
+
+  // First places of extremes in rows of a few elements, without a jump for each.
+  template <bool Max, class T>
+  void short_places() const {
+    parallel_for(kept, kGrain / reduced, [&](int64_t b, int64_t e) {
+      Walk rows(l, 1, 0, kept_dims, b);
+      for (int64_t i = b; i < e; ++i, rows.next()) {
+        const T* x = reinterpret_cast<const T*>(in) + rows.at();
+        T best = x[0];
+        int64_t place = 0;
+        for (int64_t k = 1; k < reduced; ++k) {
+          const bool more = best == best && !(Max ? x[k] <= best : x[k] >= best);
+          best = more ? x[k] : best;
+          place = more ? k : place;
+        }
+        reinterpret_cast<int64_t*>(out)[i] = place;
+      }
+    });
+  }
+  bool places(bool max) const {
+    if (!short_rows()) return false;
+    visit_compute(l.dtype, [&]<class T>() {
+      if constexpr (!std::is_same_v<T, Bool8>) {
+        max ? short_places<true, T>() : short_places<false, T>();
+      }
+    });
+    return true;
+  }
+
+  // As `piece` for `width` dense columns at once.
   void column_piece(const char* from, int64_t first, int64_t m, int64_t width, const char* c,
                     char* to) const {
     if (one_run()) return loops.columns(from + first * step * in_item, m, step, width, c, to);
@@ -204,12 +262,65 @@ struct Reduction {
   }
 };
 
+// Whether any of some bytes, each 0 or 1, is `wanted`. memchr stops at the first.
+bool has_byte(const char* p, int64_t n, int64_t step, char wanted) {
+  if (step == 1) return std::memchr(p, wanted, static_cast<size_t>(n)) != nullptr;
+  for (int64_t i = 0; i < n; ++i) {
+    if (p[i * step] == wanted) return true;
+  }
+  return false;
+}
+
+// The greatest or the least of bools: whether there is a true one, or no false one.
+void reduce_bools(const Reduction& r, bool any) {
+  const char wanted = any ? 1 : 0;
+  const auto rows = [&](int64_t b, int64_t e) {
+    for (int64_t i = b; i < e; ++i) {
+      bool found = false;
+      if (r.reduced > 0)
+        r.stretches(r.source(i), 0, r.reduced, [&](const char* x, int64_t n) {
+          found = found || has_byte(x, n, r.step, wanted);
+        });
+      *r.result(i) = static_cast<char>(found == any);
+    }
+  };
+  const auto columns = [&](int64_t b, int64_t e) {
+    const int64_t n = r.l.size[r.kept_dims - 1], blocks = (n + kBoolColumns - 1) / kBoolColumns;
+    for (int64_t u = b; u < e; ++u) {
+      const int64_t first = u / blocks * n + u % blocks * kBoolColumns;
+      const int64_t width = std::min(kBoolColumns, n - u % blocks * kBoolColumns);
+      char* to = r.result(first);
+      std::memset(to, 1 - wanted, static_cast<size_t>(width));
+      if (r.reduced == 0) continue;
+      r.stretches(r.source(first), 0, r.reduced, [&](const char* x, int64_t m) {
+        for (int64_t k = 0; k < m; ++k, x += r.step) {
+          for (int64_t j = 0; j < width; ++j) to[j] = any ? to[j] | x[j] : to[j] & x[j];
+        }
+      });
+    }
+  };
+  const int64_t work = std::max<int64_t>(1, r.reduced);
+  if (r.kept_dims > 0 && r.step != 1 && r.stride(r.kept_dims - 1) == 1) {
+    const int64_t n = r.l.size[r.kept_dims - 1];
+    const int64_t blocks = (n + kBoolColumns - 1) / kBoolColumns;
+    parallel_for(r.kept / n * blocks, std::max<int64_t>(1, kGrain / (work * kBoolColumns)),
+                 columns);
+  } else {
+    parallel_for(r.kept, std::max<int64_t>(1, kGrain / work), rows);
+  }
+}
+
 }  // namespace
 
 void run_reduce(const Launch& l) {
   const Reduction r(l);
   if (r.kept == 0) return;
-  if (!r.dense_rows() && r.dense_columns()) {
+  if (l.dtype == DType::Bool) return reduce_bools(r, l.kernel == reduce_kernel<AMax>);
+  const bool max = l.kernel == reduce_kernel<ArgMax>;
+  if ((max || l.kernel == reduce_kernel<ArgMin>) && r.places(max)) return;
+  if (r.loops.columns && r.short_rows()) {
+    r.turned();
+  } else if (!r.dense_rows() && r.dense_columns()) {
     r.columns();
   } else {
     r.rows();

@@ -37,8 +37,8 @@ struct Lanes {
     const int64_t grain = std::max<int64_t>(1, kGrain / (n * std::min(inner, kBlock)));
     parallel_for(outer * blocks, grain, [&](int64_t b, int64_t e) {
       for (int64_t u = b; u < e; ++u) {
-        const int64_t column = u % blocks * kBlock;
-        const int64_t first = u / blocks * n * inner + column + (reverse ? (n - 1) * inner : 0);
+        const int64_t row = blocks == 1 ? u : u / blocks, column = (u - row * blocks) * kBlock;
+        const int64_t first = row * n * inner + column + (reverse ? (n - 1) * inner : 0);
         body(first, std::min(kBlock, inner - column));
       }
     });
@@ -54,7 +54,10 @@ T* data(const Launch& l, int k) {
 template <class T>
 using Running = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
 
+// Within kAhead elements partial results are joined apart from what came before, so that rows need
+// not wait for each element's join.
 struct RunningSum {
+  static constexpr int64_t kAhead = 8;
   template <class A>
   static A identity() {
     return 0;
@@ -65,6 +68,7 @@ struct RunningSum {
   }
 };
 struct RunningProduct {
+  static constexpr int64_t kAhead = 4;  // of float32, always within double's range
   template <class A>
   static A identity() {
     return 1;
@@ -75,6 +79,7 @@ struct RunningProduct {
   }
 };
 struct RunningLogSumExp {
+  static constexpr int64_t kAhead = 1;
   template <class A>
   static A identity() {
     return -std::numeric_limits<A>::infinity();
@@ -87,6 +92,28 @@ struct RunningLogSumExp {
   }
 };
 
+// A row of unit width, or a part of one; returns what comes before the next.
+template <class S, bool Write, class T, class A>
+A scan_row(const T* x, T* y, int64_t n, int64_t step, A run) {
+  // Partial results of doubles might leave the range that the running value stays in.
+  constexpr int64_t ahead = std::is_same_v<T, double> ? 1 : S::kAhead;
+  int64_t k = 0;
+  for (; ahead > 1 && k + ahead <= n; k += ahead) {
+    A own = static_cast<A>(x[k * step]);
+    if (Write) y[k * step] = static_cast<T>(S::join(run, own));
+    for (int64_t i = 1; i < ahead; ++i) {
+      own = S::join(own, static_cast<A>(x[(k + i) * step]));
+      if (Write) y[(k + i) * step] = static_cast<T>(S::join(run, own));
+    }
+    run = S::join(run, own);
+  }
+  for (; k < n; ++k) {
+    run = S::join(run, static_cast<A>(x[k * step]));
+    if (Write) y[k * step] = static_cast<T>(run);
+  }
+  return run;
+}
+
 // A row of unit width that is long enough to share: the chunks' totals come first.
 template <class S, class T>
 void scan_long_row(const T* x, T* y, int64_t n, int64_t step) {
@@ -94,16 +121,11 @@ void scan_long_row(const T* x, T* y, int64_t n, int64_t step) {
   const int64_t chunks = (n + kChunk - 1) / kChunk;
   const Scratch totals(chunks * static_cast<int64_t>(sizeof(A)));
   A* total = reinterpret_cast<A*>(totals.data());
-  const auto scan = [&](int64_t chunk, A run, bool write) {
-    const int64_t end = std::min(n, (chunk + 1) * kChunk);
-    for (int64_t k = chunk * kChunk; k < end; ++k) {
-      run = S::join(run, static_cast<A>(x[k * step]));
-      if (write) y[k * step] = static_cast<T>(run);
-    }
-    return run;
-  };
   parallel_for(chunks - 1, 1, [&](int64_t b, int64_t e) {
-    for (int64_t c = b; c < e; ++c) total[c] = scan(c, S::template identity<A>(), false);
+    for (int64_t c = b; c < e; ++c) {
+      total[c] =
+          scan_row<S, false>(x + c * kChunk * step, y, kChunk, step, S::template identity<A>());
+    }
   });
   A before = S::template identity<A>();
   for (int64_t c = 0; c < chunks; ++c) {
@@ -111,7 +133,11 @@ void scan_long_row(const T* x, T* y, int64_t n, int64_t step) {
     total[c] = std::exchange(before, S::join(before, own));
   }
   parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
-    for (int64_t c = b; c < e; ++c) scan(c, total[c], true);
+    for (int64_t c = b; c < e; ++c) {
+      const int64_t first = c * kChunk;
+      scan_row<S, true>(x + first * step, y + first * step, std::min(kChunk, n - first), step,
+                        total[c]);
+    }
   });
 }
 
@@ -129,6 +155,10 @@ void scan(const Launch& l) {
     return;
   }
   lanes.each([&](int64_t first, int64_t width) {
+    if (width == 1) {
+      scan_row<S, true>(x + first, y + first, lanes.n, lanes.step, S::template identity<A>());
+      return;
+    }
     A run[kBlock];
     std::fill(run, run + width, S::template identity<A>());
     for (int64_t k = 0, at = first; k < lanes.n; ++k, at += lanes.step) {
@@ -150,6 +180,11 @@ void run_scan(const Launch& l) {
   });
 }
 
+template <bool Max, class T>
+bool replaces(T v, T best) {
+  return v != v || (best == best && (Max ? v >= best : v <= best));
+}
+
 // The extreme so far and the last place of it; a NaN stays.
 template <bool Max>
 void run_extremes(const Launch& l) {
@@ -160,6 +195,15 @@ void run_extremes(const Launch& l) {
       auto* places = data<int64_t>(l, 1);
       const Lanes lanes(l);
       lanes.each([&](int64_t first, int64_t width) {
+        if (width == 1) {
+          T top = x[first];
+          for (int64_t k = 0, at = first, place = 0; k < lanes.n; ++k, at += lanes.step) {
+            if (replaces<Max>(x[at], top)) top = x[at], place = k;
+            y[at] = top;
+            places[at] = place;
+          }
+          return;
+        }
         T best[kBlock];
         int64_t place[kBlock];
         std::copy_n(x + first, width, best);
@@ -167,7 +211,7 @@ void run_extremes(const Launch& l) {
         for (int64_t k = 0, at = first; k < lanes.n; ++k, at += lanes.step) {
           for (int64_t j = 0; j < width; ++j) {
             const T v = x[at + j];
-            if (v != v || (best[j] == best[j] && (Max ? v >= best[j] : v <= best[j]))) {
+            if (replaces<Max>(v, best[j])) {
               best[j] = v;
               place[j] = k;
             }

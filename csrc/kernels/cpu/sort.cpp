@@ -14,9 +14,9 @@
 namespace wengert::cpu {
 namespace {
 
-constexpr int64_t kGrain = 4096;      // elements a thread must get
-constexpr int64_t kRadixFrom = 1024;  // length of a row from which radix sort is the faster
-constexpr int kDigit = 8;             // bits
+constexpr int64_t kGrain = 4096;     // elements a thread must get
+constexpr int64_t kRadixFrom = 128;  // length of a row from which radix sort is the faster
+constexpr int kDigit = 8;            // bits
 constexpr int kBuckets = 1 << kDigit;
 
 template <class T>
