@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 ROWS = (
     Row("sort", "a.sort()", "np.sort(a)", "jnp.sort(a)", sizes=SMALL, compared=first),
-    Row("argsort", "a.argsort()", "np.argsort(a)", "jnp.argsort(a)", sizes=SMALL),
+    Row("argsort", "a.argsort(stable=True)", "np.argsort(a, kind='stable')", "jnp.argsort(a)",
+        sizes=SMALL),
     Row("sort int64", "i.sort()", "np.sort(i)", sizes=SMALL, compared=first),
     *placed("sort", "a.sort({})", ("first axis", "runs of 8"), numpy="np.sort(a, {})",
             sizes=SMALL, compared=first),

@@ -89,7 +89,7 @@ def _operand(name: str, shape: Shape) -> Array:
 
 def first(result: Any) -> Any:
     """Return values without their positions: those of equal elements may differ."""
-    return result[0] if isinstance(result, tuple) else result
+    return result[0] if isinstance(result, (tuple, list)) else result
 
 
 def moments(result: Any) -> list[Any]:
@@ -139,6 +139,8 @@ class Row:
 
 def _exprs(row: Row, n: int) -> dict[str, str]:
     jax = row.ours if row.jax == "=" else row.jax
+    if n < SIZES["1M"]:
+        jax = None  # whose calls cost more than the work then: see the family `scalar`
     if row.grad:
         listed = "".join(f"{k}, " for k in row.grad)
         pulled = f"(y := {row.ours}, grad(y, ({listed}), g))"
