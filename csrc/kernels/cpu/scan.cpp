@@ -97,8 +97,8 @@ template <class S, bool Write, class T, class A>
 A scan_row(const T* x, T* y, int64_t n, int64_t step, A run) {
   // Partial results of doubles might leave the range that the running value stays in.
   constexpr int64_t ahead = std::is_same_v<T, double> ? 1 : S::kAhead;
-  int64_t k = 0;
-  for (; ahead > 1 && k + ahead <= n; k += ahead) {
+  const int64_t whole = ahead > 1 ? n - n % ahead : 0;
+  for (int64_t k = 0; k < whole; k += ahead) {
     A own = static_cast<A>(x[k * step]);
     if (Write) y[k * step] = static_cast<T>(S::join(run, own));
     for (int64_t i = 1; i < ahead; ++i) {
@@ -107,7 +107,7 @@ A scan_row(const T* x, T* y, int64_t n, int64_t step, A run) {
     }
     run = S::join(run, own);
   }
-  for (; k < n; ++k) {
+  for (int64_t k = whole; k < n; ++k) {
     run = S::join(run, static_cast<A>(x[k * step]));
     if (Write) y[k * step] = static_cast<T>(run);
   }
