@@ -102,6 +102,8 @@ KernelTable make_table() {
       if (isa().reduce[r][d].row) t.slot[kFirstReduction + r][d] = &run_reduce;
     }
   }
+  // Of bools the driver itself finds whether any is true, or all are.
+  for (KernelId k : {reduce_kernel<AMax>, reduce_kernel<AMin>}) t.at(k, DType::Bool) = &run_reduce;
   const auto set = [&](Kernel k, KernelFn fn, std::initializer_list<DType> dtypes) {
     for (DType d : dtypes) t.at(id(k), d) = fn;
   };
