@@ -11,6 +11,6 @@ double digamma(double x);
 double polygamma(double n, double x);
 
 // The inverse of erf: infinite at 1 and -1, NaN beyond.
-double erfinv(double x);
+double erfinv(double x, bool single);  // whether to single precision only
 
 }  // namespace wengert::cpu

@@ -46,7 +46,7 @@ void unary(Libm f, const T* x, T* y, int n) {
     case Libm::Digamma:
       return each(x, y, n, [](T v) { return digamma(v); });
     case Libm::Erfinv:
-      return each(x, y, n, [](T v) { return erfinv(v); });
+      return each(x, y, n, [](T v) { return erfinv(v, sizeof(T) == 4); });
   }
 }
 
