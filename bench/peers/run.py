@@ -10,9 +10,11 @@ import argparse
 import gc
 import importlib
 import json
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
                    "waited for, or sleep at once")  # fmt: skip
     p.add_argument("--budget", type=float, default=3.0, help="seconds a case, at least")
     p.add_argument("--rounds", type=int, default=10, help="rounds a case, at least")
+    p.add_argument("--limit", type=float, default=math.inf,
+                   help="seconds after which cases still to come are left out")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="a smoke run: 0.2 seconds, 3 rounds")
     p.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     p.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -86,11 +90,15 @@ def run_child(options: argparse.Namespace) -> None:
     if options.sweep:
         settings = replace(settings, stretch=0.002, warm=0.0002)
     results = []
+    end = time.monotonic() + options.limit
     for case in find_cases(options):
         result = run_case(case, libraries, settings)
         print(report.case_text(result, threads), flush=True)
         results.append(result)
         gc.collect()
+        if time.monotonic() > end:
+            print(f"{options.limit:g} seconds are over; cases after {case.name} are left out")
+            break
     found = {n: peers.version(n) for n in peers.NAMES if libraries.has(n)}
     run = {
         "threads": threads,
@@ -110,6 +118,7 @@ def run_threads(options: argparse.Namespace, threads: int, folder: Path) -> dict
     command = [sys.executable, str(Path(__file__).resolve()), "--threads", str(threads)]
     command += ["--wait", options.wait, "--budget", str(options.budget)]
     command += ["--rounds", str(options.rounds), "--child", str(out)]
+    command += ["--limit", str(options.limit)]
     for name in ("only", "family", "size"):
         given = getattr(options, name)
         command += [f"--{name}", *given] if given else []
