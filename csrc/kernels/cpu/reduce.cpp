@@ -271,6 +271,15 @@ bool has_byte(const char* p, int64_t n, int64_t step, char wanted) {
   return false;
 }
 
+// By value throughout: to the compiler, a byte that is written might be part of anything else.
+void join_bytes(char* to, const char* x, int64_t n, bool any) {
+  if (any) {
+    for (int64_t j = 0; j < n; ++j) to[j] |= x[j];
+  } else {
+    for (int64_t j = 0; j < n; ++j) to[j] &= x[j];
+  }
+}
+
 // The greatest or the least of bools: whether there is a true one, or no false one.
 void reduce_bools(const Reduction& r, bool any) {
   const char wanted = any ? 1 : 0;
@@ -293,9 +302,7 @@ void reduce_bools(const Reduction& r, bool any) {
       std::memset(to, 1 - wanted, static_cast<size_t>(width));
       if (r.reduced == 0) continue;
       r.stretches(r.source(first), 0, r.reduced, [&](const char* x, int64_t m) {
-        for (int64_t k = 0; k < m; ++k, x += r.step) {
-          for (int64_t j = 0; j < width; ++j) to[j] = any ? to[j] | x[j] : to[j] & x[j];
-        }
+        for (int64_t k = 0; k < m; ++k, x += r.step) join_bytes(to, x, width, any);
       });
     }
   };
