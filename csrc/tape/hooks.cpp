@@ -42,9 +42,13 @@ void retain_grad(const Tensor& t) {
     fail("retain_grad: can't retain_grad on a tensor that has requires_grad=False");
   }
   if (n->leaf) return;
-  auto& retained = extras_of(*n).retained;
+  kept_of(t).asked = true;
+}
+
+NodeExtras::Retained& kept_of(const Tensor& t) {
+  auto& retained = extras_of(*node_of(t)).retained;
   if (retained.size() <= t->slot) retained.resize(t->slot + 1);
-  retained[t->slot].asked = true;
+  return retained[t->slot];
 }
 
 bool retains_grad(const Tensor& t) {

@@ -67,5 +67,7 @@ void run_hooks(Node& node, HookPoint point, uint32_t slot, std::vector<Tensor>& 
 // Keeps the gradient by an output, as a leaf's is kept.
 void retain_grad(const Tensor& t);
 bool retains_grad(const Tensor& t);
+// A result's gradient, and whether walks keep it.
+NodeExtras::Retained& kept_of(const Tensor& t);
 
 }  // namespace wengert

@@ -184,14 +184,15 @@ void set_requires_grad(const Tensor& t, bool on) {
 Tensor grad_of(const Tensor& t) {
   Node* n = node_of(t);
   if (n && n->leaf) return static_cast<Leaf*>(n)->grad;
-  return retains_grad(t) ? n->extras->retained[t->slot].grad : Tensor();
+  const bool kept = n && n->extras && t->slot < n->extras->retained.size();
+  return kept ? n->extras->retained[t->slot].grad : Tensor();
 }
 
 void set_grad(const Tensor& t, Tensor grad) {
   if (Leaf* leaf = leaf_of(t)) {
     leaf->grad = std::move(grad);
-  } else if (retains_grad(t)) {
-    node_of(t)->extras->retained[t->slot].grad = std::move(grad);
+  } else {
+    kept_of(t).grad = std::move(grad);
   }
 }
 
