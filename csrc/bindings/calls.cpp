@@ -221,7 +221,10 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       return;
     case ArgType::Text:
       a.text = PyUnicode_Check(o) ? PyUnicode_AsUTF8(o) : nullptr;
-      if (!a.text) mismatch(op, p, o);
+      if (!a.text) {
+        PyErr_Clear();  // half of a surrogate pair
+        mismatch(op, p, o);
+      }
       return;
     case ArgType::IntLists:
       if (!int_lists_from(o, out.int_lists)) mismatch(op, p, o);
@@ -296,7 +299,9 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
   }
   const Py_ssize_t num_kw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   for (Py_ssize_t k = 0; k < num_kw; ++k) {
-    const std::string_view name = canonical(PyUnicode_AsUTF8(PyTuple_GET_ITEM(kwnames, k)));
+    const char* utf8 = PyUnicode_AsUTF8(PyTuple_GET_ITEM(kwnames, k));
+    if (!utf8) PyErr_Clear();  // half of a surrogate pair: no name of ours
+    const std::string_view name = canonical(utf8 ? utf8 : "?");
     Py_ssize_t found = 0;
     while (found < num_params && op.params[static_cast<size_t>(found)].name != name) ++found;
     if (found == num_params && name == "out" && (op.where & (kFunction | kLinalg))) {

@@ -35,12 +35,12 @@ Tensor Tensor::empty(const Dims& sizes, DType dtype, Device device) {
     if (s < 0) fail("empty: a size is negative in ", sizes);
     if (__builtin_mul_overflow(n, s, &n)) fail("empty: ", sizes, " has too many elements");
   }
-  size_t bytes;
-  if (__builtin_mul_overflow(static_cast<size_t>(n), item_size(dtype), &bytes)) {
+  int64_t bytes;  // what does not fit into 63 bits would, with the header's, wrap around in 64
+  if (__builtin_mul_overflow(n, static_cast<int64_t>(item_size(dtype)), &bytes)) {
     fail("empty: ", sizes, " has too many bytes");
   }
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
-  impl->storage = Storage::make(bytes, device);
+  impl->storage = Storage::make(static_cast<size_t>(bytes), device);
   impl->dtype = dtype;
   impl->device = device;
   impl->data = static_cast<char*>(impl->storage->data);

@@ -34,6 +34,10 @@ Tensor tanhshrink(const Tensor& x) {
 
 // One weight for all, or one for each channel, the second dimension.
 Tensor prelu(const Tensor& x, const Tensor& weight) {
+  if (x.dtype() != weight.dtype()) {
+    fail("prelu: type promoting not supported, got ", name_of(x.dtype()), " and ",
+         name_of(weight.dtype()));
+  }
   if (weight.dim() > 1) {
     fail("prelu: expected weight to be a scalar or 1D tensor, but got shape ", weight.sizes());
   }

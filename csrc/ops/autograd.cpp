@@ -14,6 +14,7 @@ void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Ten
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& out = outputs[i];
+    if (!out.defined()) fail(ErrorKind::Type, op, ": element ", i, " of tensors is None");
     if (!requires_grad(out)) {
       fail(op, ": element ", i, " of tensors does not require grad and does not have a grad_fn",
            is_floating(out.dtype())
@@ -44,6 +45,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor>
   prepare("grad", outputs, grads);
   if (inputs.empty()) fail(ErrorKind::Value, "grad: requires non-empty inputs");
   for (const Tensor& t : inputs) {
+    if (!t.defined()) fail(ErrorKind::Type, "grad: an input is None, expected a Tensor");
     if (!requires_grad(t)) {
       fail("grad: one of the differentiated tensors does not require grad");
     }

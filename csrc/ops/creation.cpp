@@ -1,5 +1,6 @@
 // Making tensors, dtype promotion, copies and casts.
 #include <cmath>
+#include <limits>
 
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
@@ -145,7 +146,25 @@ Tensor arange(int64_t n) {
   return steps(n, {true, 0, 0}, {true, 1, 1}, DType::Int64);
 }
 
+// A number written into integers must be one of them, but for its fraction and, of a negative one
+// written into unsigned integers, its sign.
+void check_fits(const Number& v, DType dtype) {
+  if (!is_integral(dtype)) return;
+  visit(dtype, [&]<class T>() {
+    if constexpr (std::is_integral_v<T>) {
+      constexpr auto most = std::numeric_limits<T>::max();
+      constexpr auto least = std::numeric_limits<T>::min();
+      const bool fits =
+          v.integral ? v.i <= static_cast<int64_t>(most) &&
+                           v.i >= (least == 0 ? -static_cast<int64_t>(most) : int64_t{least})
+                     : v.d >= static_cast<double>(least) && v.d < static_cast<double>(most) + 1;
+      if (!fits) fail("value cannot be converted to type ", name_of(dtype), " without overflow");
+    }
+  });
+}
+
 void fill(const Tensor& x, const Number& v) {
+  check_fits(v, x.dtype());
   const Tensor* operands[] = {&x};
   Launch l;
   l.kernel = id(Kernel::Fill);
@@ -280,6 +299,19 @@ Tensor new_empty(const Tensor& x, const Dims& size, OptDType dtype, Device, bool
 }
 
 // start, start + step, ... below end; the length is computed in double, as PyTorch does
+__extension__ using Wide = __int128;
+
+int64_t count_of_steps(const Number& start, const Number& end, const Number& step, bool integers) {
+  if (integers) {
+    const Wide s = step.i, n = (Wide{end.i} - start.i + s - (s > 0 ? 1 : -1)) / s;
+    if (n > INT64_MAX) fail("arange: ", start.i, " -> ", end.i, " has too many elements");
+    return static_cast<int64_t>(n);
+  }
+  const double n = std::ceil((end.d - start.d) / step.d);
+  if (!(n < 0x1p63)) fail("arange: ", start.d, " -> ", end.d, " has too many elements");
+  return static_cast<int64_t>(n);
+}
+
 Tensor arange_row(const Number& start, const Number& end, const Number& step, OptDType dtype,
                   Device, bool requires_grad) {
   const bool integers = start.integral && end.integral && step.integral;
@@ -293,13 +325,7 @@ Tensor arange_row(const Number& start, const Number& end, const Number& step, Op
     fail("arange: upper bound and lower bound inconsistent with step sign: ", start.d, " -> ",
          end.d, " by ", step.d);
   }
-  int64_t n;
-  if (integers) {
-    const int64_t s = step.i, range = end.i - start.i;
-    n = (range + s - (s > 0 ? 1 : -1)) / s;
-  } else {
-    n = static_cast<int64_t>(std::ceil(span / step.d));
-  }
+  const int64_t n = count_of_steps(start, end, step, integers);
   const DType computed = !is_floating(d) ? DType::Int64 : compute_dtype(d);
   return finish(to(steps(n, start, step, computed), d), requires_grad);
 }
@@ -315,7 +341,11 @@ Tensor to_row(const Tensor& x, DType dtype, bool copy) {
 // Filling forgets what was there: a constant has no gradient.
 Tensor fill_row(const Tensor& self, const Number& value) {
   Tensor t = self;
-  return copy_(t, full({}, value, self.dtype(), self.device()));
+  for (int d = 0; d < t.dim(); ++d) {  // elements that share memory all get the same
+    if (t.stride(d) == 0 && t.size(d) > 1) t = narrow(t, d, 0, 1);
+  }
+  copy_(t, full({}, value, self.dtype(), self.device()));
+  return self;
 }
 Tensor zero_row(const Tensor& self) {
   return fill_row(self, {true, 0, 0});

@@ -36,8 +36,8 @@ Tensor diff(const Tensor& input, int64_t n, int64_t dim, const Tensor& prepend,
   }
   Tensor x = parts.size() > 1 ? cat(parts, d) : input;
   if (n == 0) return clone(x);
-  if (n >= x.size(d)) {  // nothing is left
-    x = narrow(x, d, 0, 0);
+  if (n >= x.size(d) || x.numel() == 0) {  // nothing is left
+    x = narrow(x, d, 0, std::max<int64_t>(x.size(d) - n, 0));
     return clone(x);
   }
   for (int64_t i = 0; i < n; ++i) x = step_along(x, d);
@@ -197,14 +197,18 @@ Tensor trapezoid_equal(const Tensor& y, const Number& dx, int64_t dim) {
   const int d = integral_dim("trapezoid", y, dim);
   if (y.size(d) == 0) return no_area(y, d);
   const Dims dims{d};
-  return half(mul(sum(sides(y, d), &dims, false), number_like(dx, &y)));
+  // The sum but for half of its ends: sums of integers do not overflow.
+  const Tensor ends = half(add(select(y, d, 0), select(y, d, -1)));
+  return mul(sub(sum(y, &dims, false), ends), number_like(dx, &y));
 }
 Tensor cumulative_trapezoid(const Tensor& y, const Tensor& x, int64_t dim) {
   const int d = integral_dim("cumulative_trapezoid", y, dim);
+  if (y.size(d) == 0) return floating(clone(y));
   return half(cumsum(mul(widths("cumulative_trapezoid", x, y, d), sides(y, d)), d));
 }
 Tensor cumulative_trapezoid_equal(const Tensor& y, const Number& dx, int64_t dim) {
   const int d = integral_dim("cumulative_trapezoid", y, dim);
+  if (y.size(d) == 0) return floating(clone(y));
   return half(mul(cumsum(sides(y, d), d), number_like(dx, &y)));
 }
 

@@ -66,7 +66,9 @@ Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
 // overwrites self with it, recorded.
 Tensor overwrite(const char* op, const Tensor& self, const Tensor& result);
 void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
-void fill(const Tensor& x, const Number& v);           // not recorded
+// Throws where a number cannot be written into integers of a dtype.
+void check_fits(const Number& v, DType dtype);
+void fill(const Tensor& x, const Number& v);  // not recorded
 
 // views
 Tensor reshape(const Tensor& x, const Dims& sizes);

@@ -113,6 +113,7 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims* dims) {
     const Dims first{0};
     return reshape(roll(reshape(x, {x.numel()}), shifts, &first), x.sizes());
   }
+  if (x.numel() == 0) return clone(x);
   Tensor out = x;
   for (int i = 0; i < shifts.size(); ++i) {
     if (x.dim() == 0) {
@@ -120,7 +121,6 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims* dims) {
            " but tensor has no dimensions");
     }
     const int d = wrap_dim("roll", (*dims)[i], x.dim());
-    if (x.numel() == 0) continue;
     const int64_t n = x.size(d);
     const int64_t shift = ((shifts[i] % n) + n) % n;
     if (shift != 0) out = rolled(out, {shift, d});

@@ -280,6 +280,7 @@ Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor
   Tensor s = check_source(op, x, dim, index, source, ErrorKind::Runtime);
   if (alpha.d != 1 && x.dtype() != DType::Bool) {
     const auto whole = static_cast<int64_t>(alpha.d);
+    check_fits(alpha, x.dtype());
     const Number in_dtype{true, alpha.integral ? alpha.i : whole, static_cast<double>(whole)};
     s = mul(s, number_like(is_floating(x.dtype()) ? alpha : in_dtype, &s));
   }

@@ -60,10 +60,6 @@ Tensor search(const char* op, const Tensor& sequence, const Tensor& values, bool
   if (sorter.defined()) check_sorter(sorter, sequence);
   const Tensor* both[] = {&sequence, &values};
   const DType common = result_type(both, 2);
-  if (!values->weak && values.dtype() != sequence.dtype()) {
-    fail(op, ": boundary and input value tensors should have same dtype, but got ",
-         name_of(sequence.dtype()), " and ", name_of(values.dtype()));
-  }
   const Tensor boundaries = contiguous(numbers(to(sequence, common)));
   const Tensor x = contiguous(numbers(to(values, common)));
   const Tensor order = sorter.defined() ? contiguous(sorter) : Tensor();

@@ -48,7 +48,7 @@ ROWS: tuple[Row, ...] = (
     _activation("hardtanh", -0.7, 0.9),
     _activation(
         "hardsigmoid",
-        torch=lambda torch: lambda x: torch.nn.functional.relu6(x + 3) / 6,
+        torch=lambda torch: lambda x: torch.nn.functional.relu6(x + 3.0) / 6,
     ),
     _activation("hardswish", third=False),
     _activation("softsign"),

@@ -19,6 +19,8 @@ def _vander(torch: Any) -> Callable[..., Any]:
     """PyTorch's, by powers: the derivative of its own fails."""
 
     def run(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
+        if not x.dtype.is_floating_point:
+            return torch.vander(x, N, increasing)
         powers = range(len(x) if N is None else N)
         columns = [x**p for p in (powers if increasing else reversed(powers))]
         return torch.stack(columns, 1) if columns else torch.vander(x, N, increasing)

@@ -132,6 +132,7 @@ OPERATIONS: tuple[Row, ...] = (
         "rsub",
         lambda d: [call(d(2, 3), d(3)), call(d(2), 3), call(d(2), d(2), alpha=2)],
         dtypes=(*FLOATS, "int64"),
+        extends=("bool",),
     ),
     binary("float_power", 0.2, 3, (-2, 3), inplace=False, ulp=2),
     binary("ldexp", -3, 3, differentiable=False, ulp=2),
@@ -218,8 +219,9 @@ OPERATIONS: tuple[Row, ...] = (
     unary("erfc", -3, 3, 4, third=True),
     unary("erfinv", -0.9, 0.9, 2, third=True),
     unary("lgamma", 0.3, 6, 8),
-    # PyTorch's own trigamma is right to ten digits only
-    unary("digamma", 1.7, 6, 16, rtol=1e7),
+    # PyTorch's own digamma is up to 18 units off the exact values (wengert's is less than one), its
+    # trigamma right to ten digits only
+    unary("digamma", 1.7, 6, 20, rtol=1e7),
     Row("sinc", ((0.2, 0.7),), lambda d: [call(d(2, 3)), call(d(0))], inplace=True, dtypes=FLOATS),
     Row(
         "logit",

@@ -108,7 +108,11 @@ def _cholesky(torch: Any) -> Any:
     return lambda a, upper=False: torch.linalg.cholesky(a, upper=upper)
 
 
-more: dict[str, Any] = {"rtol": 512, "dtypes": FLOATS}
+more: dict[str, Any] = {
+    "rtol": 512,
+    "dtypes": FLOATS,
+    "refuses": ("float16", "bfloat16", "int64", "bool"),
+}
 # Only one triangle is read: test_linalg.py differentiates them.
 half: dict[str, Any] = {**more, "differentiable": False}
 

@@ -54,26 +54,53 @@ double digamma(double x) {
   return std::log(x) - 0.5 / x - tail;
 }
 
-// Recurrence until the asymptotic series holds (NIST Digital Library of Mathematical Functions,
-// 5.15.1, 5.15.5, 5.15.8).
-double polygamma(double n, double x) {
-  if (n == 0) return digamma(x);
-  if (!(x > -1e4)) return kNaN;
-  if (x <= 0 && x == std::nearbyint(x)) return std::fmod(n, 2) == 1 ? kInf : kNaN;
-  const double factorial = std::tgamma(n + 1);
+namespace {
+
+// n! times the sum of 1 / (x + k)^(n + 1) over all k from 0, x above 0: term by term until the
+// asymptotic series holds (NIST Digital Library of Mathematical Functions, 5.15.1, 5.15.8), or no
+// more is added, as is soon the case if n is large.
+double shifted_sum(double n, double x) {
+  const double factorial = n > 100 ? std::lgamma(n + 1) : std::tgamma(n + 1);
+  const auto term_at = [&](double at) {
+    return n > 100 ? std::exp(factorial - (n + 1) * std::log(at))  // n! may not fit
+                   : factorial / std::pow(at, n + 1);
+  };
   double sum = 0;
-  for (; x < 15 + n; x += 1) sum += factorial / std::pow(x, n + 1);
+  for (; x < 15 + n; x += 1) {
+    const double added = term_at(x);
+    sum += added;
+    if (!(added > sum * 0x1p-54)) return sum;
+  }
   // B_2k (2k + n - 1)! / (2k)! / x^(2k + n)
   constexpr double bernoulli[] = {1.0 / 6,  -1.0 / 30,     1.0 / 42, -1.0 / 30,
                                   5.0 / 66, -691.0 / 2730, 7.0 / 6};
-  double term = factorial / (n * std::pow(x, n));
-  sum += term + 0.5 * factorial / std::pow(x, n + 1);
+  const double first = term_at(x), term = std::isinf(x) ? 0 : first * x / n;
+  sum += term + 0.5 * first;
   double ratio = 1;  // (2k + n - 1)! / ((2k)! (n - 1)! x^2k)
   for (int k = 1; k <= 7; ++k) {
     ratio *= (2 * k + n - 2) * (2 * k + n - 1) / ((2 * k - 1.0) * (2 * k) * x * x);
     sum += term * ratio * bernoulli[k - 1];
   }
-  return std::fmod(n, 2) == 1 ? sum : -sum;
+  return sum;
+}
+
+}  // namespace
+
+// Below 0 the sum from x on is that over all integers but for the terms before x: those and all
+// are sums from positive numbers on.
+double polygamma(double n, double x) {
+  if (n == 0) return digamma(x);
+  if (std::isnan(x)) return kNaN;
+  const bool odd = std::fmod(n, 2) == 1;
+  if (x <= 0 && x == std::nearbyint(x)) return odd ? kInf : -kInf;
+  double sum;
+  if (x > 0) {
+    sum = shifted_sum(n, x);
+  } else {
+    const double r = x - std::floor(x), sign = odd ? 1 : -1;
+    sum = shifted_sum(n, r) + sign * shifted_sum(n, 1 - r) - sign * shifted_sum(n, 1 - x);
+  }
+  return odd ? sum : -sum;
 }
 
 // A start right to 1e-8 from polynomials, fitted at Chebyshev nodes, for erfinv(a) / a in terms of
