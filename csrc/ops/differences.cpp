@@ -185,7 +185,7 @@ Tensor half(const Tensor& x) {
 
 Tensor no_area(const Tensor& y, int dim) {
   const Dims dims{dim};
-  return sum(narrow(floating(y), dim, 0, 0), &dims, false);
+  return to(sum(narrow(y, dim, 0, 0), &dims, false), y.dtype());
 }
 Tensor trapezoid(const Tensor& y, const Tensor& x, int64_t dim) {
   const int d = integral_dim("trapezoid", y, dim);

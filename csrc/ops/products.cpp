@@ -158,8 +158,8 @@ Tensor addr(const Tensor& input, const Tensor& a, const Tensor& b, const Number&
             const Number& alpha) {
   check_dims("addr", "vec1", a, 1);
   check_dims("addr", "vec2", b, 1);
-  const Tensor* all[] = {&input, &a, &b};
-  const DType dtype = result_type(all, 3);
+  // The input counts as the matrix that it is expanded to.
+  const DType dtype = promote_types(promote_types(input.dtype(), a.dtype()), b.dtype());
   check_factor("addr", "beta", dtype, beta);
   check_factor("addr", "alpha", dtype, alpha);
   check_expands("addr", input, {a.size(0), b.size(0)});

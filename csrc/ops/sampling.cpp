@@ -30,7 +30,13 @@ void check_floating(const char* op, const char* what, const Tensor& t) {
 }
 
 // A draw jumps from value to value: its derivative by what it was drawn from counts as zero.
-constexpr Rule kFlat{"draw", [](Node&, Tensor*, Tensor*) {}};
+constexpr Rule kFlat{"draw", [](Node& node, Tensor*, Tensor* out) {
+                       for (int i = 0; i < node.num_inputs; ++i) {
+                         if (!node.wants(i)) continue;
+                         const auto& in = node.edges()[i].node->outputs()[node.edges()[i].slot];
+                         out[i] = zeros(in.sizes, in.dtype);
+                       }
+                     }};
 Tensor flat(const Tensor& out, const Tensor& a, const Tensor& b = {}) {
   if (recording(a, b)) {
     const Tensor* in[] = {&a, &b};
