@@ -92,6 +92,12 @@ def narrow(call: Call) -> bool:
     return any(o.dtype in ("float16", "bfloat16") for o in call.operands())
 
 
+def singular(call: Call) -> bool:
+    """Whether a triangle has a zero on its diagonal, or no diagonal."""
+    factor = call.operands()[-1].seen()
+    return factor.ndim < 2 or not np.diagonal(factor, axis1=-2, axis2=-1).all() or not finite(call)
+
+
 # Calls of which nothing is compared, and why.
 EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
     **dict.fromkeys(
@@ -113,7 +119,10 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
     **dict.fromkeys(
         ("sub", "subtract", "rsub"),
         (
-            lambda call: any(o.dtype == "bool" for o in call.operands()),
+            lambda call: (
+                any(o.dtype == "bool" for o in call.operands())
+                or any(a is True for a in call.args[1:])
+            ),
             "wengert subtracts bools from numbers",
         ),
     ),
@@ -146,6 +155,23 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
     "chain_matmul": (
         lambda call: len(call.args[0]) < 2,
         "it is compared with multi_dot, which refuses a single matrix",
+    ),
+    "ldexp": (
+        lambda call: any(np.abs(o.values).max(initial=0) > 2**31 for o in call.operands()[1:]),
+        "PyTorch's powers of 2 with such exponents are off",
+    ),
+    **dict.fromkeys(
+        ("cummax", "cummin"),
+        (
+            lambda call: call.operands()[0].values.size == 0,
+            "PyTorch does not look at the dimension",
+        ),
+    ),
+    "cdist": (lambda call: not finite(call), "PyTorch counts a difference from NaN as NaN"),
+    "cholesky_solve": (singular, "what division by zero gives depends on the order of sums"),
+    "huber_loss": (
+        lambda call: len({o.dtype for o in call.operands()}) > 1,
+        "PyTorch's result has the dtype of the input, of other losses that of both",
     ),
     "polygamma": (lambda call: not finite(call), "PyTorch's limit at infinity is NaN"),
     "nextafter": (narrow, "wengert computes in float32, whose neighbours are nearer"),
