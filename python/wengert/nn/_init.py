@@ -48,14 +48,20 @@ def trunc_normal(
             "values may be incorrect.",
             stacklevel=4,
         )
+    if not math.isfinite(mean + std):
+        return tensor.fill_(math.nan)
     values = np.empty(tensor.numel())
     if std == 0 or a == b:
         return tensor.fill_(min(max(mean, a), b))
     low, high = (a - mean) / std, (b - mean) / std
     inside = 0.5 * (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)))
     nearest = min(max(0.0, low), high)  # where the density is greatest
+    reach = 40 / max(1.0, abs(nearest))  # what lies further is of no account
+    low, high = max(low, nearest - reach), min(high, nearest + reach)
     left = np.arange(values.size)
-    while left.size:
+    for _ in range(2048):
+        if not left.size:
+            break
         if inside > 0.01:
             z = _drawn("randn", (left.size,), generator)
             accepted = (z >= low) & (z <= high)
@@ -65,6 +71,7 @@ def trunc_normal(
             accepted = _drawn("rand", (left.size,), generator) <= ceiling
         values[left[accepted]] = mean + std * z[accepted]
         left = left[~accepted]
+    values[left] = min(max(mean, a), b)  # numbers too far apart for any to lie between
     return _write(tensor, np.clip(values, a, b).reshape(tensor.shape))
 
 
