@@ -91,7 +91,7 @@ Tensor norm_value(const Tensor& x, double p, DimMask mask, bool keepdim) {
 
 void check_dtype(const char* op, const Tensor& input, DType asked) {
   if (!is_floating(asked)) fail(op, ": dtype should be floating point, got ", name_of(asked));
-  if (item_size(asked) < item_size(input.dtype())) {
+  if (promote_types(input.dtype(), asked) != asked) {
     fail(op, ": the dtype of the input ", name_of(input.dtype()),
          " should be convertible without narrowing to the specified dtype ", name_of(asked));
   }
