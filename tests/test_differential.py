@@ -85,7 +85,7 @@ def finite(call: Call) -> bool:
 
 def distinct(call: Call) -> bool:
     """Whether no tensor has two equal elements."""
-    return all(len(np.unique(o.seen())) == o.values.size for o in call.operands())
+    return all(np.unique(o.seen()).size == o.seen().size for o in call.operands())
 
 
 def narrow(call: Call) -> bool:
@@ -133,9 +133,14 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
             "PyTorch wraps a negative bound around",
         ),
     ),
+    "var_mean": (lambda call: not finite(call), "PyTorch's running mean of infinities is NaN"),
     **dict.fromkeys(
-        ("var_mean", "std_mean"),
-        (lambda call: not finite(call), "PyTorch's running mean of infinities is NaN"),
+        ("std", "std_mean"),
+        (
+            lambda call: not finite(call) or not distinct(call),
+            "the same; and the deviation of equal numbers is 0 but for rounding, whose derivative "
+            "is anything",
+        ),
     ),
     **dict.fromkeys(
         ("softsign", "gradient"),
@@ -169,9 +174,12 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
     ),
     "cdist": (lambda call: not finite(call), "PyTorch counts a difference from NaN as NaN"),
     "cholesky_solve": (singular, "what division by zero gives depends on the order of sums"),
-    "huber_loss": (
-        lambda call: len({o.dtype for o in call.operands()}) > 1,
-        "PyTorch's result has the dtype of the input, of other losses that of both",
+    **dict.fromkeys(
+        ("huber_loss", "binary_cross_entropy_with_logits"),
+        (
+            lambda call: len({o.dtype for o in call.operands()}) > 1,
+            "PyTorch's result has the dtype of one operand, of other losses that of both",
+        ),
     ),
     "polygamma": (lambda call: not finite(call), "PyTorch's limit at infinity is NaN"),
     "nextafter": (narrow, "wengert computes in float32, whose neighbours are nearer"),
@@ -288,6 +296,8 @@ def test_results_and_errors(row: Row) -> None:
 def test_gradients(row: Row) -> None:
     fn, reference = forms(row.name)[-1], oracle(row)
 
+    skipped = EXCEPTIONS.get(row.name, (lambda call: False, ""))[0]
+
     def pulled(run: Callable[..., Any], call: Call, library: Any) -> Any:
         leaves: list[Any] = []
 
@@ -316,7 +326,7 @@ def test_gradients(row: Row) -> None:
 
     @made(row, "float64")
     def check(call: Call) -> None:
-        if not call.ordinary:
+        if not call.ordinary or skipped(call):
             return
         want, got = pulled(reference, call, torch), pulled(fn, call, wg)
         if isinstance(want, Exception) or isinstance(got, Exception):
@@ -327,5 +337,8 @@ def test_gradients(row: Row) -> None:
             a, b = array(g), array(w)
             bound = 2.0**-52 * 4 * max(row.rtol, 4 * row.ulp)
             np.testing.assert_allclose(
-                a, b, rtol=bound, atol=bound * (1 + np.max(np.abs(b), initial=0))
+                a,
+                b,
+                rtol=bound,
+                atol=bound * (1 + np.max(np.abs(b), initial=0, where=np.isfinite(b))),
             )

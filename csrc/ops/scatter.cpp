@@ -180,6 +180,7 @@ template <bool kInplace>
 Tensor scatter_src(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src,
                    std::string_view reduce) {
   constexpr auto op = kInplace ? "scatter_" : "scatter";
+  wrap_dim(op, dim, x.dim());
   check_same_dtype(op, x, src);
   return scatter_any(op, x, dim, index, corner(op, src, index.sizes()), reduce, kInplace);
 }
@@ -192,6 +193,7 @@ Tensor scatter_value(const Tensor& x, int64_t dim, const Tensor& index, const Nu
 template <bool kInplace>
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
   constexpr auto op = kInplace ? "scatter_add_" : "scatter_add";
+  wrap_dim(op, dim, x.dim());
   check_same_dtype(op, x, src);
   return scatter_any(op, x, dim, index, corner(op, src, index.sizes()), "add", kInplace);
 }

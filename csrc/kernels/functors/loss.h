@@ -138,7 +138,7 @@ struct KlDiv : Elementwise<Kind::Floating, 2> {
     if constexpr (I == 0) {
       return -b;
     } else {
-      return select(b > V(0.0), log(b) + V(1.0) - a, V(0.0));
+      return select(b == V(0.0), V(0.0), log(b) + V(1.0) - a);
     }
   }
 };
