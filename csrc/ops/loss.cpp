@@ -153,7 +153,7 @@ Tensor kl_div(const Tensor& input, const Tensor& target, Switch size_average, Sw
   constexpr auto op = "kl_div";
   const bool by_batch = reduction == "batchmean" && !size_average && !reduce;
   const LossReduction r = by_batch ? kReduceSum : reduction_of(op, size_average, reduce, reduction);
-  if (r == kReduceMean && !size_average && !reduce) {
+  if (r == kReduceMean && !old) {
     warn(
         "reduction: 'mean' divides the total loss by both the batch size and the support size."
         "'batchmean' divides only by the batch size, and aligns with the KL math definition."
