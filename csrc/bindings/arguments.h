@@ -1,0 +1,37 @@
+// The arguments of a call from Python, parsed by a row's signature.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bindings/py_tensor.h"
+
+namespace wengert::bindings {
+
+constexpr int kMaxParams = 10;
+constexpr int kMaxOwned = 3;
+
+// The parsed arguments and what they point to.
+struct Parsed {
+  Arg arg[kMaxParams];
+  Tensor owned[kMaxOwned];
+  int num_owned = 0;
+  Dims dims[2];
+  int num_dims = 0;
+  std::vector<Tensor> list;
+  std::vector<int64_t> int_list;
+  std::vector<Dims> int_lists;
+  PyObject* out = nullptr;  // where to write the results, if asked for
+};
+
+// Why an overload does not take the arguments; thrown as TypeError when none does.
+struct Mismatch {
+  std::string why;
+};
+
+// Fills `out`, which must outlive the call. `self`, or null, comes before `args`, which are as
+// CPython's vectorcall lays them out. Throws Mismatch.
+void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+           Parsed& out);
+
+}  // namespace wengert::bindings
