@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import wengert as wg
+from oracle import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-torch = pytest.importorskip("torch", reason="PyTorch, the reference, is not installed")
+if torch is None:
+    pytest.skip("PyTorch, the reference, is not installed", allow_module_level=True)
 
 DTYPES = ("bool", "int64", "float32", "float64")
 # An operand: a dtype and a rank, or a Python number.

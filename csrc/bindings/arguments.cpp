@@ -1,6 +1,8 @@
 // The argument parser of all rows, driven by their signatures.
 #include "bindings/arguments.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <string_view>
 
 #include "core/error.h"
@@ -95,9 +97,7 @@ bool int_lists_from(PyObject* o, std::vector<Dims>& out) {
     PyErr_Clear();
     return false;
   }
-  const Py_ssize_t n = PySequence_Fast_GET_SIZE(items.ptr());
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    PyObject* each = PySequence_Fast_GET_ITEM(items.ptr(), i);
+  return every_item(items.ptr(), [&](PyObject* each) {
     int64_t one;
     Dims d;
     if (int_from(each, one)) {
@@ -106,8 +106,8 @@ bool int_lists_from(PyObject* o, std::vector<Dims>& out) {
       return false;
     }
     out.push_back(d);
-  }
-  return true;
+    return true;
+  });
 }
 
 // `peer`: the first tensor among the arguments, whose dtype a number takes on if it can.
@@ -170,16 +170,18 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       a.ints = &d;
       return;
     }
-    case ArgType::IntList:
-      if (!PyTuple_Check(o) && !PyList_Check(o)) mismatch(op, p, o);
-      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) {
-        PyObject* each = PySequence_Fast_GET_ITEM(o, i);
-        int64_t v;
-        if (PyBool_Check(each) || !int_from(each, v, ErrorKind::Type)) mismatch(op, p, o);
-        out.int_list.push_back(v);
-      }
+    case ArgType::IntList: {
+      const bool ints = (PyTuple_Check(o) || PyList_Check(o)) && every_item(o, [&](PyObject* each) {
+                          int64_t v;
+                          if (PyBool_Check(each) || !int_from(each, v, ErrorKind::Type))
+                            return false;
+                          out.int_list.push_back(v);
+                          return true;
+                        });
+      if (!ints) mismatch(op, p, o);
       a.int_list = &out.int_list;
       return;
+    }
     case ArgType::DType:
       if (!dtype_from(o, a.dtype)) mismatch(op, p, o);
       return;
@@ -238,6 +240,19 @@ bool asks_for_the_usual(const Op& op, std::string_view name, PyObject* value) {
        asked);
 }
 }  // namespace
+
+void check_room(const Op& op) {
+  const auto count = [&](std::initializer_list<ArgType> types) {
+    return std::count_if(op.params.begin(), op.params.end(), [&](const Param& p) {
+      return std::find(types.begin(), types.end(), p.type) != types.end();
+    });
+  };
+  const bool fits = op.params.size() <= kMaxParams && count({ArgType::Value}) <= kMaxOwned &&
+                    count({ArgType::Ints, ArgType::VarInts}) <= kMaxDimLists &&
+                    count({ArgType::IntList}) <= 1 && count({ArgType::IntLists}) <= 1 &&
+                    count({ArgType::Tensors, ArgType::VarTensors, ArgType::OptTensors}) <= 1;
+  if (!fits) fail("op table: no room for the parameters of ", op.name, op.signature);
+}
 
 void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
            Parsed& out) {

@@ -10,13 +10,14 @@ namespace wengert::bindings {
 
 constexpr int kMaxParams = 10;
 constexpr int kMaxOwned = 3;
+constexpr int kMaxDimLists = 2;
 
 // The parsed arguments and what they point to.
 struct Parsed {
   Arg arg[kMaxParams];
   Tensor owned[kMaxOwned];
   int num_owned = 0;
-  Dims dims[2];
+  Dims dims[kMaxDimLists];
   int num_dims = 0;
   std::vector<Tensor> list;
   std::vector<int64_t> int_list;
@@ -28,6 +29,9 @@ struct Parsed {
 struct Mismatch {
   std::string why;
 };
+
+// Throws unless `Parsed` has room for all arguments of a row.
+void check_room(const Op& op);
 
 // Fills `out`, which must outlive the call. `self`, or null, comes before `args`, which are as
 // CPython's vectorcall lays them out. Throws Mismatch.

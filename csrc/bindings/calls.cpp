@@ -239,6 +239,7 @@ void register_functions(py::module_& m) {
   py::module_ functional = m.def_submodule("functional", "What wg.nn.functional offers.");
   py::module_ linalg = m.def_submodule("linalg", "What wg.linalg offers.");
   py::list names, functional_names, linalg_names;
+  for (const Op& op : op_table()) check_room(op);
   for (const auto& group : groups) {
     const Op& op = *group[0];
     if (!(op.where & ~kMethod)) continue;

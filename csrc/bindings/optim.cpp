@@ -58,12 +58,18 @@ OptimizerLaunch settings_of(OptimizerRule rule, PyObject* group) {
       break;
     case OptimizerRule::Adam: {
       PyObject* betas = setting(group, "betas");
-      if ((!PyTuple_Check(betas) && !PyList_Check(betas)) || PySequence_Fast_GET_SIZE(betas) != 2) {
+      std::vector<double> beta;
+      const bool numbers =
+          (PyTuple_Check(betas) || PyList_Check(betas)) && every_item(betas, [&](PyObject* each) {
+            beta.push_back(PyFloat_AsDouble(each));
+            if (PyErr_Occurred()) rethrow_python();
+            return true;
+          });
+      if (!numbers || beta.size() != 2) {
         fail(ErrorKind::Value, "optimizer: betas must be a pair of numbers");
       }
-      s.beta1 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(betas, 0));
-      s.beta2 = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(betas, 1));
-      if (PyErr_Occurred()) rethrow_python();
+      s.beta1 = beta[0];
+      s.beta2 = beta[1];
       s.amsgrad = flag(group, "amsgrad");
       s.decoupled = flag(group, "decoupled_weight_decay");
       break;

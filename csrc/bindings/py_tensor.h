@@ -62,6 +62,19 @@ PyObject* list_of(const Tensor& t);
 Tensor tensor_from_array(PyObject* o);
 bool dims_from(PyObject* o, Dims& out);  // a sequence of ints; false (no error set) if it is none
 
+// Calls `each` with the items of a tuple or list until it says false, and returns whether it never
+// did. Conversions run Python code, which may empty a list under our hands: then false, too.
+template <class Each>
+bool every_item(PyObject* sequence, Each&& each) {
+  const Py_ssize_t n = PySequence_Fast_GET_SIZE(sequence);
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    if (i >= PySequence_Fast_GET_SIZE(sequence)) return false;
+    const auto item = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(sequence, i));
+    if (!each(item.ptr())) return false;
+  }
+  return true;
+}
+
 PyObject* get_item(const Tensor& t, PyObject* index);
 void set_item(const Tensor& t, PyObject* index, PyObject* value);
 

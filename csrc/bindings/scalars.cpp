@@ -277,19 +277,17 @@ bool dims_from(PyObject* o, Dims& out) {
     return v;
   };
   if (!PyTuple_Check(o) && !PyList_Check(o)) return false;
-  const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-  for (Py_ssize_t i = 0; i < n; ++i) {
-    PyObject* each = PySequence_Fast_GET_ITEM(o, i);
+  return every_item(o, [&](PyObject* each) {
     if (PyLong_CheckExact(each)) {
       out.push_back(checked(PyLong_AsLongLong(each)));
-      continue;
+      return true;
     }
     if (PyFloat_Check(each) || !PyIndex_Check(each)) return false;
     const py::object v = py::reinterpret_steal<py::object>(PyNumber_Index(each));
     if (!v) rethrow_python();
     out.push_back(checked(PyLong_AsLongLong(v.ptr())));
-  }
-  return true;
+    return true;
+  });
 }
 
 // --- nested data -------------------------------------------------------------------------------
@@ -329,6 +327,10 @@ DType dtype_of_element(PyObject* o) {
   return n.boolean ? DType::Bool : n.integral ? DType::Int64 : default_dtype();
 }
 
+[[noreturn]] void changed() {
+  fail(ErrorKind::Type, "tensor: the data changed while it was read");
+}
+
 // What nested sequences hold: sizes from the first of each depth, the widest dtype, and the depth
 // of the elements (-1 while none was seen).
 struct Scan {
@@ -359,26 +361,36 @@ struct Scan {
       fail(ErrorKind::Value, "tensor: expected sequence of length ", sizes[depth], " at dim ",
            depth, " (got ", n, ")");
     }
-    for (Py_ssize_t i = 0; i < n; ++i) visit(PySequence_Fast_GET_ITEM(o, i), depth + 1);
+    const bool all = every_item(o, [&](PyObject* each) {
+      visit(each, depth + 1);
+      return true;
+    });
+    if (!all) changed();
   }
 };
 
+// Writes the elements to [to, end).
 template <class T>
-void read(PyObject* o, T*& to) {
+void read(PyObject* o, T*& to, const T* end) {
   const py::object list = list_from(o);
   if (list) o = list.ptr();
   if (is_sequence(o)) {
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-    for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(o, i), to);
+    const bool all = every_item(o, [&](PyObject* each) {
+      read(each, to, end);
+      return true;
+    });
+    if (!all) changed();
     return;
   }
   Number n;
   if (is_tensor(o)) {
     const Tensor& t = tensor_of(o);
+    if (t.numel() != 1) changed();
     n = {!is_floating(t.dtype()), t.to_int64(), t.to_double()};
   } else if (!number_from(o, n)) {
-    fail(ErrorKind::Type, "tensor: the data changed while it was read");
+    changed();
   }
+  if (to == end) changed();
   *to++ = n.integral ? convert<T>(n.i) : convert<T>(n.d);
 }
 
@@ -421,7 +433,9 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
   const Tensor out = Tensor::empty(found.sizes, dtype.value_or(inferred));
   visit(out.dtype(), [&]<class T>() {
     T* to = out.data<T>();
-    read(data, to);
+    const T* end = to + out.numel();
+    read(data, to, end);
+    if (to != end) changed();
   });
   return out;
 }
