@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs pytest on the Python modules of a build with sanitizers, as the presets asan and dev make it:
+# Runs pytest on the Python modules of a build with sanitizers, such as the preset asan makes:
 #   tools/sanitized_pytest.sh build/asan tests/test_smoke.py -q
 set -euo pipefail
 build=$(realpath "$1")

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <list>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -24,8 +25,7 @@ PyTypeObject* result_type_of(const Op& op) {
   std::vector<PyStructSequence_Field> fields;
   for (const std::string& name : op.outputs) fields.push_back({name.c_str(), nullptr});
   fields.push_back({nullptr, nullptr});
-  static std::vector<std::string> names;
-  names.reserve(64);
+  static std::list<std::string> names;  // types keep no copy of theirs before Python 3.11
   PyStructSequence_Desc desc{names.emplace_back("wengert.return_types." + op.name).c_str(), nullptr,
                              fields.data(), static_cast<int>(op.outputs.size())};
   type = PyStructSequence_NewType(&desc);
@@ -49,8 +49,8 @@ PyObject* wrap_all(const Op& op, const std::vector<Tensor>& results) {
   return out;
 }
 
-// Writes a result where the caller wants it, as PyTorch's out=: another size replaces the memory.
-void write_out(const Op& op, PyObject* to, const Tensor& result) {
+// Whether a result may be written where the caller wants it.
+void check_out(const Op& op, PyObject* to, const Tensor& result) {
   if (!is_tensor(to)) {
     fail(ErrorKind::Type, op.name, "(): argument 'out' must be Tensor, not ", Py_TYPE(to)->tp_name);
   }
@@ -61,6 +61,12 @@ void write_out(const Op& op, PyObject* to, const Tensor& result) {
          ": functions with out=... don't support automatic differentiation, but one of the "
          "arguments requires grad");
   }
+  if (out.sizes() == result.sizes()) check_inplace(op.name.c_str(), out, false);
+}
+
+// Writes it there, as PyTorch's out=: another size replaces the memory.
+void write_out(const Op& op, PyObject* to, const Tensor& result) {
+  const Tensor& out = tensor_of(to);
   if (!(out.sizes() == result.sizes())) {
     if (out.numel() != 0 &&
         PyErr_WarnEx(
@@ -82,19 +88,23 @@ void write_out(const Op& op, PyObject* to, const Tensor& result) {
     out->contiguous = true;
     out->base = nullptr;
   }
-  check_inplace(op.name.c_str(), out, false);
   ops::copy_into(out, result);
   out.bump_version();
 }
 
 PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out) {
   if (op.call) {
-    write_out(op, out, op.call(args));
+    const Tensor result = op.call(args);
+    check_out(op, out, result);
+    write_out(op, out, result);
   } else {
     const std::vector<Tensor> results = op.call_many(args);
     if (!PyTuple_Check(out) || PyTuple_GET_SIZE(out) != static_cast<Py_ssize_t>(results.size())) {
       fail(ErrorKind::Type, op.name, "(): argument 'out' must be a tuple of ", results.size(),
            " Tensors, not ", Py_TYPE(out)->tp_name);
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      check_out(op, PyTuple_GET_ITEM(out, static_cast<Py_ssize_t>(i)), results[i]);
     }
     for (size_t i = 0; i < results.size(); ++i) {
       write_out(op, PyTuple_GET_ITEM(out, static_cast<Py_ssize_t>(i)), results[i]);
