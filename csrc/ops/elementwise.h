@@ -63,7 +63,8 @@ constexpr MapInfo make_map_info() {
 template <class F>
 inline constexpr MapInfo map_info = make_map_info<F>();
 
-// The operation. With `inplace` the result is written into that tensor, which is inputs[0].
+// The operation, with four numbers for its functor or none. With `inplace` the result is written
+// into that tensor, which is inputs[0].
 Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* params = nullptr,
            const Tensor* inplace = nullptr);
 

@@ -63,7 +63,8 @@ Tensor pointwise(const char* op, const Tensor& input, const Tensor& target, doub
          name_of(target.dtype()), "; expected a floating point input or target");
   }
   const Tensor* in[] = {&input, &target};
-  return map(map_info<F>, in, &parameter);
+  const double params[4] = {parameter};
+  return map(map_info<F>, in, params);
 }
 
 Tensor mse_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
