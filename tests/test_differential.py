@@ -290,6 +290,10 @@ def test_results_and_errors(row: Row) -> None:
             assert_near(row, g, w, e)
 
 
+# Of derivatives: relative errors that mpmath shows to be PyTorch's.
+PYTORCH_IS_OFF_BY = {"polygamma": 1e-9}
+
+
 @pytest.mark.parametrize(
     "row",
     [r for r in ROWS.values() if r.differentiable and r.compare == "values"],
@@ -337,7 +341,9 @@ def test_gradients(row: Row) -> None:
             assert tuple(g.shape) == tuple(w.shape)
             assert dtype_name(g) == dtype_name(w)
             a, b = array(g), array(w)
-            bound = 2.0**-52 * 4 * max(row.rtol, 4 * row.ulp)
+            bound = max(
+                2.0**-52 * 4 * max(row.rtol, 4 * row.ulp), PYTORCH_IS_OFF_BY.get(row.name, 0)
+            )
             np.testing.assert_allclose(
                 a,
                 b,
