@@ -152,8 +152,9 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
 Tensor kl_div(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
               std::string_view reduction, bool log_target) {
   constexpr auto op = "kl_div";
-  const bool by_batch = reduction == "batchmean" && !size_average && !reduce;
-  const LossReduction r = by_batch ? kReduceSum : reduction_of(op, size_average, reduce, reduction);
+  const bool by_batch = reduction == "batchmean", old = size_average || reduce;
+  const LossReduction r =
+      by_batch && !old ? kReduceSum : reduction_of(op, size_average, reduce, reduction);
   if (r == kReduceMean && !old) {
     warn(
         "reduction: 'mean' divides the total loss by both the batch size and the support size."
