@@ -183,8 +183,8 @@ def show_config() -> None:
 
 # Loaded at first use: what a training loop does not need. Submodules, and names in others.
 _SUBMODULES = (
-    "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "onnx", "serialization",
-    "storage", "testing", "version",
+    "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "distributions", "onnx",
+    "serialization", "storage", "testing", "version",
 )  # fmt: skip
 _LATER = {
     "Tape": "_tape",
