@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from wengert._core import Size, Tensor
-
 from . import constraints
 from .distribution import Distribution
 from .utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from wengert._core import Size, Tensor
 
 
 class BinaryParameter(Distribution):
     """Distributions of one probability, given as ``probs`` or as ``logits``."""
 
-    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    arg_constraints: ClassVar = {"probs": constraints.unit_interval, "logits": constraints.real}
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from .utils import lazy_property, logits_to_probs, probs_to_logits
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, ClassVar
 
 __all__ = ["Categorical"]
 
@@ -37,7 +37,7 @@ class Categorical(Distribution):
         If not one of the two is given, if it has no dimension, or violates its constraint.
     """
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    arg_constraints: ClassVar = {"probs": constraints.simplex, "logits": constraints.real_vector}
     has_enumerate_support = True
     _parameters = ("probs", "logits")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Tensor
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from wengert._core import Tensor
 
 __all__ = [
     "Constraint",
@@ -102,7 +103,7 @@ class _DependentProperty(property, _Dependent):
 
 class _Real(Constraint):
     def check(self, value: Tensor) -> Tensor:
-        return value == value  # noqa: PLR0124  # all but NaN
+        return value == value  # all but NaN
 
 
 class _Boolean(Constraint):

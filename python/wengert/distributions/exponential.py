@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from wengert._core import Tensor
-
 from . import constraints
 from .distribution import Distribution
 from .utils import broadcast_all
@@ -11,6 +9,9 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
+
+    from wengert._core import Tensor
 
 __all__ = ["Exponential"]
 
@@ -31,7 +32,7 @@ class Exponential(Distribution):
         If the rate is not positive.
     """
 
-    arg_constraints = {"rate": constraints.positive}
+    arg_constraints: ClassVar = {"rate": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
     _parameters = ("rate",)

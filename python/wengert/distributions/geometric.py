@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Tensor
 from wengert._types import finfo
 from wengert.autograd import no_grad
 
@@ -14,6 +13,8 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from wengert._core import Tensor
 
 __all__ = ["Geometric"]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 from wengert import _core
-from wengert._core import Tensor
 from wengert._shapes import broadcast_shapes
 
 from .bernoulli import Bernoulli
 from .categorical import Categorical
-from .distribution import Distribution
 from .exponential import Exponential
 from .geometric import Geometric
 from .independent import Independent
@@ -26,6 +24,10 @@ TYPE_CHECKING = False  # importing typing would cost more than all of this packa
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from wengert._core import Tensor
+
+    from .distribution import Distribution
 
     Divergence = Callable[[Any, Any], Tensor]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wengert._core import Tensor
 from wengert._types import finfo
 
 from . import constraints
@@ -12,6 +11,9 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
+
+    from wengert._core import Tensor
 
 __all__ = ["Laplace"]
 
@@ -32,7 +34,7 @@ class Laplace(Distribution):
         If a parameter violates its constraint.
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
     has_rsample = True
     _parameters = ("loc", "scale")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from wengert import _core
-from wengert._core import Tensor
 from wengert._shapes import broadcast_shapes
 
 from . import constraints
@@ -15,6 +14,9 @@ from .utils import lazy_property
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
+
+    from wengert._core import Tensor
 
 __all__ = ["MultivariateNormal"]
 
@@ -74,7 +76,7 @@ class MultivariateNormal(Distribution):
         If not one of the three is given, has too few dimensions or violates its constraint.
     """
 
-    arg_constraints = {
+    arg_constraints: ClassVar = {
         "loc": constraints.real_vector,
         "covariance_matrix": constraints.positive_definite,
         "precision_matrix": constraints.positive_definite,

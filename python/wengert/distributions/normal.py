@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from wengert import _core
-from wengert._core import Tensor
 
 from . import constraints
 from .distribution import Distribution
@@ -14,6 +13,9 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
+
+    from wengert._core import Tensor
 
 __all__ = ["Normal"]
 
@@ -36,7 +38,7 @@ class Normal(Distribution):
         If a parameter violates its constraint.
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
     has_rsample = True
     _parameters = ("loc", "scale")

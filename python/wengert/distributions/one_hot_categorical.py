@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Size, Tensor
 from wengert.autograd import no_grad
 from wengert.nn.functional import one_hot
 
@@ -14,7 +13,9 @@ from .distribution import Distribution
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, ClassVar
+
+    from wengert._core import Size, Tensor
 
 __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
 
@@ -25,7 +26,7 @@ class OneHotCategorical(Distribution):
     Parameters and errors are those of `Categorical`.
     """
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    arg_constraints: ClassVar = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.one_hot
     has_enumerate_support = True
     _parameters = ()

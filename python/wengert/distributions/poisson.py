@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Tensor
 from wengert.autograd import no_grad
 
 from . import constraints
@@ -13,6 +12,9 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
+
+    from wengert._core import Tensor
 
 __all__ = ["Poisson"]
 
@@ -33,7 +35,7 @@ class Poisson(Distribution):
         If the rate is negative.
     """
 
-    arg_constraints = {"rate": constraints.nonnegative}
+    arg_constraints: ClassVar = {"rate": constraints.nonnegative}
     support = constraints.nonnegative_integer
     _parameters = ("rate",)
 

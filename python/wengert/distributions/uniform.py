@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from wengert import _core
-from wengert._core import Tensor
 
 from . import constraints
 from .distribution import Distribution
@@ -13,6 +12,8 @@ TYPE_CHECKING = False  # importing typing would cost more than all of this packa
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from wengert._core import Tensor
 
 __all__ = ["Uniform"]
 
