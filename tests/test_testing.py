@@ -80,7 +80,7 @@ def test_what_inputs_must_be() -> None:
         gradcheck(lambda x, y: y, (leaf(1), leaf(1).detach().expand(3).requires_grad_()))
     with pytest.warns(UserWarning, match="Input #0 requires gradient and is not a double"):
         gradcheck(lambda x: x * 2, leaf(2, dtype=wg.float32), eps=1e-2, atol=1e-2)
-    with pytest.raises(ValueError, match="'central' or 'forward'"):
+    with pytest.raises(ValueError, match="'central', 'forward' or 'complex'"):
         numerical_gradient(lambda x: x, leaf(1), method="backward")
 
 
@@ -104,6 +104,75 @@ def test_numerical_gradients(method: str, tolerance: float) -> None:
     for a, b in zip(found, exact, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=tolerance)
+
+
+def exact_and_errors(method: str, steps: list[float]) -> list[float]:
+    """The errors of f' for f(x) = exp(x) / (sin^3 x + cos^3 x) at 1.5, the example of Squire
+    and Trapp (1998)."""
+    x = np.array([1.5])
+    s, c = np.sin(x), np.cos(x)
+    d = s**3 + c**3
+    exact = np.exp(x) * (d - 3 * s**2 * c + 3 * c**2 * s) / d**2
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / (np.sin(x) ** 3 + np.cos(x) ** 3)
+
+    found = [numerical_gradient(f, x, h, method)[0] for h in steps]
+    return [float(abs(g - exact)[0] / exact[0]) for g in found]
+
+
+@pytest.mark.parametrize(("method", "order"), [("forward", 1), ("central", 2), ("complex", 2)])
+def test_orders_of_the_error(method: str, order: int) -> None:
+    coarse, fine = exact_and_errors(method, [2e-3, 1e-3])
+    assert coarse / fine == pytest.approx(2**order, rel=0.02)
+
+
+def test_only_the_complex_step_survives_small_steps() -> None:
+    (forward,) = exact_and_errors("forward", [1e-15])
+    (central,) = exact_and_errors("central", [1e-15])
+    assert min(forward, central) > 1e-3
+    assert max(exact_and_errors("complex", [1e-9, 1e-20, 1e-100, 1e-200])) < 2e-15
+
+
+@pytest.mark.parametrize(
+    ("method", "tolerance"), [("forward", 1e-7), ("central", 1e-10), ("complex", 4e-16)]
+)
+def test_default_steps(method: str, tolerance: float) -> None:
+    x = np.array([[0.3, -2.0], [1e-3, 5.0]])
+    (found,) = numerical_gradient(lambda x: np.sin(x) * x, x, method=method)
+    exact = np.sin(x) + x * np.cos(x)
+    assert np.max(np.abs(found - exact) / (1 + np.abs(exact))) < tolerance
+    (far,) = numerical_gradient(lambda x: x**2, 1e6 * x, method=method)
+    np.testing.assert_allclose(far, 2e6 * x, rtol=100 * tolerance, atol=1)
+    (single,) = numerical_gradient(np.sin, x.astype(np.float32), method=method)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, np.cos(x), rtol=1e-3, atol=1e-3)
+
+
+def test_complex_steps_of_tensors() -> None:
+    """A function written for either library takes arrays here; tensors are given, and returned."""
+    x, y = leaf(2, 3), leaf(3)
+    found = numerical_gradient(lambda a, b: np.exp(a * b), (x, y), method="complex")
+    exact = wg.autograd.grad((x * y).exp().sum(), [x, y])
+    for a, b in zip(found, exact, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [np.abs, lambda x: x.real, lambda x: 3.0, lambda x: wg.exp(x), lambda x: wg.ones(1), np.floor],
+)
+def test_complex_steps_need_complex_functions(fn: Any) -> None:
+    with pytest.raises(TypeError, match="numerical_gradient: method 'complex'"):
+        numerical_gradient(fn, np.ones(2), method="complex")
+
+
+@pytest.mark.parametrize("x", [wg.arange(3), np.arange(3), 1.0])
+@pytest.mark.parametrize("method", ["central", "complex"])
+def test_inputs_are_floating(x: Any, method: str) -> None:
+    with pytest.raises(TypeError, match=r"expected floating point inputs, got (.*int64|float)"):
+        numerical_gradient(lambda x: x, x, method=method)
 
 
 def test_launches_are_counted() -> None:

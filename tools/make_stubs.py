@@ -25,7 +25,10 @@ TYPES = [
 VARIADIC = (7, 13)
 OPERATORS = {
     "add": ("add", True), "sub": ("sub", True), "mul": ("mul", True), "div": ("truediv", True),
-    "matmul": ("matmul", False), "pow": ("pow", False),
+    "matmul": ("matmul", False), "pow": ("pow", True), "floor_divide": ("floordiv", True),
+    "remainder": ("mod", True), "bitwise_and": ("and", True), "bitwise_or": ("or", True),
+    "bitwise_xor": ("xor", True), "bitwise_left_shift": ("lshift", True),
+    "bitwise_right_shift": ("rshift", True),
 }  # fmt: skip
 
 

@@ -166,6 +166,14 @@ PAGES = (
         "`wg.utils.data`: data sets, the order in which they are visited, batches.",
         (("wg.utils.data", ()), ("wg.utils.hooks", ())),
     ),
+    Page(
+        "distributions",
+        "Distributions",
+        "`wg.distributions`: draws, log probabilities, entropies and divergences, with gradients. "
+        "Loaded when first named. What all have in common is listed with `Distribution`; where a "
+        "class has no formula for something, it raises NotImplementedError.",
+        (("wg.distributions", ()),),
+    ),
     Page("tape", "The tape", "The recorded operations, to be read.", (("wg", ("tape", "Tape")),
          ("wengert._tape", ("Line",))), members=True),
     Page("testing", "Checks", "`wg.testing`.", (("wg.testing", ()),), members=True),

@@ -39,33 +39,38 @@ def _requires_grad(x: Any) -> bool:
     return isinstance(x, Tensor) and x.requires_grad
 
 
+def _memory(x: Any) -> Array:
+    """The numbers of a tensor or an array, in their own memory."""
+    return x.detach().numpy() if isinstance(x, Tensor) else x
+
+
 def _values(fn: Fn, inputs: Args) -> list[Array]:
-    """Copies of the outputs that are tensors; they may share an input's memory."""
-    outputs = [y for y in _as_tuple(fn(*inputs)) if isinstance(y, Tensor)]
-    return [y.detach().numpy().astype(np.float64).ravel() for y in outputs]
+    """Copies of the outputs that are tensors or arrays; they may share an input's memory."""
+    outputs = [y for y in _as_tuple(fn(*inputs)) if isinstance(y, (Tensor, np.ndarray, np.generic))]
+    return [np.array(_memory(y), np.float64).ravel() for y in outputs]
 
 
 def _numerical_jacobians(
-    fn: Fn, inputs: Args, wrt: Sequence[int], eps: float, method: str = "central"
+    fn: Fn, inputs: Args, wrt: Sequence[int], eps: float | None, method: str = "central"
 ) -> list[list[Array]]:
     """For each output, by each input in wrt, differences of shape (input size, output size).
 
     The elements of the inputs are changed in their own memory, one at a time, and put back.
     """
-    if method not in ("central", "forward"):
-        raise ValueError(f"method must be 'central' or 'forward', got {method!r}")
     center = _values(fn, inputs)
     found: list[list[Array]] = [[] for _ in center]
     for i in wrt:
-        memory = inputs[i].detach().numpy()
+        memory = _memory(inputs[i])
+        relative = float(np.finfo(memory.dtype).eps) ** (1 / 3 if method == "central" else 1 / 2)
         jacobians = [np.zeros((memory.size, c.size)) for c in center]
         for row, (at, x) in enumerate(np.ndenumerate(memory)):
+            step = relative * max(1.0, abs(float(x))) if eps is None else eps
             try:
-                memory[at] = x + eps
+                memory[at] = x + step
                 high, above = float(memory[at]), _values(fn, inputs)
                 low, below = float(x), center
                 if method == "central":
-                    memory[at] = x - eps
+                    memory[at] = x - step
                     low, below = float(memory[at]), _values(fn, inputs)
             finally:
                 memory[at] = x
@@ -218,30 +223,93 @@ def gradgradcheck(func: Fn, inputs: Any, grad_outputs: Any = None, **settings: A
 
 
 def numerical_gradient(
-    fn: Fn, inputs: Any, eps: float = 1e-6, method: str = "central"
-) -> tuple[Tensor, ...]:
-    """Return a gradient for each input, by differences, of the sum of what fn returns.
+    fn: Fn, inputs: Any, eps: float | None = None, method: str = "central"
+) -> tuple[Any, ...]:
+    """Return a gradient for each input, without any derivative rule, of the sum of what fn returns.
+
+    With h the step and e a unit vector, an element of it is::
+
+        (f(x + h e) - f(x)) / h               forward: error O(h), n + 1 calls for n elements
+        (f(x + h e) - f(x - h e)) / (2 h)     central: error O(h^2), 2 n + 1 calls
+        Im f(x + i h e) / h                   complex: error O(h^2), n calls
+
+    The differences lose digits to cancellation as h falls, and are best near the square and the
+    cube root of the dtype's epsilon. The complex step subtracts nothing: h may be so small that
+    only rounding is left.
 
     Parameters
     ----------
     fn, inputs
-        A function that returns a tensor, and the floating point tensor or tuple that it takes.
+        A function that returns a tensor or an array, and the floating point tensor or array, or
+        tuple of them, that it takes. For 'complex', which tensors cannot hold, fn is given
+        complex NumPy arrays and must be analytic, made of arithmetic and functions that continue
+        into the complex plane: no ``abs``, no conjugate, no tensor inside.
     eps
-        The step, in units of the inputs.
+        The step, in units of the inputs. By default the roots above times max(1, abs(x)), and
+        1e-100 for 'complex'.
     method
-        'central', with an error of order eps^2, or 'forward', of order eps with half the calls.
+        'central', 'forward' or 'complex'.
+
+    Returns
+    -------
+    tuple
+        For each input a tensor or an array, as the input is, of its shape and dtype.
 
     Raises
     ------
     ValueError
         If the method is another.
+    TypeError
+        If an input is not of floating point, or fn does not compute with complex numbers.
+
+    References
+    ----------
+    Squire, Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review
+    40(1), 1998; Press, Teukolsky, Vetterling, Flannery, Numerical Recipes, 5.7.
     """
+    if method not in ("central", "forward", "complex"):
+        raise ValueError(f"method must be 'central', 'forward' or 'complex', got {method!r}")
     listed = _as_tuple(inputs)
-    (by_input,) = _numerical_jacobians(fn, listed, range(len(listed)), eps, method)
+    for x in listed:
+        if not isinstance(x, (Tensor, np.ndarray)) or _memory(x).dtype.kind != "f":
+            got = x.dtype if isinstance(x, (Tensor, np.ndarray)) else type(x).__name__
+            raise TypeError(f"numerical_gradient: expected floating point inputs, got {got}")
+    if method == "complex":
+        gradients = _complex_step(fn, listed, 1e-100 if eps is None else eps)
+    else:
+        (by_input,) = _numerical_jacobians(fn, listed, range(len(listed)), eps, method)
+        gradients = [
+            j.sum(1).reshape(tuple(x.shape)) for j, x in zip(by_input, listed, strict=True)
+        ]
     return tuple(
-        from_numpy(j.sum(1).reshape(tuple(x.shape))).to(x.dtype)
-        for j, x in zip(by_input, listed, strict=True)
+        from_numpy(g).to(x.dtype) if isinstance(x, Tensor) else g.astype(x.dtype)
+        for g, x in zip(gradients, listed, strict=True)
     )
+
+
+def _complex_step(fn: Fn, inputs: Args, eps: float) -> list[Array]:
+    """The imaginary part of the sum of fn's result, over eps, by each element of each input."""
+    arrays = [_memory(x).astype(np.complex128) for x in inputs]
+    gradients = [np.zeros(a.shape) for a in arrays]
+    for array, gradient in zip(arrays, gradients, strict=True):
+        for at, x in np.ndenumerate(array):
+            array[at] = x + 1j * eps
+            try:
+                y = fn(*arrays)
+            except TypeError as error:
+                raise TypeError(
+                    "numerical_gradient: method 'complex' calls fn with complex NumPy arrays, and "
+                    f"fn failed on them: {error}"
+                ) from error
+            if isinstance(y, Tensor) or not np.iscomplexobj(y):
+                got = y.dtype if isinstance(y, (Tensor, np.ndarray, np.generic)) else type(y)
+                raise TypeError(
+                    "numerical_gradient: method 'complex' needs a function that computes with "
+                    f"complex numbers; it returned {got} for complex128"
+                )
+            array[at] = x
+            gradient[at] = np.sum(y).imag / eps
+    return gradients
 
 
 def count_launches() -> _core.LaunchCounter:

@@ -62,12 +62,12 @@ class Categorical(Distribution):
 
     @lazy_property
     def probs(self) -> Tensor:
-        """The probabilities."""
+        """The probabilities of the classes, with the sum 1."""
         return logits_to_probs(self.logits)
 
     @lazy_property
     def logits(self) -> Tensor:
-        """Their logarithms."""
+        """The logarithms of the probabilities."""
         return probs_to_logits(self.probs)
 
     @property

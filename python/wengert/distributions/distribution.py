@@ -188,7 +188,7 @@ class Distribution:
 
     @property
     def mean(self) -> Tensor:
-        """The mean."""
+        """The mean of the draws."""
         raise NotImplementedError
 
     @property
@@ -198,7 +198,7 @@ class Distribution:
 
     @property
     def variance(self) -> Tensor:
-        """The variance."""
+        """The variance of the draws, element by element."""
         raise NotImplementedError
 
     @property

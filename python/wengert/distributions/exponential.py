@@ -48,7 +48,7 @@ class Exponential(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """Zero."""
+        """Zero, where the density is highest."""
         return self.rate.new_zeros(self.rate.shape)
 
     @property
@@ -58,7 +58,7 @@ class Exponential(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Its square."""
+        """The variance, one over the squared rate."""
         return self.rate.reciprocal().square()
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:

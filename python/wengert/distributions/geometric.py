@@ -65,7 +65,7 @@ class Geometric(BinaryParameter):
 
     @property
     def mode(self) -> Tensor:
-        """Zero."""
+        """Zero, the most probable count."""
         return _core.zeros_like(self.probs)
 
     @property

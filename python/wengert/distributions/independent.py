@@ -84,21 +84,21 @@ class Independent(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The base's."""
+        """The mean of the base."""
         return self.base_dist.mean
 
     @property
     def mode(self) -> Tensor:
-        """The base's."""
+        """The mode of the base."""
         return self.base_dist.mode
 
     @property
     def variance(self) -> Tensor:
-        """The base's."""
+        """The variance of the base."""
         return self.base_dist.variance
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Return draws."""
+        """Return draws of the base."""
         return self.base_dist.sample(sample_shape)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:

@@ -141,7 +141,7 @@ class MultivariateNormal(Distribution):
 
     @lazy_property
     def covariance_matrix(self) -> Tensor:
-        """The covariance."""
+        """The covariance matrix L L'."""
         lower = self._unbroadcasted_scale_tril
         return self._expanded(lower @ lower.mT)
 

@@ -66,7 +66,7 @@ class Normal(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Its square."""
+        """The variance, the squared scale."""
         return self.scale.square()
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:

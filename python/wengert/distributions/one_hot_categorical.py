@@ -49,12 +49,12 @@ class OneHotCategorical(Distribution):
 
     @property
     def probs(self) -> Tensor:
-        """The probabilities."""
+        """The probabilities of the classes, with the sum 1."""
         return self._categorical.probs
 
     @property
     def logits(self) -> Tensor:
-        """Their logarithms."""
+        """The logarithms of the probabilities."""
         return self._categorical.logits
 
     @property
@@ -64,7 +64,7 @@ class OneHotCategorical(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The probabilities."""
+        """The mean of the unit vectors, the probabilities."""
         return self.probs
 
     @property
@@ -74,7 +74,7 @@ class OneHotCategorical(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of each place."""
+        """The variance p (1 - p) of each place."""
         return self.probs * (1 - self.probs)
 
     def _one_hot(self, classes: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Poisson(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The rate."""
+        """The mean, the rate itself."""
         return self.rate
 
     @property
@@ -55,11 +55,11 @@ class Poisson(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """The rate."""
+        """The variance, the rate itself."""
         return self.rate
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Return counts."""
+        """Return counts, in the dtype of the rate."""
         with no_grad():
             return _core.poisson(self.rate.expand(self._extended_shape(sample_shape)))
 

@@ -58,7 +58,7 @@ class Uniform(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The middle."""
+        """The middle of the interval."""
         return (self.high + self.low) / 2
 
     @property

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from . import lr_scheduler as lr_scheduler
     from .adadelta import Adadelta as Adadelta
     from .lbfgs import LBFGS as LBFGS
+    from .spsa import SPSA as SPSA
 
-_LATER = {"Adadelta": "adadelta", "LBFGS": "lbfgs", "lr_scheduler": "lr_scheduler"}
+_LATER = {"Adadelta": "adadelta", "LBFGS": "lbfgs", "SPSA": "spsa", "lr_scheduler": "lr_scheduler"}
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 __all__ += _LATER
