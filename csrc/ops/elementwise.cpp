@@ -300,7 +300,8 @@ void map_pull(Node& node, Tensor* g, Tensor* out) {
   for (int i = 0; i <= last; ++i) {
     if (!node.wants(i)) continue;
     if (grad_enabled()) {
-      out[i] = info.pull_var[i](*g, x, y, params);
+      // A slope selected among constants alone, as leaky_relu's, has no dtype to yield to.
+      out[i] = ops::to(info.pull_var[i](*g, x, y, params), g->dtype());
       continue;
     }
     const Tensor* operands[kMaxBuffers];
