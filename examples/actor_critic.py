@@ -16,6 +16,7 @@ import argparse
 import time
 
 import cartpole
+
 import wengert as torch
 from wengert import nn, optim
 from wengert.distributions import Categorical
@@ -30,6 +31,7 @@ class ActorCritic(nn.Module):
         self.critic = nn.Sequential(nn.Linear(4, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     def forward(self, x):
+        """The policy and the worth in each of a batch of states."""
         return Categorical(logits=self.actor(x)), self.critic(x).squeeze(-1)
 
 
@@ -73,16 +75,16 @@ def advantages_of(rewards, values, next_values, fell, ended, gamma, lam):
 def main(argv: list[str] | None = None) -> list[float]:
     """Train; return the sum of rewards of each episode, in the order of their ends."""
     parser = argparse.ArgumentParser(description="actor-critic on the cart-pole")
-    parser.add_argument("--updates", type=int, default=500)
+    parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--envs", type=int, default=8)
     parser.add_argument("--steps", type=int, default=32, help="between two updates")
     parser.add_argument("--gamma", type=float, default=0.99)
     parser.add_argument("--lam", type=float, default=0.95)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--entropy", type=float, default=0.01, help="weight of its bonus")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log-every", type=int, default=50, metavar="UPDATES")
+    parser.add_argument("--log-every", type=int, default=150, metavar="UPDATES")
     parser.add_argument("--built-in", action="store_true", help="do not look for gymnasium")
     parser.add_argument("--quick", action="store_true", help="a few updates, to see that it runs")
     args = parser.parse_args(argv)
@@ -96,6 +98,8 @@ def main(argv: list[str] | None = None) -> list[float]:
     start = time.perf_counter()
 
     for update in range(1, args.updates + 1):
+        for group in optimizer.param_groups:  # smaller and smaller steps, so that it settles
+            group["lr"] = args.lr * (1 - (update - 1) / args.updates)
         seen, pushed, outcomes = [], [], []
         with torch.no_grad():
             for _ in range(args.steps):
@@ -107,6 +111,7 @@ def main(argv: list[str] | None = None) -> list[float]:
         x, actions = torch.stack(seen), torch.stack(pushed)
         rewards, reached, fell, ended = map(torch.tensor, zip(*outcomes, strict=True))
 
+        rewards = rewards * (1 - args.gamma)  # so that to stay up for ever is worth 1
         policy, values = model(x)
         with torch.no_grad():
             next_values = model.critic(reached).squeeze(-1)
@@ -116,7 +121,7 @@ def main(argv: list[str] | None = None) -> list[float]:
             targets = advantages + values
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
         actor_loss = -(policy.log_prob(actions) * advantages).mean()
-        critic_loss = nn.functional.smooth_l1_loss(values, targets)
+        critic_loss = nn.functional.mse_loss(values, targets)
         loss = actor_loss + 0.5 * critic_loss - args.entropy * policy.entropy().mean()
         optimizer.zero_grad()
         loss.backward()

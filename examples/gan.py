@@ -3,8 +3,9 @@
 At the equilibrium the generator draws as the data do, and the discriminator, left with guessing,
 is right half of the time (Goodfellow et al., Generative adversarial nets, 2014). Plain gradient
 steps circle around it; a penalty on the discriminator's slope at the data, itself a derivative that
-is differentiated, makes them arrive (Mescheder, Geiger, Nowozin, Which training methods for GANs do
-actually converge?, 2018).
+is differentiated, makes them arrive, and the mean of the generator's weights over the last rounds
+still sooner (Mescheder, Geiger, Nowozin, Which training methods for GANs do actually converge?,
+2018).
 
     python examples/gan.py
 """
@@ -12,6 +13,7 @@ actually converge?, 2018).
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 
 import wengert as torch
@@ -48,14 +50,12 @@ def mlp(inputs, hidden, outputs):
     )
 
 
-def report(draw, generator, discriminator, noise, n=4000):
+def judge(draw, generator, discriminator, noise, n=20_000):
     """The discriminator's accuracy on n points of each kind; mean and covariance of the drawn."""
     with torch.no_grad():
         drawn = generator(torch.randn(n, noise))
-        right = (discriminator(draw(n)) > 0).float().mean() + (
-            discriminator(drawn) <= 0
-        ).float().mean()
-        return right.item() / 2, drawn.mean(0), torch.cov(drawn.t())
+        right = (discriminator(draw(n)) > 0).sum() + (discriminator(drawn) <= 0).sum()
+        return right.item() / (2 * n), drawn.mean(0), torch.cov(drawn.t())
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--penalty", type=float, default=1.0, help="weight of the squared slope")
+    parser.add_argument("--share", type=float, default=0.005, help="of a round in the mean weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log-every", type=int, default=500, metavar="ROUNDS")
     parser.add_argument("--quick", action="store_true", help="a few rounds, to see that it runs")
@@ -79,9 +80,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     generator, discriminator = mlp(args.noise, args.hidden, 2), mlp(2, args.hidden, 1)
     g_step = optim.Adam(generator.parameters(), lr=args.lr, betas=(0.0, 0.99))
     d_step = optim.Adam(discriminator.parameters(), lr=args.lr, betas=(0.0, 0.99))
+    averaged = copy.deepcopy(generator)
     start, found = time.perf_counter(), {}
 
     for round_ in range(1, args.rounds + 1):
+        for group in g_step.param_groups + d_step.param_groups:  # smaller and smaller steps
+            group["lr"] = args.lr * (1 - (round_ - 1) / args.rounds)
         # the discriminator: real points to above zero, drawn ones to below
         real = draw(args.batch).requires_grad_()
         with torch.no_grad():
@@ -99,10 +103,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         g_step.zero_grad()
         loss.backward()
         g_step.step()
+        with torch.no_grad():
+            for mean_weight, weight in zip(
+                averaged.parameters(), generator.parameters(), strict=True
+            ):
+                mean_weight.lerp_(weight, args.share)
 
-        if round_ % args.log_every == 0:
-            accuracy, drawn_mean, drawn_covariance = report(
-                draw, generator, discriminator, args.noise
+        if round_ % args.log_every == 0 or round_ in (args.log_every // 10, args.rounds):
+            accuracy, drawn_mean, drawn_covariance = judge(
+                draw, averaged, discriminator, args.noise
             )
             found = {
                 "accuracy": accuracy,
@@ -114,9 +123,16 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 f"{found['mean']:.3f}, covariance {found['covariance']:.3f}  "
                 f"({time.perf_counter() - start:.1f} s)"
             )
-    print(f"data       mean {mean.tolist()}, covariance {covariance.tolist()}")
-    print(f"generator  mean {drawn_mean.tolist()}, covariance {drawn_covariance.tolist()}")
+    print("data       " + shown(mean, covariance))
+    print("generator  " + shown(drawn_mean, drawn_covariance))
     return found
+
+
+def shown(mean, covariance):
+    """Both in a line, with two digits."""
+    rows = [mean.tolist(), *covariance.tolist()]
+    texts = [", ".join(f"{x:5.2f}" for x in row) for row in rows]
+    return f"mean ({texts[0]}), covariance ({texts[1]}; {texts[2]})"
 
 
 if __name__ == "__main__":

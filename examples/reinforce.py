@@ -14,6 +14,7 @@ import argparse
 import time
 
 import cartpole
+
 import wengert as torch
 from wengert import nn, optim
 from wengert.distributions import Categorical

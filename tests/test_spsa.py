@@ -18,25 +18,27 @@ def test_steps_are_the_formula() -> None:
     p = [np.array([1.0, -2.0, 0.5]), np.array([[0.1, 0.2]])]
     w = [wg.tensor(x, requires_grad=True) for x in p]
     names = ("a", "c", "alpha", "gamma", "A")
-    groups = [{"params": [x], **dict(zip(names, g, strict=True))} for x, g in zip(w, gains)]
+    groups = [
+        {"params": [x], **dict(zip(names, g, strict=True))} for x, g in zip(w, gains, strict=True)
+    ]
     optimizer = SPSA(groups, generator=wg.Generator().manual_seed(3))
     drawn = wg.Generator().manual_seed(3)
 
     def loss(x: Any, y: Any) -> Any:
-        return (x * x).sum() * (1 + y.sum()) + y.sum() ** 3
+        return (x * x).sum() * (1 + y.sum() ** 2) + (y**2).sum()
 
     for k in range(20):
         signs = [2 * wg.randint(0, 2, x.shape, generator=drawn).numpy() - 1.0 for x in p]
         cs = [c / (k + 1) ** gamma for _, c, _, gamma, _ in gains]
-        up = loss(*(x + c * d for x, c, d in zip(p, cs, signs)))
-        down = loss(*(x - c * d for x, c, d in zip(p, cs, signs)))
+        up = loss(*(x + c * d for x, c, d in zip(p, cs, signs, strict=True)))
+        down = loss(*(x - c * d for x, c, d in zip(p, cs, signs, strict=True)))
         p = [
             x - a / (k + 1 + A) ** alpha * (up - down) / (2 * c) / d
-            for x, (a, _, alpha, _, A), c, d in zip(p, gains, cs, signs)
+            for x, (a, _, alpha, _, A), c, d in zip(p, gains, cs, signs, strict=True)
         ]
         returned = optimizer.step(lambda: loss(*w))
         assert returned.item() == pytest.approx((up + down) / 2)
-        for x, y in zip(w, p):
+        for x, y in zip(w, p, strict=True):
             np.testing.assert_allclose(x.detach().numpy(), y, rtol=1e-12)
 
 
@@ -68,7 +70,7 @@ def test_it_descends_a_quadratic() -> None:
         assert not wg.is_grad_enabled()
         return (scale * w * w).sum()
 
-    first = closure().item() if not wg.is_grad_enabled() else (scale * w * w).sum().item()
+    first = (scale * w * w).sum().item()
     for _ in range(500):
         optimizer.step(closure)
     assert calls[0] == 1000
@@ -76,8 +78,8 @@ def test_it_descends_a_quadratic() -> None:
     assert w.grad is None
 
 
-def test_it_trains_a_small_network_on_a_loss_without_derivative() -> None:
-    """The share of wrong answers, which backpropagation can do nothing with, given as a number."""
+def test_it_trains_a_small_network() -> None:
+    """Exclusive or of signs; in the end on the share of wrong answers, which has no derivative."""
     x = wg.randn(64, 2, generator=wg.Generator().manual_seed(1))
     wanted = x[:, 0] * x[:, 1] > 0
     wg.manual_seed(0)
@@ -89,15 +91,16 @@ def test_it_trains_a_small_network_on_a_loss_without_derivative() -> None:
     def wrong() -> float:
         return ((net(x)[:, 0] > 0) != wanted).float().mean().item()
 
-    optimizer = SPSA(net.parameters(), a=1.0, c=0.1, A=50, generator=wg.Generator().manual_seed(0))
+    optimizer = SPSA(net.parameters(), a=4.0, c=0.1, A=50, generator=wg.Generator().manual_seed(0))
     first = smooth().item()
+    assert wrong() > 0.3
     for _ in range(1500):
         optimizer.step(smooth)
-    assert smooth().item() < 0.5 * first
-    before = wrong()
-    optimizer = SPSA(net.parameters(), a=0.5, c=0.3, A=50, generator=wg.Generator().manual_seed(0))
-    assert isinstance(optimizer.step(wrong), float)
-    assert before < 0.2
+    assert smooth().item() < 0.4 * first
+    assert wrong() < 0.15
+    optimizer = SPSA(net.parameters(), a=0.1, c=0.1, generator=wg.Generator().manual_seed(0))
+    for _ in range(10):
+        assert isinstance(optimizer.step(wrong), float)
 
 
 def test_an_error_in_the_closure_leaves_everything_as_it_was() -> None:
