@@ -71,7 +71,7 @@ def test_the_tape_names_no_operation() -> None:
         assert not called, (path.name, called)
 
 
-@pytest.mark.parametrize("folder", ["csrc", "python", "tests", "bench", "tools"])
+@pytest.mark.parametrize("folder", ["csrc", "python", "tests", "bench", "examples", "tools"])
 def test_no_file_is_too_long(folder: str) -> None:
     suffixes = {".h", ".cpp", ".cu", ".cuh", ".py"}
     lengths = {

@@ -170,9 +170,16 @@ PAGES = (
         "distributions",
         "Distributions",
         "`wg.distributions`: draws, log probabilities, entropies and divergences, with gradients. "
-        "Loaded when first named. What all have in common is listed with `Distribution`; where a "
-        "class has no formula for something, it raises NotImplementedError.",
+        "Loaded when first named. Where a class has no formula for something, it raises "
+        "NotImplementedError. What all have in common: [Distribution](distribution.md).",
         (("wg.distributions", ()),),
+    ),
+    Page(
+        "distribution",
+        "Distribution",
+        "What all distributions have.",
+        (("wg.distributions", ("Distribution",)),),
+        members=True,
     ),
     Page("tape", "The tape", "The recorded operations, to be read.", (("wg", ("tape", "Tape")),
          ("wengert._tape", ("Line",))), members=True),

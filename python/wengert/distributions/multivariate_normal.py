@@ -118,12 +118,11 @@ class MultivariateNormal(Distribution):
         self.loc = loc.expand(*batch, -1)
         setattr(self, name, matrix.expand(*batch, -1, -1))
         super().__init__(batch, loc.shape[-1:], validate_args=validate_args)
-        # Not expanded, as far as the caller had it so: factored, and solved by, once.
-        self._unbroadcasted_scale_tril = {
-            "covariance_matrix": _core.linalg_cholesky,
-            "precision_matrix": factor_of_inverse,
-            "scale_tril": lambda lower: lower,
-        }[name](matrix)
+        if name == "covariance_matrix":
+            matrix = _core.linalg_cholesky(matrix)
+        elif name == "precision_matrix":
+            matrix = factor_of_inverse(matrix)
+        self._unbroadcasted_scale_tril = matrix  # not expanded: solved by once
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> MultivariateNormal:
         """Return the distribution expanded to another batch shape."""
