@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from . import constraints, kl, utils
 from .bernoulli import Bernoulli
+from .beta import Beta
 from .categorical import Categorical
 from .distribution import Distribution
 from .exponential import Exponential
+from .gamma import Gamma
 from .geometric import Geometric
 from .independent import Independent
 from .kl import kl_divergence, register_kl
@@ -24,9 +26,11 @@ from .uniform import Uniform
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Categorical",
     "Distribution",
     "Exponential",
+    "Gamma",
     "Geometric",
     "Independent",
     "Laplace",

@@ -8,8 +8,10 @@ from wengert import _core
 from wengert._shapes import broadcast_shapes
 
 from .bernoulli import Bernoulli
+from .beta import Beta
 from .categorical import Categorical
 from .exponential import Exponential
+from .gamma import Gamma
 from .geometric import Geometric
 from .independent import Independent
 from .laplace import Laplace
@@ -152,7 +154,9 @@ def _normal_normal(p: Normal, q: Normal) -> Tensor:
     return 0.5 * (ratio + ((p.loc - q.loc) / q.scale).square() - 1 - ratio.log())
 
 
+@register_kl(Beta, Normal)
 @register_kl(Exponential, Normal)
+@register_kl(Gamma, Normal)
 @register_kl(Laplace, Normal)
 @register_kl(Uniform, Normal)
 def _moments_normal(p: Distribution, q: Normal) -> Tensor:
@@ -182,6 +186,71 @@ def _exponential_exponential(p: Exponential, q: Exponential) -> Tensor:
     return ratio - 1 - ratio.log()
 
 
+def _as_gamma(p: Exponential | Gamma) -> tuple[Tensor, Tensor]:
+    """Concentration and rate; an exponential distribution is a gamma distribution."""
+    return (p.concentration if isinstance(p, Gamma) else _core.ones_like(p.rate)), p.rate
+
+
+@register_kl(Exponential, Gamma)
+@register_kl(Gamma, Exponential)
+@register_kl(Gamma, Gamma)
+def _gammas(p: Exponential | Gamma, q: Exponential | Gamma) -> Tensor:
+    (a, rate), (b, rate_q) = _as_gamma(p), _as_gamma(q)
+    return (
+        b * (rate / rate_q).log()
+        + (b.lgamma() - a.lgamma())
+        + (a - b) * a.digamma()
+        + (rate_q - rate) * (a / rate)
+    )
+
+
+def _below_gamma(p: Distribution, q: Exponential | Gamma, mean_log: Tensor) -> Tensor:
+    """Of p with the mean of log x, on the positive numbers, to a gamma distribution."""
+    a, rate = _as_gamma(q)
+    cross = a.lgamma() - a * rate.log() - (a - 1) * mean_log + rate * p.mean
+    return cross - p.entropy()
+
+
+@register_kl(Beta, Beta)
+def _beta_beta(p: Beta, q: Beta) -> Tensor:
+    a, b, c, d = p.concentration1, p.concentration0, q.concentration1, q.concentration0
+    own = (a - c) * a.digamma() + (b - d) * b.digamma()
+    return q._log_normalizer - p._log_normalizer + own + (c + d - a - b) * (a + b).digamma()
+
+
+@register_kl(Beta, Exponential)
+@register_kl(Beta, Gamma)
+def _beta_gamma(p: Beta, q: Exponential | Gamma) -> Tensor:
+    a, b = p.concentration1, p.concentration0
+    return _below_gamma(p, q, a.digamma() - (a + b).digamma())
+
+
+@register_kl(Beta, Uniform)
+def _beta_uniform(p: Beta, q: Uniform) -> Tensor:
+    inside = (q.low <= 0) & (q.high >= 1)
+    return ((q.high - q.low).log() - p.entropy()).masked_fill(~inside, INF)
+
+
+def _mean_log(low: Tensor, high: Tensor) -> Tensor:
+    """Of log x, x uniform between two numbers that are not negative."""
+    return (high.xlogy(high) - low.xlogy(low)) / (high - low) - 1
+
+
+@register_kl(Uniform, Beta)
+def _uniform_beta(p: Uniform, q: Beta) -> Tensor:
+    inside = (p.low >= 0) & (p.high <= 1)
+    low, high = p.low.clamp(min=0), p.high.clamp(max=1)
+    logs = (q.concentration1 - 1) * _mean_log(low, high)
+    logs = logs + (q.concentration0 - 1) * _mean_log(1 - high, 1 - low)
+    return (q._log_normalizer - logs - p.entropy()).masked_fill(~inside, INF)
+
+
+@register_kl(Uniform, Gamma)
+def _uniform_gamma(p: Uniform, q: Gamma) -> Tensor:
+    low = p.low.clamp(min=0)
+    return _below_gamma(p, q, _mean_log(low, p.high)).masked_fill(p.low < 0, INF)
+
+
 @register_kl(Uniform, Uniform)
 def _uniform_uniform(p: Uniform, q: Uniform) -> Tensor:
     inside = (q.low <= p.low) & (p.high <= q.high)
@@ -193,10 +262,17 @@ def _uniform_exponential(p: Uniform, q: Exponential) -> Tensor:
     return (q.rate * p.mean - p.entropy() - q.rate.log()).masked_fill(p.low < 0, INF)
 
 
+@register_kl(Exponential, Beta)
 @register_kl(Exponential, Uniform)
+@register_kl(Gamma, Beta)
+@register_kl(Gamma, Uniform)
+@register_kl(Laplace, Beta)
 @register_kl(Laplace, Exponential)
+@register_kl(Laplace, Gamma)
 @register_kl(Laplace, Uniform)
+@register_kl(Normal, Beta)
 @register_kl(Normal, Exponential)
+@register_kl(Normal, Gamma)
 @register_kl(Normal, Uniform)
 @register_kl(Poisson, Bernoulli)
 def _beyond_the_support(p: Distribution, q: Distribution) -> Tensor:
