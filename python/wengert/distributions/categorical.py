@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wengert import _core
 from wengert._core import Size, Tensor
+from wengert._creation import arange
 from wengert._types import finfo
 from wengert.autograd import no_grad
 
@@ -133,6 +134,5 @@ class Categorical(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return the classes 0, ..., K - 1 along a new first dimension."""
-        values = _core.ones(self._num_events, dtype=_core.int64).cumsum(0) - 1
-        values = values.view(-1, *([1] * len(self._batch_shape)))
+        values = arange(self._num_events).view(-1, *([1] * len(self._batch_shape)))
         return values.expand(-1, *self._batch_shape) if expand else values

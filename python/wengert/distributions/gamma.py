@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wengert import _core
+from wengert._creation import arange
 from wengert._types import finfo
 from wengert.autograd import no_grad
 
@@ -31,7 +32,7 @@ def log_of_draws(concentration: Tensor) -> Tensor:
     d = (concentration + small.to(concentration.dtype) - 1 / 3).flatten()
     c = (9 * d).rsqrt()
     found = _core.empty_like(d)
-    pending = _core.ones_like(d, dtype=_core.bool).nonzero().squeeze(-1)
+    pending = arange(d.numel())
     while pending.numel():
         d_left, x = d[pending], _core.randn(pending.shape, dtype=d.dtype)
         v = (1 + c[pending] * x) ** 3
