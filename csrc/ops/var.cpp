@@ -54,7 +54,10 @@ Var operator|(const Var& a, const Var& b) {
   return two<BitwiseOr>(a, b);
 }
 Var select(const Var& condition, const Var& a, const Var& b) {
-  return Var(ops::where(condition.tensor(), a.tensor(), b.tensor()));
+  // Two constants give doubles, not the default dtype as in ops::where: nothing is lost on the way.
+  const Tensor operands[] = {condition.tensor(), a.tensor(), b.tensor()};
+  const Tensor* in[] = {&operands[0], &operands[1], &operands[2]};
+  return Var(map(map_info<Where>, in));
 }
 Var exp(const Var& x) {
   return one<Exp>(x);
