@@ -172,6 +172,10 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
             "PyTorch does not look at the dimension",
         ),
     ),
+    "celu": (
+        lambda call: not np.isfinite([*call.args[1:], *call.kwargs.values()]).all(),
+        "PyTorch's derivative is NaN everywhere where alpha is not finite",
+    ),
     "cdist": (lambda call: not finite(call), "PyTorch counts a difference from NaN as NaN"),
     "cholesky_solve": (singular, "what division by zero gives depends on the order of sums"),
     **dict.fromkeys(

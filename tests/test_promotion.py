@@ -60,11 +60,13 @@ def is_bool(spec: Any) -> bool:
 
 
 def differs(op: str, a: Any, b: Any) -> bool:
-    """Where wengert means to differ: a bool may be subtracted from a number and a number from a
-    bool; and a power of bools is refused with any exponent, True included.
+    """Where wengert means to differ: a tensor of bools may be subtracted from a number and a number
+    from it; and a power of bools is refused with any exponent, True included.
     """
     bools = is_bool(a) + is_bool(b)
-    return bools == 1 if op in ("sub", "isub") else bools == 2 and op == "pow"
+    if op in ("sub", "isub"):
+        return bools == 1 and True not in (a, b)
+    return bools == 2 and op == "pow"
 
 
 PAIRS = [
