@@ -60,6 +60,13 @@ Tensor operand(PyObject* o, const Tensor& peer) {
   return {};
 }
 
+// Refuses numbers that PyTorch's operators refuse.
+void check_operand(const Op& op, PyObject* number) {
+  if (&op == binary_ops[kSub] && PyBool_Check(number)) {
+    fail("sub: subtraction, the - operator, with a bool is not supported; use logical_not or ^");
+  }
+}
+
 PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
     if (is_tensor(a) && is_tensor(b)) return wrap(op.binary(tensor_of(a), tensor_of(b)));
@@ -68,9 +75,7 @@ PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
     const Tensor other = operand(left ? b : a, own);
     const bool number_in_matmul = &op == binary_ops[kMatmul] && other.defined() && other->weak;
     if (!other.defined() || number_in_matmul) Py_RETURN_NOTIMPLEMENTED;
-    if (&op == binary_ops[kSub] && (PyBool_Check(a) || PyBool_Check(b))) {
-      fail("sub: subtraction, the - operator, with a bool is not supported; use logical_not or ^");
-    }
+    check_operand(op, left ? b : a);
     return wrap(left ? op.binary(own, other) : op.binary(other, own));
   });
 }
@@ -92,6 +97,7 @@ PyObject* inplace_slot(PyObject* a, PyObject* b) {
     const Tensor& self = tensor_of(a);
     const Tensor other = is_tensor(b) ? tensor_of(b) : operand(b, self);
     if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
+    check_operand(*binary_ops[K], b);
     return wrap(binary_ops[K]->binary_inplace(self, other));
   });
 }
