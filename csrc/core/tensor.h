@@ -43,6 +43,7 @@ struct TensorImpl : Counted {
   Device device = Device::CPU;
   bool contiguous = true;
   bool weak = false;  // made from a Python number: yields to other operands' dtype
+  bool changing = false;  // a view that is being changed in place, to be recorded
   uint32_t slot = 0;  // which output of the attached node this is
   char* data = nullptr;
   int64_t numel = 0;

@@ -176,7 +176,7 @@ Tensor index(const Tensor& x, const Index& index) {
   const Tensor view = index.whole ? x : at_region(x, index.region);
   const Entries entries = resolve(index);
   const Region r = whole_region(view);
-  return read_picks("index", view, [&](const Frame& f) { return picks_of(f, r, entries); });
+  return read_picks(view, [&](const Frame& f) { return picks_of(f, r, entries); });
 }
 
 void index_put_(const char* op, const Tensor& x, const Index& index, const Tensor& values,

@@ -21,7 +21,6 @@ void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Ten
                ? ""
                : text("; a result of dtype ", name_of(out.dtype()), " has no derivative"));
     }
-    if (out->base) check_view(op, out);
     Tensor& g = grads[i];
     if (!g.defined()) {
       if (out.numel() != 1) {

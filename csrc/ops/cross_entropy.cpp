@@ -83,7 +83,6 @@ void check_input(const char* op, const Tensor& input) {
   if (!is_floating(input.dtype())) {
     fail(op, ": expected a floating point input, got ", name_of(input.dtype()));
   }
-  if (input->base) check_view(op, input);
 }
 
 void check_weight(const char* op, const Tensor& input, const Tensor& weight) {

@@ -65,47 +65,6 @@ void describe(Launch& l, const Dims& sizes, const Tensor* const* operands, int n
   }
 }
 
-// --- in place ----------------------------------------------------------------------------------
-
-void check_view(const char* op, const Tensor& x) {
-  if (!grad_enabled() || !x->base || x->base->history == x->base_history) return;
-  const auto* of_base = static_cast<const Node*>(x->base->node.get());
-  fail(op, ": this view of shape ", x.sizes(), " was taken before its base was changed in place",
-       of_base ? " by " : "", of_base ? of_base->name() : "", "; take the view again");
-}
-
-void set_base(const Tensor& view, const Tensor& of) {
-  view->base = of->base ? of->base : of.ref();
-  view->base_history = of->base ? of->base_history : of->history;
-}
-
-bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
-  for (int d = 0; d < self.dim(); ++d) {
-    if (self.stride(d) == 0 && self.size(d) > 1 && self.numel() > 0) {
-      fail(op,
-           ": unsupported operation: more than one element of the written-to tensor refers to a "
-           "single memory location (expanded to ",
-           self.sizes(), "); clone() the tensor first");
-    }
-  }
-  const bool on = grad_enabled();
-  const bool records = on && (inputs_record || requires_grad(self));
-  if (on && requires_grad(self) && is_leaf(self)) {
-    fail(op,
-         ": a leaf Variable that requires grad is being used in an in-place operation; do it "
-         "under no_grad(), or out of place");
-  }
-  if (records && self->base) {
-    const auto* of_base = static_cast<const Node*>(self->base->node.get());
-    fail(op, of_base && of_base->leaf && of_base->active
-                 ? ": a view of a leaf Variable that requires grad is being used in an in-place "
-                   "operation"
-                 : ": recording an in-place change of a view of another tensor is not supported; "
-                   "assign to the base by index (x[i] = ...), or change a clone()");
-  }
-  return records;
-}
-
 namespace {
 
 bool overlaps(const Tensor& a, const Tensor& b) {
@@ -216,7 +175,6 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
       in[i] = &converted[i];
     }
     same_shape = same_shape && x.sizes() == inputs[0]->sizes();
-    if (x->base) check_view(info.name, x);
   }
   const bool differentiable = info.linear || (info.uses[0] | info.uses[1] | info.uses[2]);
   bool records = false;

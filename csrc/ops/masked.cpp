@@ -41,7 +41,7 @@ Tensor masked_select(const Tensor& x, const Tensor& mask) {
   check_bool("masked_select", mask);
   const Dims sizes = broadcast_shapes("masked_select", x.sizes(), mask.sizes());
   const Tensor from = contiguous(x.sizes() == sizes ? x : expand(x, sizes));
-  return read_picks("masked_select", from, where_true(expand(mask, sizes)));
+  return read_picks(from, where_true(expand(mask, sizes)));
 }
 
 Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& source) {

@@ -146,9 +146,6 @@ Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 // For every in-place operation: throws where PyTorch would, and otherwise returns whether the
 // change must be recorded.
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record);
-// Throws when x is a view whose base was changed in place after the view was taken, so that its
-// history is out of date.
-void check_view(const char* op, const Tensor& x);
 // Throws unless a result of dtype `from` may be written into a tensor of dtype `to`: a category
 // (bool, integer, floating) is never lost.
 void check_castable(const char* op, DType from, DType to);

@@ -219,7 +219,7 @@ Tensor written(const Tensor& x, const Picks& p, const Tensor& values, Write how)
 }  // namespace
 
 Tensor pick(const Tensor& x, const Picks& p) {
-  return read_picks("index", contiguous(x), [&](const Frame&) { return p; });
+  return read_picks(contiguous(x), [&](const Frame&) { return p; });
 }
 Tensor put(const Tensor& x, const Picks& p, const Tensor& values) {
   return written(x, p, values, Write::Put);

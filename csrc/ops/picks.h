@@ -77,8 +77,7 @@ Picks dense_picks(const Tensor& x, const Picks& own, Make&& make) {
 
 // Reads; recorded.
 template <class Make>
-Tensor read_picks(const char* op, const Tensor& x, Make&& make) {
-  if (x->base) check_view(op, x);
+Tensor read_picks(const Tensor& x, Make&& make) {
   const Picks own = make(Frame{x.sizes(), x.strides()});
   const Tensor out = gathered(x, own);
   if (recording(x)) record_pick(x, out, dense_picks(x, own, make));
@@ -110,7 +109,6 @@ Tensor write_picks_(const char* op, const Tensor& x, const Tensor& given, Write 
 // The same into a copy of x.
 template <class Make>
 Tensor write_picks(const char* op, const Tensor& x, const Tensor& given, Write how, Make&& make) {
-  if (x->base) check_view(op, x);
   const Tensor values = to(given, x.dtype());
   const Picks dense = make(Frame{x.sizes(), contiguous_strides(x.sizes())});
   check_values(op, x, dense, values);

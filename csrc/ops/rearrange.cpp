@@ -16,7 +16,6 @@ constexpr Rule kFlip{"flip", [](Node& node, Tensor* g, Tensor* out) {
 
 // No tensor has a negative stride, but the source of a copy may: it never leaves this function.
 Tensor flipped(const Tensor& x, unsigned dims) {
-  if (x->base) check_view("flip", x);
   const Tensor out = Tensor::empty(x.sizes(), x.dtype(), x.device());
   if (x.numel() > 0) {
     Dims strides = x.strides();
@@ -84,7 +83,6 @@ constexpr Rule kRoll{"roll", [](Node& node, Tensor* g, Tensor* out) {
 
 // Two copies: all but the last `shift` places, and those.
 Tensor rolled(const Tensor& x, const Roll& r) {
-  if (x->base) check_view("roll", x);
   const Tensor out = Tensor::empty(x.sizes(), x.dtype(), x.device());
   const int64_t n = x.size(r.dim);
   const auto copy_stretch = [&](int64_t to, int64_t from, int64_t length) {

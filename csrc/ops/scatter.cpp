@@ -111,7 +111,7 @@ Tensor check_source(const char* op, const Tensor& x, int64_t asked, const Tensor
 // --- reading -----------------------------------------------------------------------------------
 
 Tensor gather_row(const Tensor& x, int64_t dim, const Tensor& index, bool) {
-  return read_picks("gather", x, along("gather", x, dim, index));
+  return read_picks(x, along("gather", x, dim, index));
 }
 
 Tensor take_along_dim(const Tensor& x, const Tensor& indices, OptInt asked) {
@@ -119,7 +119,7 @@ Tensor take_along_dim(const Tensor& x, const Tensor& indices, OptInt asked) {
   check_index_dtype(op, indices, false);
   if (!asked) {
     const Tensor flat = reshape(x, {x.numel()}), at = reshape(indices, {indices.numel()});
-    return read_picks(op, flat, along(op, flat, 0, at, true));
+    return read_picks(flat, along(op, flat, 0, at, true));
   }
   if (x.dim() != indices.dim()) {
     fail(op, ": input and indices should have the same number of dimensions, but got ", x.dim(),
@@ -135,7 +135,7 @@ Tensor take_along_dim(const Tensor& x, const Tensor& indices, OptInt asked) {
     b[dim] = indices.size(dim);
   }
   const Tensor wide = a == x.sizes() ? x : expand(x, a);
-  return read_picks(op, wide, along(op, wide, dim, expand(indices, b), true));
+  return read_picks(wide, along(op, wide, dim, expand(indices, b), true));
 }
 
 // Makes the picks of take and put.
@@ -150,7 +150,7 @@ auto positions(const char* op, const Tensor& x, const Tensor& index) {
 }
 
 Tensor take(const Tensor& x, const Tensor& index) {
-  return read_picks("take", contiguous(x), positions("take", x, index));
+  return read_picks(contiguous(x), positions("take", x, index));
 }
 
 // --- scatter -----------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   check_index_dtype("index_select", index, true);
-  return read_picks("index_select", x, slices("index_select", x, dim, index, ErrorKind::Index));
+  return read_picks(x, slices("index_select", x, dim, index, ErrorKind::Index));
 }
 
 }  // namespace ops

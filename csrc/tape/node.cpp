@@ -229,6 +229,8 @@ void attach(Ref<Node> n, int slot, const Tensor& output) {
   ++output->history;
   if (retains) [[unlikely]]
     retain_grad(output);
+  if (std::exchange(output->changing, false)) [[unlikely]]
+    write_through(output);
 }
 
 }  // namespace

@@ -111,13 +111,19 @@ struct Leaf : Node {
 inline Node* node_of(const Tensor& t) {
   return static_cast<Node*>(t->node.get());
 }
+// What the tape asks of the operations, which stand above it: a view whose base was changed since
+// gets the history that it has now; and after a change through a view, its base.
+void refresh_view(const Tensor& view);
+void write_through(const Tensor& view);
+
 inline bool requires_grad(const Tensor& t) {
+  if (t->base && t->base->history != t->base_history) [[unlikely]]
+    refresh_view(t);
   const Node* n = node_of(t);
   return n && n->active;
 }
 inline bool is_leaf(const Tensor& t) {
-  const Node* n = node_of(t);
-  return !n || n->leaf;
+  return !requires_grad(t) || node_of(t)->leaf;
 }
 // Makes a tensor a leaf that requires grad, or stops it.
 void set_requires_grad(const Tensor& t, bool on);
