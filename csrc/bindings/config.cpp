@@ -13,7 +13,13 @@ namespace {
 // Counts launches by kernel name while it is active on a thread.
 class Counter : public LaunchObserver {
  public:
-  void on_launch(const Launch& l) override { ++counts_[kernel_name(l.kernel)]; }
+  void on_launch(const Launch& l) override {
+    ++counts_[kernel_name(l.kernel)];
+    if (before_) before_->on_launch(l);
+  }
+  void on_done(const Launch& l) override {
+    if (before_) before_->on_done(l);
+  }
   void enter() { before_ = set_launch_observer(this); }
   void exit() { set_launch_observer(before_); }
   py::dict counts() const {

@@ -140,6 +140,7 @@ void register_optim(py::module_& m);
 void register_config(py::module_& m);
 void register_trace(py::module_& m);
 void register_hooks(py::module_& m);
+void register_gauges(py::module_& m);
 void register_random(py::module_& m);
 
 }  // namespace wengert::bindings

@@ -141,9 +141,12 @@ void register_trace(py::module_& m) {
       .def(py::init(&Trace::make))
       .def_static("of", &Trace::of, py::arg("result"), py::arg("known"),
                   "Of all that led to a result.")
-      .def("start", &Trace::start, "Lists what this thread records from now on.")
+      .def("start", &Trace::start, py::arg("gauge") = py::none(),
+           "Lists what this thread records from now on.")
       .def("stop", &Trace::stop, "The end of that.")
       .def("learn", &Trace::learn, py::arg("known"), "Takes the values of lines and leaves.")
+      .def("walk", &Trace::walk, py::arg("result"),
+           "A backward that leaves gradients of leaves as they are.")
       .def("__len__", &Trace::size)
       .def("lines", &Trace::lines, "Entries that are lines, in the order recorded.")
       .def("starts", &Trace::starts, "Entries that lines start from.")

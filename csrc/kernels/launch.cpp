@@ -43,6 +43,21 @@ __attribute__((noinline, cold)) void no_kernel(const Launch& l) {
        " kernel for dtype ", name_of(l.dtype));
 }
 
+inline void run(const Launch& l, KernelFn fn) {
+  if (is_long(l) && hooks.begin) {
+    const LongKernel during;
+    fn(l);
+  } else {
+    fn(l);
+  }
+}
+
+__attribute__((noinline, cold)) void run_observed(const Launch& l, KernelFn fn) {
+  observer->on_launch(l);
+  run(l, fn);
+  if (observer) observer->on_done(l);
+}
+
 template <class... Fs>
 constexpr auto functor_names(TypeList<Fs...>) {
   return std::array<const char*, sizeof...(Fs)>{Fs::name...};
@@ -89,13 +104,10 @@ void launch(const Launch& l) {
   const KernelFn fn = table(l.device)->at(l.kernel, l.dtype);
   if (!fn) [[unlikely]]
     no_kernel(l);
-  if (observer) [[unlikely]]
-    observer->on_launch(l);
-  if (is_long(l) && hooks.begin) {
-    const LongKernel during;
-    fn(l);
+  if (observer) [[unlikely]] {
+    run_observed(l, fn);
   } else {
-    fn(l);
+    run(l, fn);
   }
 }
 

@@ -41,11 +41,12 @@ struct Launch {
   Buffer buffer[kMaxBuffers];
 };
 
-// Sees every launch of its thread, before it runs.
+// Sees every launch of its thread, before it runs and when it has.
 class LaunchObserver {
  public:
   virtual ~LaunchObserver() = default;
   virtual void on_launch(const Launch& l) = 0;
+  virtual void on_done(const Launch&) {}
 };
 LaunchObserver* set_launch_observer(LaunchObserver* observer);  // returns the one before
 

@@ -121,9 +121,12 @@ size_t Trace::entry_of(const Tensor& t) const {
 
 // --- recording ---------------------------------------------------------------------------------
 
-void Trace::start() {
+void Trace::start(std::shared_ptr<Gauge> gauge) {
   if (started_) fail("tape: already listing; leave the with block first");
   outer_ = set_recorder(shared_from_this());
+  gauge_ = std::move(gauge);
+  thread_ = std::this_thread::get_id();
+  if (gauge_) gauge_->start();
   started_ = true;
 }
 
@@ -132,6 +135,8 @@ void Trace::stop() {
     fail("tape: left on another thread, or out of order, than it was entered");
   }
   set_recorder(std::exchange(outer_, nullptr));
+  if (gauge_) gauge_->stop();
+  gauge_ = nullptr;
   started_ = false;
   const std::lock_guard hold(lock_);
   seal();
@@ -158,7 +163,22 @@ void Trace::on_record(Node& node, const Tensor* const* inputs, const Tensor* out
       e.value.tensor = alias(outputs[k]);
     }
   }
+  if (gauge_) gauge_->on_line(pending_, node, inputs, outputs);
   if (outer_) outer_->on_record(node, inputs, outputs);
+}
+
+void Trace::walk(const Tensor& result) const {
+  std::vector<Tensor> inputs;
+  for (const size_t at : starts()) {
+    const Tensor handle = Tensor::empty({0}, DType::Float32);  // the walk asks for its node alone
+    handle->node = Ref<Attachment>::share(node(at).get());
+    handle->slot = slot(at);
+    inputs.push_back(handle);
+  }
+  std::vector<Tensor> found(inputs.size());
+  const Tensor one = ops::ones_like(result), roots[] = {result}, grads[] = {one};
+  walk_back(roots, grads, {.retain_graph = true, .create_graph = false, .inputs = inputs},
+            found.data());
 }
 
 // What the last line saved and which version its result is of, known once the operation is over.
@@ -179,6 +199,7 @@ void Trace::on_adjoint(Node& node, const Tensor* const* grads) {
   const std::lock_guard hold(lock_);
   seal();
   const size_t first = index_.at(&node);
+  if (gauge_ && thread_ == std::this_thread::get_id()) gauge_->on_adjoints(first, node, grads);
   for (int k = 0; k < node.num_outputs; ++k) {
     Entry& e = entries_[first + static_cast<size_t>(k)];
     const Tensor& g = *grads[k];

@@ -11,10 +11,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "core/tensor.h"
+#include "ops/gauge.h"
 #include "tape/observe.h"
 
 namespace wengert {
@@ -28,10 +30,12 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
-  // Lists what this thread records from start to stop.
-  void start();
+  // Lists what this thread records from start to stop, with an instrument if there is one.
+  void start(std::shared_ptr<Gauge> gauge = nullptr);
   void stop();
   void learn(const std::vector<Tensor>& known);  // values of lines and leaves
+  // A backward from a result to what the lines start from; gradients of leaves stay as they are.
+  void walk(const Tensor& result) const;
 
   // An operand of a line: an entry's output, or a constant, of one element or of a shape, or
   // something that the tape no longer knows.
@@ -50,6 +54,8 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   std::vector<size_t> starts() const;
   Ref<Node> node(size_t entry) const;
   uint32_t slot(size_t entry) const;  // which of the node's results
+  // A copy of a line's node with what it saved.
+  Ref<Node> copy(size_t line);
   std::vector<Operand> operands(size_t line) const;
   std::vector<double> parameters(size_t line) const;  // the numbers of an elementwise operation
   bool elementwise(size_t line) const;
@@ -95,7 +101,6 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   void keep(size_t entry, const Tensor& value);
   void keep_saved();
   void compute_missing();
-  Ref<Node> copy(size_t line);
   static Tensor readable(const Value& v);
 
   static constexpr size_t kNone = SIZE_MAX;
@@ -106,6 +111,8 @@ class Trace : public TapeObserver, public std::enable_shared_from_this<Trace> {
   size_t pending_ = kNone;                         // the line that is being recorded
   bool computed_missing_ = false;                  // done once, for all
   std::shared_ptr<TapeObserver> outer_;
+  std::shared_ptr<Gauge> gauge_;  // of the thread that started
+  std::thread::id thread_;
   bool started_ = false;
 };
 

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     Fn = Callable[..., Any]
     Args = Sequence[Any]
 
-__all__ = ["GradcheckError", "count_launches", "gradcheck", "gradgradcheck", "numerical_gradient"]
+__all__ = [
+    "GradcheckError",
+    "count_launches",
+    "gradcheck",
+    "gradgradcheck",
+    "numerical_gradient",
+    "spoil",
+]
 
 
 class GradcheckError(RuntimeError):
@@ -315,3 +322,17 @@ def _complex_step(fn: Fn, inputs: Args, eps: float) -> list[Array]:
 def count_launches() -> _core.LaunchCounter:
     """Return a context manager whose ``counts`` has the kernel launches inside it, by name."""
     return _core.LaunchCounter()
+
+
+def spoil(result: Tensor, factor: float = 2.0) -> Tensor:
+    """Make the derivative of the operation that made a tensor wrong, by a factor; return it.
+
+    For tests of what has to find a wrong derivative.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing was recorded of the tensor.
+    """
+    _core.spoil(result, factor)
+    return result

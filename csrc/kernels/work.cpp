@@ -1,0 +1,141 @@
+#include "kernels/work.h"
+
+#include <algorithm>
+
+namespace wengert {
+namespace {
+
+double flops_of(const Launch& l) {
+  const auto n = static_cast<double>(l.count);
+  if (!is_floating(l.dtype)) return 0;
+  if (l.kernel < kNumMapKernels) return l.kernel % kIdsPerFunctor ? 2 * n : n;
+  if (l.kernel < kFirstReduction + Reductions::size) return n;
+  // of linear algebra: batch, rows, columns
+  const auto size = [&](int d) { return static_cast<double>(l.size[d]); };
+  switch (static_cast<Kernel>(l.kernel)) {
+    case Kernel::Gemm: {
+      const auto& p = *static_cast<const GemmParams*>(l.pointer);
+      const auto m = static_cast<double>(p.m), k = static_cast<double>(p.k);
+      const double entries = n * m * static_cast<double>(p.n);
+      return entries * (2 * k + p.has_bias + p.has_activation);
+    }
+    case Kernel::Softmax:
+    case Kernel::LogSoftmax:
+    case Kernel::CrossEntropy:
+      return 5 * size(0) * size(1);
+    case Kernel::SoftmaxGrad:
+    case Kernel::LogSoftmaxGrad:
+    case Kernel::CrossEntropyGrad:
+      return 4 * size(0) * size(1);
+    case Kernel::ScatterReduce:
+    case Kernel::Dropout:
+    case Kernel::CumSum:
+    case Kernel::CumProd:
+    case Kernel::CumMax:
+    case Kernel::CumMin:
+      return n;
+    case Kernel::LogCumSumExp:
+      return 4 * n;
+    case Kernel::Recurrence:
+      return 2 * n;
+    case Kernel::Lu:
+      return size(0) * size(1) * size(2) * std::min(size(1), size(2)) * 2 / 3;
+    case Kernel::Cholesky:
+      return size(0) * size(1) * size(1) * size(1) / 3;
+    case Kernel::SolveTriangular:
+      return size(0) * size(1) * size(1) * size(2);
+    case Kernel::Qr:
+      return 4 * size(0) * size(1) * size(2) * std::min(size(1), size(2));
+    case Kernel::Eigh:
+      return 9 * size(0) * size(1) * size(2) * size(2);
+    case Kernel::Svd:
+      return 12 * size(0) * size(1) * size(2) * std::min(size(1), size(2));
+    default:
+      return 0;
+  }
+}
+
+// Launches by rows, scans and linear algebra are dense and have no strides.
+bool has_strides(const Launch& l, int buffer) {
+  if (l.kernel < kNumMapKernels) return true;
+  if (l.kernel < kFirstReduction + Reductions::size) return buffer < 2;
+  switch (static_cast<Kernel>(l.kernel)) {
+    case Kernel::Copy:
+    case Kernel::Fill:
+    case Kernel::Gather:
+    case Kernel::Scatter:
+    case Kernel::ScatterReduce:
+      return true;
+    default:
+      return false;
+  }
+}
+
+double elements_of(const Launch& l, int buffer) {
+  const Buffer& b = l.buffer[buffer];
+  const bool strided = has_strides(l, buffer);
+  int64_t n = 1;
+  for (int d = 0; d < l.ndim; ++d) {
+    if (!strided || b.stride[d] != 0) n *= l.size[d];
+  }
+  const auto held = static_cast<int64_t>(b.storage->bytes / item_size(b.dtype));
+  return static_cast<double>(std::min(n, held));
+}
+
+}  // namespace
+
+Work work_of(const Launch& l) {
+  Work w{flops_of(l), 0};
+  if (l.kernel == id(Kernel::Gemm)) {
+    const auto& p = *static_cast<const GemmParams*>(l.pointer);
+    const int64_t entries = p.m * p.k + p.k * p.n + p.m * p.n * (p.accumulate ? 2 : 1);
+    w.bytes = static_cast<double>((entries + (p.has_bias ? p.n : 0)) * l.count) *
+              static_cast<double>(item_size(l.dtype));
+    return w;
+  }
+  for (int k = 0; k < l.nbuffers; ++k) {
+    w.bytes += elements_of(l, k) * static_cast<double>(item_size(l.buffer[k].dtype));
+  }
+  return w;
+}
+
+int buffers_written(const Launch& l) {
+  switch (static_cast<Kernel>(l.kernel)) {
+    case Kernel::CrossEntropy:
+      return 3;
+    case Kernel::CumMax:
+    case Kernel::CumMin:
+    case Kernel::Sort:
+    case Kernel::TopK:
+    case Kernel::Select:
+      return 2;
+    case Kernel::Lu:
+    case Kernel::Cholesky:
+    case Kernel::Qr:
+    case Kernel::Eigh:
+    case Kernel::Svd:
+      return l.nbuffers;
+    default:
+      return std::min<int>(l.nbuffers, 1);
+  }
+}
+
+bool draws_random_numbers(KernelId kernel) {
+  switch (static_cast<Kernel>(kernel)) {
+    case Kernel::Uniform:
+    case Kernel::Normal:
+    case Kernel::LogNormal:
+    case Kernel::Exponential:
+    case Kernel::Geometric:
+    case Kernel::Cauchy:
+    case Kernel::Bernoulli:
+    case Kernel::RandInt:
+    case Kernel::Poisson:
+    case Kernel::Multinomial:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace wengert
