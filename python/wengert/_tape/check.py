@@ -126,6 +126,7 @@ def _groups(line: Line, shadow: _core.Shadow) -> list[list[int]]:
 class _Difference(NamedTuple):
     """Of one result: where it is smooth, its change along a direction, and the noise of that."""
 
+    finite: bool
     smooth: Array
     change: Array
     noise: Array
@@ -137,15 +138,18 @@ def _difference(up: Array, middle: Array, down: Array) -> _Difference:
         noise = 64 * _EPS * (np.abs(middle) + np.abs(up)) / _STEP
         gap = np.abs(above - below)
         smooth = gap <= _KINK * (np.abs(above) + np.abs(below)) + noise
-        smooth &= np.isfinite(up) & np.isfinite(middle) & np.isfinite(down)
+        finite = np.isfinite(up) & np.isfinite(middle) & np.isfinite(down)
+        smooth &= finite
         change = np.where(smooth, (up - down) / (2 * _STEP), 0.0)
-    return _Difference(smooth, change, np.where(smooth, noise, 0.0))
+    return _Difference(bool(finite.all()), smooth, change, np.where(smooth, noise, 0.0))
 
 
 def _judge(
     line: Line, operands: list[int], shadow: _core.Shadow, rtol: float, samples: int
 ) -> Finding:
     names = tuple(dict.fromkeys(line.inputs[i] for i in operands))
+    if line.shape.numel() == 0 and not line._about["result"]:
+        return Finding(line, names, "right")
     entry = line._entry
     if any(shadow.shared_with_constant(entry, i) for i in operands):
         return Finding(line, names, "unknown: a constant lies in the same memory")
@@ -153,7 +157,7 @@ def _judge(
     assert memory is not None
     rng = np.random.default_rng(0)
     rule = differences = 0.0
-    seen = False
+    seen, finite = False, True
     for _ in range(samples):
         direction = _direction(shadow, entry, operands, memory, rng)
         moved = [memory + s * _STEP * direction for s in (1.0, 0.0, -1.0)]
@@ -166,6 +170,7 @@ def _judge(
                 continue
             d = _difference(*(r.numpy() for r in three if r is not None))
             seen = seen or bool(d.smooth.any())
+            finite = finite and d.finite
             u = np.where(d.smooth, rng.standard_normal(d.smooth.shape), 0.0)
             cotangents.append(from_numpy(np.asarray(u)))
             differences += float(np.sum(u * d.change))
@@ -184,6 +189,8 @@ def _judge(
             terms = g.detach().numpy() * shadow.window(entry, i, direction).numpy()
             rule += float(np.sum(terms))
             size += float(np.sum(np.square(terms)))
+        if not finite and not np.isfinite(rule):  # 0 times infinity
+            return Finding(line, names, "unknown: not finite")
         if not abs(rule - differences) <= rtol * np.sqrt(size) + noise:
             return Finding(line, names, "wrong", rule, differences)
     if not seen:

@@ -52,10 +52,13 @@ def with_closure(scope: Scope, fn: Callable[..., Any], args: tuple[Any, ...]) ->
                 continue
     elif isinstance(fn, Module) and not any(m is fn for m in modules.values()):
         more[type(fn).__name__.lower()] = fn
-    for held, into in zip(_held(more), (tensors, modules), strict=True):
-        for name, value in held.items():
-            if not any(v is value for v in into.values()):
-                into.setdefault(name, value)  # type: ignore[attr-defined]
+    more_tensors, more_modules = _held(more)
+    for name, t in more_tensors.items():
+        if not any(known is t for known in tensors.values()):
+            tensors.setdefault(name, t)
+    for name, module in more_modules.items():
+        if not any(known is module for known in modules.values()):
+            modules.setdefault(name, module)
     return tensors, modules
 
 

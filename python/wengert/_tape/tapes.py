@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from wengert import _core
 from wengert._core import Tensor
-from wengert.nn import Module
 
 from . import show
 from .lines import Line, Lines
@@ -16,6 +15,8 @@ from .scope import letters, tensors, variables, with_closure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from wengert.nn import Module
 
     from .audit import Audit
     from .check import Check
@@ -357,6 +358,9 @@ class Tape:
                 self._start_names.setdefault(entry, name)
                 self._start_modules.setdefault(entry, module)
         self._read = -1
+
+    def _line(self, entry: int) -> Line:
+        return Line(self, entry)
 
     def _modules(self, entry: int) -> tuple[Module, ...]:
         """Return the modules that an entry belongs to, outermost first."""
