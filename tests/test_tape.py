@@ -465,7 +465,9 @@ def test_nothing_recorded() -> None:
         y = x.exp()
     with pytest.raises(RuntimeError, match=r"^tape: nothing was recorded .*no_grad"):
         wg.tape(y)
-    with pytest.raises(TypeError, match=r"^tape: expected a Tensor, got float"):
+    with pytest.raises(
+        TypeError, match=r"^tape: expected a Tensor, or a function and its arguments, got float"
+    ):
         wg.tape(1.0)  # type: ignore[arg-type]
     with wg.tape() as t:
         pass

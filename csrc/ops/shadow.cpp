@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <unordered_set>
 #include <utility>
 
 #include "core/error.h"
@@ -144,11 +145,17 @@ void Shadow::on_line(size_t entry, Node& node, const Tensor* const* inputs, cons
   line.end_step = steps_.size();
   for (int i = 0; i < node.num_inputs; ++i) {
     const Tensor& t = *inputs[i];
+    const bool constant = !node.edges()[i].node;
     Window w;
     if (t.defined() && is_floating(t.dtype())) {
-      w = window_of(t, before(t->storage.get(), t.dtype(), line.first_step));
+      // A constant may have been computed since the last line, unless it is overwritten here.
+      bool overwritten = false;
+      for (int k = 0; k < node.num_outputs; ++k)
+        overwritten |= t->storage.get() == outputs[k]->storage.get();
+      const size_t step = constant && !overwritten ? line.end_step : line.first_step;
+      w = window_of(t, before(t->storage.get(), t.dtype(), step));
     }
-    w.constant = !node.edges()[i].node;
+    w.constant = constant;
     line.operands.push_back(std::move(w));
   }
   for (int k = 0; k < node.num_outputs; ++k) {
@@ -207,12 +214,23 @@ std::vector<Tensor> Shadow::replay(size_t entry, const std::vector<Tensor>& from
   const Line& line = lines_.at(entry);
   std::unordered_map<const Storage*, Tensor> moved;
   for (size_t k = 0; k < from.size(); ++k) moved[from[k]->storage.get()] = to.at(k);
+  // What made a constant, perhaps of an operand's own values, is not run again.
+  std::unordered_set<const Storage*> constants;
+  for (const Window& w : line.operands) {
+    if (w.constant && w.memory.defined()) constants.insert(w.memory->storage.get());
+  }
+  const auto makes_constant = [&](const Step& s) {
+    return std::any_of(s.after.begin(), s.after.end(), [&](const Tensor& t) {
+      return t.defined() && constants.contains(t->storage.get());
+    });
+  };
   const auto find = [&](const Tensor& memory) {
     const auto it = moved.find(memory->storage.get());
     return it == moved.end() ? memory : it->second;
   };
   for (size_t at = line.first_step; at < line.end_step; ++at) {
     const Step& s = steps_[at];
+    if (makes_constant(s)) continue;
     std::array<Tensor, kMaxBuffers> in, out;
     for (size_t k = 0; k < kMaxBuffers; ++k) {
       if (s.before[k].defined()) in[k] = find(s.before[k]);

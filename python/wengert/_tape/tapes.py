@@ -297,8 +297,8 @@ class Tape:
         """Measure the rounding error of each line, there and back.
 
         The function is run once more, and every number is also computed in float64 from the same
-        inputs. Each line's value and adjoint are compared with those, in units in the last place
-        (ULP) of the line's dtype.
+        inputs, constants and random numbers, as they are. Each line's value and adjoint are
+        compared with those, in units in the last place (ULP) of the line's dtype.
 
         Raises
         ------
