@@ -182,7 +182,12 @@ PAGES = (
         members=True,
     ),
     Page("tape", "The tape", "The recorded operations, to be read.", (("wg", ("tape", "Tape")),
-         ("wengert._tape", ("Line",))), members=True),
+         ("wengert._tape", ("Line", "Lines")), ("wengert._tape.check", ("Check", "Finding")),
+         ("wengert._tape.audit", ("Audit", "LineAudit", "Error")),
+         ("wengert._tape.profile", ("Profile", "LineCost", "Cost")),
+         ("wengert._tape.draw", ("Drawing",))), members=True),
+    Page("viz", "Pictures", "`wg.viz`: losses, and the ways of optimizers over them.",
+         (("wg.viz", ()),), members=True),
     Page("testing", "Checks", "`wg.testing`.", (("wg.testing", ()),), members=True),
 )  # fmt: skip
 

@@ -47,10 +47,10 @@ void register_gauges(py::module_& m) {
            "The results of a line with operands in other memory.")
       .def(
           "pull",
-          [](Shadow& s, Trace& t, size_t entry, std::vector<Tensor> grads) {
-            return s.pull(entry, *t.copy(entry), std::move(grads));
+          [](Shadow& s, Trace& t, size_t entry, std::vector<Tensor> grads, bool exact) {
+            return s.pull(entry, *t.copy(entry), std::move(grads), exact);
           },
-          py::arg("trace"), py::arg("entry"), py::arg("grads"),
+          py::arg("trace"), py::arg("entry"), py::arg("grads"), py::arg("exact") = true,
           "What the line's rule makes of gradients, in float64.");
   m.def("spoil", &spoil, py::arg("result"), py::arg("factor"),
         "Makes the rule of the operation that made a tensor wrong.");

@@ -130,6 +130,7 @@ class PythonRule : public CustomRule {
     }
   }
 
+  std::vector<Saved>* saved_tensors() override { return &saved_; }
   void release() override {
     saved_.clear();
     released_ = true;

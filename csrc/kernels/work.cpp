@@ -29,12 +29,12 @@ double flops_of(const Launch& l) {
       return 4 * size(0) * size(1);
     case Kernel::ScatterReduce:
     case Kernel::Dropout:
-    case Kernel::CumSum:
-    case Kernel::CumProd:
-    case Kernel::CumMax:
-    case Kernel::CumMin:
+    case Kernel::Cumsum:
+    case Kernel::Cumprod:
+    case Kernel::Cummax:
+    case Kernel::Cummin:
       return n;
-    case Kernel::LogCumSumExp:
+    case Kernel::Logcumsumexp:
       return 4 * n;
     case Kernel::Recurrence:
       return 2 * n;
@@ -103,10 +103,10 @@ int buffers_written(const Launch& l) {
   switch (static_cast<Kernel>(l.kernel)) {
     case Kernel::CrossEntropy:
       return 3;
-    case Kernel::CumMax:
-    case Kernel::CumMin:
+    case Kernel::Cummax:
+    case Kernel::Cummin:
     case Kernel::Sort:
-    case Kernel::TopK:
+    case Kernel::Topk:
     case Kernel::Select:
       return 2;
     case Kernel::Lu:
@@ -129,7 +129,7 @@ bool draws_random_numbers(KernelId kernel) {
     case Kernel::Geometric:
     case Kernel::Cauchy:
     case Kernel::Bernoulli:
-    case Kernel::RandInt:
+    case Kernel::Randint:
     case Kernel::Poisson:
     case Kernel::Multinomial:
       return true;

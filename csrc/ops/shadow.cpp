@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "ops/ops.h"
 #include "tape/backward.h"
+#include "tape/hooks.h"
 
 namespace wengert {
 namespace {
@@ -249,19 +250,23 @@ std::vector<Tensor> Shadow::replay(size_t entry, const std::vector<Tensor>& from
   return results;
 }
 
+Saved Shadow::exact(const Saved& saved, size_t step) {
+  Saved out = saved;
+  const Tensor& t = saved.tensor;
+  if (!t.defined()) return out;
+  if (is_floating(t.dtype())) {
+    const Tensor& memory = before(t->storage.get(), t.dtype(), step);
+    out.tensor = memory.view(t.sizes(), t.strides(), t.offset());
+  }
+  out.version = out.tensor.version();
+  return out;
+}
+
 Ref<Node> Shadow::exact_node(size_t entry, Node& node) {
   const size_t end = lines_.at(entry).end_step;
   Ref<Node> copy = node.copy();
   copy->released = false;
-  for (int i = 0; i < copy->num_saved; ++i) {
-    Saved& s = copy->saved()[i];
-    if (!s.tensor.defined()) continue;
-    const Tensor t = s.tensor;
-    if (is_floating(t.dtype())) {
-      s.tensor = before(t->storage.get(), t.dtype(), end).view(t.sizes(), t.strides(), t.offset());
-    }
-    s.version = s.tensor.version();
-  }
+  for (int i = 0; i < copy->num_saved; ++i) copy->saved()[i] = exact(copy->saved()[i], end);
   for (int k = 0; k < copy->num_outputs; ++k) {
     OutputMeta& meta = copy->outputs()[k];
     if (is_floating(meta.dtype)) meta.dtype = DType::Float64;
@@ -275,17 +280,34 @@ Ref<Node> Shadow::exact_node(size_t entry, Node& node) {
   return copy;
 }
 
-std::vector<Tensor> Shadow::pull(size_t entry, Node& node, std::vector<Tensor> grads) {
+std::vector<Tensor> Shadow::pull(size_t entry, Node& node, std::vector<Tensor> grads, bool exact) {
   const GradMode off(false);
   const OutsideWalk outside;
-  const Ref<Node> exact = exact_node(entry, node);
-  grads.resize(static_cast<size_t>(exact->num_outputs));
-  std::vector<Tensor> out(static_cast<size_t>(exact->num_inputs));
-  exact->rule->pull(*exact, grads.data(), out.data());
-  for (int i = 0; i < exact->num_inputs; ++i) {
+  const Ref<Node> n = exact ? exact_node(entry, node) : node.copy();
+  grads.resize(static_cast<size_t>(n->num_outputs));
+  for (int k = 0; k < n->num_outputs; ++k) {
+    Tensor& g = grads[static_cast<size_t>(k)];
+    if (g.defined()) g = ops::to(g, n->outputs()[k].dtype);
+  }
+  // A rule of a user's keeps what it saved itself.
+  struct OwnSaved {
+    std::vector<Saved>* of = nullptr;
+    std::vector<Saved> real;
+    ~OwnSaved() {
+      if (of) *of = std::move(real);
+    }
+  } own;
+  if (exact && n->extras && n->extras->custom) own.of = n->extras->custom->saved_tensors();
+  if (own.of) {
+    own.real = *own.of;
+    for (Saved& s : *own.of) s = this->exact(s, lines_.at(entry).end_step);
+  }
+  std::vector<Tensor> out(static_cast<size_t>(n->num_inputs));
+  n->rule->pull(*n, grads.data(), out.data());
+  for (int i = 0; i < n->num_inputs; ++i) {
     Tensor& g = out[static_cast<size_t>(i)];
-    if (!exact->edges()[i].node) g.reset();
-    if (g.defined()) g = sum_to_shape(g, exact->input_sizes(i));
+    if (!n->edges()[i].node) g.reset();
+    if (g.defined()) g = ops::to(sum_to_shape(g, n->input_sizes(i)), DType::Float64);
   }
   return out;
 }

@@ -40,8 +40,9 @@ class Shadow final : public Gauge {
   std::vector<Tensor> replay(size_t entry, const std::vector<Tensor>& from,
                              const std::vector<Tensor>& to) const;
   // What the rule of a line's node makes of gradients by its results, all in float64: one for each
-  // operand, of its shape, undefined for constants.
-  std::vector<Tensor> pull(size_t entry, Node& node, std::vector<Tensor> grads);
+  // operand, of its shape, undefined for constants. A rule of somebody's own may not run in
+  // float64; asked not to be exact, it runs in the line's dtypes.
+  std::vector<Tensor> pull(size_t entry, Node& node, std::vector<Tensor> grads, bool exact);
 
  private:
   struct Version {
@@ -74,6 +75,7 @@ class Shadow final : public Gauge {
   // The shadow as it was before a step, or is now.
   const Tensor& before(const Storage* storage, DType dtype, size_t step);
   Window window_of(const Tensor& t, const Tensor& memory) const;
+  Saved exact(const Saved& saved, size_t step);
   // A copy of the line's node in float64, that stands alone.
   Ref<Node> exact_node(size_t entry, Node& node);
   static void run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>& in,

@@ -12,6 +12,7 @@
 namespace wengert {
 
 struct Node;
+struct Saved;
 
 class Hook {
  public:
@@ -33,6 +34,8 @@ class CustomRule {
   virtual ~CustomRule() = default;
   // As Rule::pull.
   virtual void pull(Node& node, std::vector<Tensor> grads, Tensor* out) = 0;
+  // What it saved, where one who reads the tape may look.
+  virtual std::vector<Saved>* saved_tensors() { return nullptr; }
   virtual void release() = 0;           // what it saved
   virtual void forget(Node& node) = 0;  // which is on its way out
 };

@@ -5,7 +5,8 @@ Loaded when it is named; matplotlib when a picture is drawn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ._creation import from_numpy
 from .autograd import no_grad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,19 +29,40 @@ __all__ = ["Path", "Picture", "descent", "landscape", "paths"]
 _COLORS = ("#d1495b", "#00798c", "#edae49", "#5b3fa0", "#66a182", "#2e4057")
 
 
-class Path(NamedTuple):
-    """The way of an optimizer: the two coordinates after each step, and the loss there."""
+@dataclass(frozen=True)
+class Path:
+    """The way of an optimizer.
+
+    Attributes
+    ----------
+    name
+        The optimizer's.
+    points
+        The two coordinates at the start and after each step.
+    losses
+        The loss there.
+    """
 
     name: str
     points: Array
     losses: Array
 
 
-class Picture(NamedTuple):
-    """What was drawn: matplotlib's figure and axes."""
+@dataclass(frozen=True)
+class Picture:
+    """What was drawn, which may be unpacked: ``figure, axes = picture``.
+
+    Attributes
+    ----------
+    figure, axes
+        Matplotlib's.
+    """
 
     figure: Any
     axes: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.figure, self.axes))
 
 
 def _pyplot() -> Any:

@@ -1136,7 +1136,11 @@ class Shadow(Gauge):
         self, entry: int, from_: Sequence[Tensor], to: Sequence[Tensor]
     ) -> list[Tensor | None]: ...
     def pull(
-        self, trace: Trace, entry: int, grads: Sequence[Tensor | None]
+        self,
+        trace: Trace,
+        entry: int,
+        grads: Sequence[Tensor | None],
+        exact: builtins.bool = True,
     ) -> list[Tensor | None]: ...
 
 def spoil(result: Tensor, factor: float) -> None: ...

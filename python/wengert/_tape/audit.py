@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,19 +32,36 @@ _FORMATS = {
 }
 
 
-class Error(NamedTuple):
-    """A distance: the largest in ULP, and that of the whole, relative to its length."""
+@dataclass(frozen=True)
+class Error:
+    """A distance.
+
+    Attributes
+    ----------
+    ulp
+        The largest of all elements, in units in the last place.
+    relative
+        That of the whole vector, by its length.
+    """
 
     ulp: float
     relative: float
 
 
-class LineAudit(NamedTuple):
+@dataclass(frozen=True)
+class LineAudit:
     """A line's errors; None where something is not known.
 
-    ``rounding`` is what the line itself adds: against its result, in float64, of the operands as
-    they are. ``value`` is what all lines up to here have added up to, and ``adjoint`` what is
-    wrong with the gradient here.
+    Attributes
+    ----------
+    line
+        The line, or an input, which has an adjoint alone.
+    rounding
+        What the line itself adds: against its result, in float64, of the operands as they are.
+    value
+        What all lines up to here have added up to.
+    adjoint
+        What is wrong with the gradient here.
     """
 
     line: Line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,12 +30,23 @@ _EPS = float(np.finfo(np.float64).eps)
 _KINK = 1e-3  # one-sided differences further apart than this are at a kink
 
 
-class Finding(NamedTuple):
-    """What was found of a line's derivative by operands that lie in the same memory."""
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a line's derivative by operands that lie in the same memory.
+
+    Attributes
+    ----------
+    line, operands
+        The line, and the names of the operands.
+    verdict
+        'right', 'wrong', or why nothing can be said.
+    by_rule, by_differences
+        The derivative along random directions, as the rule and as differences have it.
+    """
 
     line: Line
     operands: tuple[str, ...]
-    verdict: str  # 'right', 'wrong', or why nothing can be said
+    verdict: str
     by_rule: float = 0.0
     by_differences: float = 0.0
 
@@ -179,7 +191,7 @@ def _judge(
         if all(u is None for u in cotangents):
             return Finding(line, names, "unknown: computed outside of the kernels")
         try:
-            pulled = shadow.pull(line._tape._trace, entry, cotangents)
+            pulled = _pulled(line, shadow, cotangents)
         except Exception as error:  # a rule of somebody's own may do anything
             return Finding(line, names, f"unknown: the rule raised {error}")
         rule = 0.0
@@ -196,6 +208,17 @@ def _judge(
     if not seen:
         return Finding(line, names, "unknown: at a kink, or not finite", rule, differences)
     return Finding(line, names, "right", rule, differences)
+
+
+def _pulled(
+    line: Line, shadow: _core.Shadow, cotangents: list[Tensor | None]
+) -> list[Tensor | None]:
+    """Return what the rule makes of cotangents; in the line's dtype if it cannot in float64."""
+    trace, entry = line._tape._trace, line._entry
+    try:
+        return shadow.pull(trace, entry, cotangents)
+    except Exception:
+        return shadow.pull(trace, entry, cotangents, exact=False)
 
 
 def _direction(

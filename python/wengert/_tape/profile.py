@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wengert import _core
 
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
 _MOST_ROWS = 40
 
 
-class Cost(NamedTuple):
-    """What one line costs, forward or backward."""
+@dataclass(frozen=True)
+class Cost:
+    """What one line costs, forward or backward.
+
+    Attributes
+    ----------
+    seconds
+        The time in kernels, the median of the runs.
+    flops, bytes
+        Floating point operations, and what is read and written.
+    launches
+        How many kernels ran.
+    """
 
     seconds: float
     flops: float
@@ -28,8 +40,17 @@ class Cost(NamedTuple):
     launches: int
 
 
-class LineCost(NamedTuple):
-    """A line, and what it costs there and back."""
+@dataclass(frozen=True)
+class LineCost:
+    """A line, and what it costs there and back.
+
+    Attributes
+    ----------
+    line
+        The line, or the input whose gradient is accumulated.
+    forward, backward
+        The `Cost` of computing it, and of its rule with the adding of gradients that meet.
+    """
 
     line: Line
     forward: Cost
@@ -167,8 +188,8 @@ class Profile:
             "lines": [
                 {
                     **c.line.to_dict(),
-                    "forward": c.forward._asdict(),
-                    "backward": c.backward._asdict(),
+                    "forward": asdict(c.forward),
+                    "backward": asdict(c.backward),
                 }
                 for c in self.lines
             ],
