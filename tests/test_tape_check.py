@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import itertools
 from typing import Any
@@ -314,3 +315,49 @@ def test_ulp_distance() -> None:
     assert (error.ulp, error.relative) == (0.0, 0.0)
     nothing = wg.tensor([float("nan")])
     assert ulp_distance(nothing, nothing.double()) is None
+
+
+# --- what stays behind -------------------------------------------------------------------------
+
+
+def test_nothing_stays_in_memory() -> None:
+    x = wg.randn(50, 50).requires_grad_()
+
+    def f() -> wg.Tensor:
+        return (x @ x).tanh().sum()
+
+    def ask() -> None:
+        t = wg.tape(f)
+        assert t.check()
+        assert len(t.audit())
+        assert len(t.profile(n=2))
+        assert t.backward()
+
+    ask()
+    gc.collect()
+    before = wg.memory_stats()["current_blocks"]
+    ask()
+    gc.collect()
+    assert wg.memory_stats()["current_blocks"] == before
+
+
+def test_an_error_in_the_function_takes_the_instrument_away() -> None:
+    x = wg.ones(2).requires_grad_()
+    calls: list[int] = []
+
+    def f() -> wg.Tensor:
+        calls.append(1)
+        if len(calls) > 1:
+            wg.ones(2, 3) @ wg.ones(2, 3)
+        return x.exp().sum()
+
+    t = wg.tape(f)
+    for ask in (t.check, t.audit, t.profile):
+        with pytest.raises(RuntimeError, match="matmul"):
+            ask()
+    with wg.testing.count_launches() as counter:
+        x.exp()
+    assert counter.counts == {"exp": 1}
+    with wg.tape() as after:
+        x.exp()
+    assert len(after) == 1
