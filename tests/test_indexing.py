@@ -321,7 +321,8 @@ def test_false_takes_anything() -> None:
 HOSTILE: list[Any] = [
     10**30, -(10**30), 2**63 - 1, -(2**63), 1.0, float("nan"), "a", b"a", object(), {}, {1},
     [1.0], [float("nan")], ["a"], [None], [[0], [0, 1]], [object()], [10**30], [2**62], [-(2**63)],
-    (0, 1, 2, 3), (0,) * 1000, (None,) * 9, (None,) * 1000, (..., 0, ..., 0, 0, 0),
+    (0, 1, 2, 3), (0,) * 1000, (None,) * 9, (*(None,) * 8, [0]), (*(None,) * 8, True),
+    (None,) * 1000, (..., 0, ..., 0, 0, 0),
     slice("a", None), slice(1.5, None), slice(None, None, -1), slice(None, None, 0),
     [slice(None)], np.array([0.5]), np.array(["a"]), np.array([None]), np.array(2.5),
     np.zeros((2, 2, 2, 2), bool), np.zeros(3, bool), np.zeros((2, 4), bool), np.zeros((3, 3), bool),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import re
 from typing import Any
@@ -549,7 +550,8 @@ def test_freed_memory_is_counted_and_used_again() -> None:
     after = wg.memory_stats()
     assert after["current_bytes"] == before["current_bytes"]
     assert after["current_blocks"] == before["current_blocks"]
-    assert wg.zeros(1000).data_ptr() == address
+    # AddressSanitizer keeps freed memory apart
+    assert wg.zeros(1000).data_ptr() == address or "libasan" in os.environ.get("LD_PRELOAD", "")
     assert wg.zeros(3).data_ptr() % 64 == 0
 
 

@@ -124,16 +124,16 @@ struct Builder {
 
   void keep(int64_t start, int64_t step, int64_t size) {
     ops::Region& r = region();
+    r.sizes.push_back(size);  // first: it says whether there is room
+    r.source[r.sizes.size() - 1] = static_cast<int8_t>(dim);
     r.start[dim] = start;
     r.step[dim] = step;
-    r.source[r.sizes.size()] = static_cast<int8_t>(dim);
-    r.sizes.push_back(size);
     ++dim;
   }
   void whole() { keep(0, 1, t.size(dim)); }
   void new_axis() {
-    region().source[region().sizes.size()] = -1;
     region().sizes.push_back(1);
+    region().source[region().sizes.size() - 1] = -1;
     index.whole = false;
   }
   void integer(int64_t i) {
@@ -161,9 +161,9 @@ struct Builder {
     index.at[region().sizes.size() - 1] = ops::zeros({value ? 1 : 0}, DType::Int64);
   }
   void tensor(const Tensor& at) {
-    index.at[region().sizes.size()] = at;
-    const int dims = ops::is_mask(at) ? at.dim() : 1;
+    const int first = region().sizes.size(), dims = ops::is_mask(at) ? at.dim() : 1;
     for (int d = 0; d < dims; ++d) whole();
+    index.at[first] = at;
   }
 };
 

@@ -61,21 +61,21 @@ namespace {
 // more is added, as is soon the case if n is large.
 double shifted_sum(double n, double x) {
   const double factorial = n > 100 ? std::lgamma(n + 1) : std::tgamma(n + 1);
-  const auto term_at = [&](double at) {
-    return n > 100 ? std::exp(factorial - (n + 1) * std::log(at))  // n! may not fit
-                   : factorial / std::pow(at, n + 1);
+  const auto over_power = [&](double at, double power) {
+    return n > 100 ? std::exp(factorial - power * std::log(at))  // n! may not fit
+                   : factorial / std::pow(at, power);
   };
   double sum = 0;
   for (; x < 15 + n; x += 1) {
-    const double added = term_at(x);
+    const double added = over_power(x, n + 1);
     sum += added;
     if (!(added > sum * 0x1p-54)) return sum;
   }
   // B_2k (2k + n - 1)! / (2k)! / x^(2k + n)
   constexpr double bernoulli[] = {1.0 / 6,  -1.0 / 30,     1.0 / 42, -1.0 / 30,
                                   5.0 / 66, -691.0 / 2730, 7.0 / 6};
-  const double first = term_at(x), term = std::isinf(x) ? 0 : first * x / n;
-  sum += term + 0.5 * first;
+  const double term = over_power(x, n) / n;
+  sum += term + 0.5 * over_power(x, n + 1);
   double ratio = 1;  // (2k + n - 1)! / ((2k)! (n - 1)! x^2k)
   for (int k = 1; k <= 7; ++k) {
     ratio *= (2 * k + n - 2) * (2 * k + n - 1) / ((2 * k - 1.0) * (2 * k) * x * x);
