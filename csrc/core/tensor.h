@@ -42,9 +42,9 @@ struct TensorImpl : Counted {
   DType dtype = DType::Float32;
   Device device = Device::CPU;
   bool contiguous = true;
-  bool weak = false;  // made from a Python number: yields to other operands' dtype
+  bool weak = false;      // made from a Python number: yields to other operands' dtype
   bool changing = false;  // a view that is being changed in place, to be recorded
-  uint32_t slot = 0;  // which output of the attached node this is
+  uint32_t slot = 0;      // which output of the attached node this is
   char* data = nullptr;
   int64_t numel = 0;
   Ref<Storage> storage;
