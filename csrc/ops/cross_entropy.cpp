@@ -224,25 +224,15 @@ Tensor of_probabilities(const Tensor& input, const Tensor& target, const Tensor&
   return reduced(loss, reduction);
 }
 
-Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight,
-                     Switch size_average, int64_t ignore_index, Switch reduce,
-                     std::string_view reduction_name, double label_smoothing) {
+Tensor entropy_of(const Tensor& input, const Tensor& target, const Tensor& weight,
+                  int64_t ignore_index, LossReduction reduction, double label_smoothing) {
   constexpr auto op = "cross_entropy";
-  const LossReduction reduction = reduction_of(op, size_average, reduce, reduction_name);
-  check_input(op, input);
-  check_weight(op, input, weight);
-  if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
-    fail(op, ": label_smoothing must be between 0.0 and 1.0, got ", label_smoothing);
-  }
   if (is_narrow(input.dtype())) {
     const auto wide = [](const Tensor& t) {
       return t.defined() && is_floating(t.dtype()) ? to(t, compute_dtype(t.dtype())) : t;
     };
-    return to(cross_entropy(wide(input), wide(target), wide(weight), {}, ignore_index, {},
-                            reduction == kReduceNone   ? "none"
-                            : reduction == kReduceMean ? "mean"
-                                                       : "sum",
-                            label_smoothing),
+    return to(entropy_of(wide(input), wide(target), wide(weight), ignore_index, reduction,
+                         label_smoothing),
               input.dtype());
   }
   if (target.sizes() == input.sizes() &&
@@ -267,6 +257,19 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& we
       cross_entropy_rows(contiguous(x), reshape(c.index, {items}), ignore_index, reduction);
   if (reduction != kReduceNone || loss.sizes() == c.index.sizes()) return loss;
   return reshape(loss, c.index.sizes());
+}
+
+Tensor cross_entropy(const Tensor& input, const Tensor& target, const Tensor& weight,
+                     Switch size_average, int64_t ignore_index, Switch reduce,
+                     std::string_view reduction_name, double label_smoothing) {
+  constexpr auto op = "cross_entropy";
+  const LossReduction reduction = reduction_of(op, size_average, reduce, reduction_name);
+  check_input(op, input);
+  check_weight(op, input, weight);
+  if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
+    fail(op, ": label_smoothing must be between 0.0 and 1.0, got ", label_smoothing);
+  }
+  return entropy_of(input, target, weight, ignore_index, reduction, label_smoothing);
 }
 
 Tensor nll_loss(const Tensor& input, const Tensor& target, const Tensor& weight,

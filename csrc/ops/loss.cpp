@@ -47,6 +47,10 @@ Tensor reduced(const char* op, const Tensor& loss, const Tensor& weight, const T
   return div(sum(weighted, nullptr, false), sum(weight, nullptr, false));
 }
 
+bool neither_floating(const Tensor& a, const Tensor& b) {
+  return !is_floating(a.dtype()) && !is_floating(b.dtype());
+}
+
 void warn_of_broadcast(const Tensor& input, const Tensor& target) {
   if (input.sizes() == target.sizes()) return;
   warn("Using a target size (", target.sizes(), ") that is different to the input size (",
@@ -58,7 +62,7 @@ void warn_of_broadcast(const Tensor& input, const Tensor& target) {
 template <class F>
 Tensor pointwise(const char* op, const Tensor& input, const Tensor& target, double parameter = 0) {
   warn_of_broadcast(input, target);
-  if (!is_floating(input.dtype()) && !is_floating(target.dtype())) {
+  if (neither_floating(input, target)) {
     fail(ErrorKind::NotImplemented, op, ": not defined for ", name_of(input.dtype()), " and ",
          name_of(target.dtype()), "; expected a floating point input or target");
   }
@@ -70,8 +74,7 @@ Tensor pointwise(const char* op, const Tensor& input, const Tensor& target, doub
 Tensor mse_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
                 std::string_view reduction, const Tensor& weight) {
   const LossReduction r = reduction_of("mse_loss", size_average, reduce, reduction);
-  const bool whole =
-      weight.defined() && !is_floating(input.dtype()) && !is_floating(target.dtype());
+  const bool whole = weight.defined() && neither_floating(input, target);
   return reduced(
       "mse_loss",
       whole ? square(sub(input, target)) : pointwise<SquaredError>("mse_loss", input, target),
@@ -81,7 +84,7 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, Switch size_average, 
 Tensor l1_loss(const Tensor& input, const Tensor& target, Switch size_average, Switch reduce,
                std::string_view reduction, const Tensor& weight) {
   const LossReduction r = reduction_of("l1_loss", size_average, reduce, reduction);
-  const bool whole = !is_floating(input.dtype()) && !is_floating(target.dtype());
+  const bool whole = neither_floating(input, target);
   return reduced(
       "l1_loss",
       whole ? apply<Abs>(sub(input, target)) : pointwise<AbsoluteError>("l1_loss", input, target),
@@ -134,7 +137,7 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
   constexpr auto op = "binary_cross_entropy_with_logits";
   const LossReduction r = reduction_of(op, size_average, reduce, reduction);
   check_same_size(op, input, target);
-  if (!is_floating(input.dtype()) && !is_floating(target.dtype())) {
+  if (neither_floating(input, target)) {
     fail(op, ": got ", name_of(input.dtype()), " and ", name_of(target.dtype()),
          "; expected floating point tensors");
   }
