@@ -61,7 +61,7 @@ Tensor part(const Tensor& laid, const Geometry& v) {
   return laid.view(v.sizes, v.strides, product(v.sizes) == 0 ? 0 : v.offset);
 }
 
-// An own copy that lies in memory as the base does.
+// An own copy that lies in memory as the base does. Its parts are found by the view's geometry.
 Tensor laid_out(const Tensor& x, const Geometry& v) {
   const Tensor memory =
       Tensor::empty({extent(v.base_sizes, v.base_strides)}, x.dtype(), x.device());
@@ -100,7 +100,7 @@ Tensor recorded(const Rule& rule, const Tensor& x, const Tensor& out, const Geom
 
 // The view's elements of something of the base's shape.
 Tensor take(const Tensor& x, const Geometry& v) {
-  return recorded(kTake, x, ops::clone(ops::detach(part(laid_out(x, v), v))), v);
+  return recorded(kTake, x, part(x.strides() == v.base_strides ? x : laid_out(x, v), v), v);
 }
 
 // Zeros of the base's shape with g added where the view lies.
@@ -151,6 +151,13 @@ void set_base(const Tensor& view, const Tensor& of) {
   view->base_history = of->base ? of->base_history : of->history;
 }
 
+void check_no_leaf(const char* op, const Tensor& self) {
+  if (!grad_enabled() || !requires_grad(self) || !is_leaf(self)) return;
+  fail(op,
+       ": a leaf Variable that requires grad is being used in an in-place operation; do it under "
+       "no_grad(), or out of place");
+}
+
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   for (int d = 0; d < self.dim(); ++d) {
     if (self.stride(d) == 0 && self.size(d) > 1 && self.numel() > 0) {
@@ -162,11 +169,7 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   }
   const bool on = grad_enabled();
   const bool records = on && (inputs_record || requires_grad(self));
-  if (on && requires_grad(self) && is_leaf(self)) {
-    fail(op,
-         ": a leaf Variable that requires grad is being used in an in-place operation; do it "
-         "under no_grad(), or out of place");
-  }
+  check_no_leaf(op, self);
   if (!on || !self->base) return records;
   const Tensor base(self->base);
   if (requires_grad(base) && is_leaf(base)) {

@@ -146,6 +146,8 @@ Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 // For every in-place operation: throws where PyTorch would, and otherwise returns whether the
 // change must be recorded.
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record);
+// The part of it that in-place changes of shape need, too.
+void check_no_leaf(const char* op, const Tensor& self);
 // Throws unless a result of dtype `from` may be written into a tensor of dtype `to`: a category
 // (bool, integer, floating) is never lost.
 void check_castable(const char* op, DType from, DType to);

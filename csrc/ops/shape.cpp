@@ -175,11 +175,7 @@ Tensor contiguous_row(const Tensor& x, std::string_view format) {
 template <class Make>
 Tensor become(const char* op, const Tensor& x, Make&& make) {
   if (requires_grad(x)) {
-    if (is_leaf(x) && grad_enabled()) {
-      fail(op,
-           ": a leaf Variable that requires grad is being used in an in-place operation; do "
-           "it under no_grad(), or out of place");
-    }
+    check_no_leaf(op, x);
     if (!is_leaf(x) && !grad_enabled()) {
       fail(op,
            ": the result of a recorded operation cannot be changed unrecorded; do it out of "
