@@ -25,6 +25,11 @@ struct Entry {
   bool wanted;
   bool queued;  // in the heap: a gradient has come
 
+  std::vector<Tensor> grads() const {
+    std::vector<Tensor> all{first};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
   Tensor& grad(uint32_t slot) {
     if (slot == 0) return first;
     if (more.size() < slot) more.resize(slot);
@@ -138,8 +143,7 @@ class Walk {
       g = std::move(one[0]);
     }
     if (has_hooks(n, HookPoint::Before)) {
-      std::vector<Tensor> all{e.first};
-      all.insert(all.end(), e.more.begin(), e.more.end());
+      std::vector<Tensor> all = e.grads();
       run_hooks(n, HookPoint::Before, 0, all);
       e.first = std::move(all[0]);
       e.more.assign(all.begin() + 1, all.end());
@@ -159,10 +163,8 @@ class Walk {
     out.assign(n.num_inputs, Tensor());
     const bool after = n.extras && has_hooks(n, HookPoint::After);
     std::vector<Tensor> arrived;
-    if (after) [[unlikely]] {
-      arrived.push_back(e.first);
-      arrived.insert(arrived.end(), e.more.begin(), e.more.end());
-    }
+    if (after) [[unlikely]]
+      arrived = e.grads();
     if (n.num_outputs == 1) {
       n.rule->pull(n, &e.first, out.data());
     } else {
