@@ -139,7 +139,8 @@ def ratio_tables(run: dict[str, Any]) -> str:
     timed = [c for c in run["cases"] if len(c.get("rows", [])) > 1]
     families: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for case in timed:
-        family, what, size = case["name"].split("/", 2)
+        family, _, rest = case["name"].partition("/")
+        what, _, size = rest.rpartition("/") if "/" in rest else (rest, "", "")
         families.setdefault(family, {}).setdefault(what, {})[size] = case
     summary, tables = [], []
     for family, operations in families.items():
