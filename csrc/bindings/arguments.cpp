@@ -74,7 +74,7 @@ bool int_from(PyObject* o, int64_t& out, ErrorKind too_large = ErrorKind::Value)
   return true;
 }
 
-bool tensors_from(PyObject* o, std::vector<Tensor>& out, bool or_none = false) {
+bool tensors_from(PyObject* o, std::vector<Tensor>& out, bool& layered, bool or_none = false) {
   if (is_tensor(o)) return false;
   const py::object items = py::reinterpret_steal<py::object>(PySequence_Fast(o, ""));
   if (!items) {
@@ -85,7 +85,8 @@ bool tensors_from(PyObject* o, std::vector<Tensor>& out, bool or_none = false) {
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* each = PySequence_Fast_GET_ITEM(items.ptr(), i);
     if (!is_tensor(each) && !(or_none && each == Py_None)) return false;
-    out.push_back(each == Py_None ? Tensor() : tensor_of(each));
+    out.push_back(each == Py_None ? Tensor() : any_tensor_of(each));
+    layered = layered || (each != Py_None && out.back()->layer);
   }
   return true;
 }
@@ -132,10 +133,11 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       [[fallthrough]];
     case ArgType::Tensor:
       if (!is_tensor(o)) mismatch(op, p, o);
-      a.tensor = &tensor_of(o);
+      a.tensor = &any_tensor_of(o);
+      out.layered = out.layered || (*a.tensor)->layer;
       return;
     case ArgType::Number:
-      if (is_tensor(o) && tensor_of(o).numel() == 1) {
+      if (is_tensor(o) && any_tensor_of(o).numel() == 1) {
         const Tensor& t = tensor_of(o);
         a.number = {!is_floating(t.dtype()), t.to_int64(), t.to_double()};
       } else if (!number_from(o, a.number)) {
@@ -147,7 +149,7 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
       return;
     case ArgType::Float: {
       Number n;
-      if (is_tensor(o) && tensor_of(o).numel() == 1) {
+      if (is_tensor(o) && any_tensor_of(o).numel() == 1) {
         n.d = tensor_of(o).to_double();
       } else if (!number_from(o, n)) {
         mismatch(op, p, o);
@@ -202,7 +204,8 @@ void parse_one(const Op& op, const Param& p, PyObject* o, const Tensor* peer, Pa
     case ArgType::Tensors:
     case ArgType::VarTensors:
     case ArgType::OptTensors:
-      if (!tensors_from(o, out.list, p.type == ArgType::OptTensors)) mismatch(op, p, o);
+      if (!tensors_from(o, out.list, out.layered, p.type == ArgType::OptTensors))
+        mismatch(op, p, o);
       a.tensors = &out.list;
       return;
     case ArgType::Generator:
@@ -302,7 +305,7 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
   }
   const Tensor* peer = nullptr;
   for (Py_ssize_t i = 0; i < num_params && !peer; ++i) {
-    if (given[i] && is_tensor(given[i])) peer = &tensor_of(given[i]);
+    if (given[i] && is_tensor(given[i])) peer = &any_tensor_of(given[i]);
   }
   for (Py_ssize_t i = 0; i < num_params; ++i) {
     const Param& p = op.params[static_cast<size_t>(i)];

@@ -23,6 +23,7 @@ struct Parsed {
   std::vector<int64_t> int_list;
   std::vector<Dims> int_lists;
   PyObject* out = nullptr;  // where to write the results, if asked for
+  bool layered = false;     // whether a tensor among them is a batch or a dual number
 };
 
 // Why an overload does not take the arguments; thrown as TypeError when none does.

@@ -26,7 +26,7 @@ PyObject* m_get_device(PyObject*, PyObject*) {
 
 // Which result of the operation that made it a tensor is.
 PyObject* get_output_nr(PyObject* o, void*) {
-  return PyLong_FromUnsignedLong(tensor_of(o)->slot);
+  return PyLong_FromUnsignedLong(transforms::innermost(any_tensor_of(o))->slot);
 }
 
 // --- memory ------------------------------------------------------------------------------------

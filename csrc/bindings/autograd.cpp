@@ -1,11 +1,14 @@
 // Backpropagation and the grad mode.
 #include "ops/autograd.h"
 
+#include <algorithm>
+
 #include <pybind11/stl.h>
 
 #include "bindings/py_tensor.h"
 #include "kernels/launch.h"
 #include "tape/node.h"
+#include "transforms/gradient.h"
 
 namespace wengert::bindings {
 namespace {
@@ -18,7 +21,19 @@ void take_lock(void* state) {
   if (state) PyEval_RestoreThread(static_cast<PyThreadState*>(state));
 }
 
+bool layered(const AnyTensors& list) {
+  return std::any_of(list.begin(), list.end(),
+                     [](const AnyTensor& t) { return t.tensor.defined() && t.tensor->layer; });
+}
+
 }  // namespace
+
+void refuse_layer(const Tensor& t) {
+  const bool batch = transforms::layer_of(t)->kind == transforms::Kind::Batch;
+  fail(batch ? "vmap" : "forward mode", ": this function does not take a ",
+       batch ? "batched tensor" : "dual number", " (of shape ", t.sizes(),
+       "); call it outside of the transform");
+}
 
 void register_autograd(py::module_& m) {
   set_long_kernel_hooks({&release_lock, &take_lock});
@@ -37,17 +52,24 @@ void register_autograd(py::module_& m) {
       py::arg("inputs"), "Pulls gradients back into the leaves, or into `inputs` alone.");
   m.def(
       "grad",
-      [](const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
-         const std::vector<Tensor>& grads, bool retain_graph, bool create_graph, bool allow_unused,
-         bool materialize) {
+      [](const AnyTensors& outputs, const AnyTensors& inputs, const AnyTensors& grads,
+         bool retain_graph, bool create_graph, bool allow_unused, bool materialize, bool batched) {
         const SourceScope from(source_here());
         const py::gil_scoped_release unlocked;
-        return grad(outputs, grads, inputs,
-                    {retain_graph, create_graph, allow_unused, materialize});
+        const bool plain = !batched && !layered(outputs) && !layered(inputs) && !layered(grads);
+        if (plain) {
+          return any(grad(tensors(outputs), tensors(grads), tensors(inputs),
+                          {retain_graph, create_graph, allow_unused, materialize}));
+        }
+        return any(
+            transforms::grad({tensors(outputs), tensors(inputs), tensors(grads), retain_graph,
+                              create_graph, allow_unused, materialize, batched}));
       },
       py::arg("outputs"), py::arg("inputs"), py::arg("grads"), py::arg("retain_graph"),
       py::arg("create_graph"), py::arg("allow_unused"), py::arg("materialize"),
-      "The gradients of outputs by inputs.");
+      py::arg("batched") = false,
+      "The gradients of outputs by inputs; with batched, for each along the first dimension of the "
+      "given ones.");
   m.def("is_grad_enabled", &grad_enabled, "Whether operations are recorded on this thread.");
   m.def("set_grad_mode", &set_grad_enabled, py::arg("on"),
         "Switches recording on this thread; returns what it was.");

@@ -13,6 +13,7 @@
 #include "bindings/arguments.h"
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "transforms/call.h"
 
 namespace wengert::bindings {
 namespace {
@@ -92,7 +93,8 @@ void write_out(const Op& op, PyObject* to, const Tensor& result) {
   out.bump_version();
 }
 
-PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out) {
+PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out, bool layered) {
+  if (layered) fail(op.name, ": out= is not supported inside vmap or forward mode");
   if (op.call) {
     const Tensor result = op.call(args);
     check_out(op, out, result);
@@ -113,7 +115,13 @@ PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out) {
   return Py_NewRef(out);
 }
 
-PyObject* invoke(const Op& op, bool inplace, const Arg* args) {
+PyObject* invoke(const Op& op, bool inplace, const Arg* args, bool layered) {
+  if (layered || (transforms::innermost_batch() && transforms::is_random(op))) [[unlikely]] {
+    const std::vector<Tensor> results =
+        transforms::call(op, inplace, transforms::Arguments(op, args));
+    const bool one = inplace || op.call || (op.bare && op.bare(args));
+    return one ? wrap(results[0]) : wrap_all(op, results);
+  }
   if (inplace) return wrap(op.inplace(args));
   if (op.call) return wrap(op.call(args));
   const std::vector<Tensor> results = op.call_many(args);
@@ -130,9 +138,13 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
       // Past the parser: one or two tensors and nothing else.
       PyObject* a = self ? self : nargs > 0 ? args[0] : nullptr;
       const Py_ssize_t rest = nargs - (self ? 0 : 1);
-      if (first.unary && rest == 0 && is_tensor(a)) return wrap(first.unary(tensor_of(a)));
+      if (first.unary && rest == 0 && is_tensor(a)) {
+        const Tensor& x = any_tensor_of(a);
+        return wrap(x->layer ? transforms::call(first, x) : first.unary(x));
+      }
       if (first.binary && rest == 1 && is_tensor(a) && is_tensor(args[nargs - 1])) {
-        return wrap(first.binary(tensor_of(a), tensor_of(args[nargs - 1])));
+        const Tensor &x = any_tensor_of(a), &y = any_tensor_of(args[nargs - 1]);
+        return wrap(x->layer || y->layer ? transforms::call(first, x, y) : first.binary(x, y));
       }
     }
     std::string why;
@@ -140,8 +152,8 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
       try {
         Parsed parsed;
         parse(*op, self, args, nargs, kwnames, parsed);
-        if (parsed.out) return invoke_into(*op, parsed.arg, parsed.out);
-        return invoke(*op, inplace, parsed.arg);
+        if (parsed.out) return invoke_into(*op, parsed.arg, parsed.out, parsed.layered);
+        return invoke(*op, inplace, parsed.arg, parsed.layered);
       } catch (const Mismatch& m) {
         why += (why.empty() ? "" : "; or ") + m.why;
       }

@@ -237,9 +237,28 @@ ParsedIndex parse_index(const Tensor& t, PyObject* given) {
   return out;
 }
 
+// Whether an index has a batch or a dual number in it.
+bool is_layered(PyObject* index) {
+  if (is_tensor(index)) return static_cast<bool>(any_tensor_of(index)->layer);
+  if (!PyTuple_Check(index)) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(index); ++i) {
+    PyObject* each = PyTuple_GET_ITEM(index, i);
+    if (is_tensor(each) && any_tensor_of(each)->layer) return true;
+  }
+  return false;
+}
+// What becomes of indices inside of transforms is written in Python.
+py::object layered_indexing(const char* function) {
+  return py::module_::import("wengert.func._indexing").attr(function);
+}
+
 }  // namespace
 
 PyObject* get_item(const Tensor& t, PyObject* given) {
+  if (t->layer || is_layered(given)) [[unlikely]] {
+    const auto object = py::reinterpret_steal<py::object>(wrap(t));
+    return layered_indexing("get_item")(object, py::handle(given)).release().ptr();
+  }
   if (is_plain(given) && given != Py_Ellipsis && (t.dim() > 0 || given == Py_None)) {
     Builder b(t);
     add_plain(b, given);
@@ -251,6 +270,12 @@ PyObject* get_item(const Tensor& t, PyObject* given) {
 }
 
 void set_item(const Tensor& t, PyObject* given, PyObject* value) {
+  const bool layered_value = is_tensor(value) && any_tensor_of(value)->layer;
+  if (t->layer || layered_value || is_layered(given)) [[unlikely]] {
+    const auto object = py::reinterpret_steal<py::object>(wrap(t));
+    layered_indexing("set_item")(object, py::handle(given), py::handle(value));
+    return;
+  }
   if (given == Py_False) return;  // nothing is picked, and any value fits nothing
   if (value == Py_None || PyUnicode_Check(value)) {
     fail(ErrorKind::Type, "index_put_: cannot assign a ", Py_TYPE(value)->tp_name, " to a tensor");

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   register_tensor(m);
   register_attributes(m);
   register_random(m);
+  register_transforms(m);
   register_functions(m);
   register_autograd(m);
   register_optim(m);

@@ -2,6 +2,7 @@
 // rows of the table.
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "transforms/call.h"
 
 namespace wengert::bindings {
 namespace {
@@ -67,16 +68,23 @@ void check_operand(const Op& op, PyObject* number) {
   }
 }
 
+Tensor apply(const Op& op, const Tensor& a, const Tensor& b) {
+  return a->layer || b->layer ? transforms::call(op, a, b) : op.binary(a, b);
+}
+Tensor apply(const Op& op, const Tensor& a) {
+  return a->layer ? transforms::call(op, a) : op.unary(a);
+}
+
 PyObject* binary(const Op& op, PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
-    if (is_tensor(a) && is_tensor(b)) return wrap(op.binary(tensor_of(a), tensor_of(b)));
+    if (is_tensor(a) && is_tensor(b)) return wrap(apply(op, any_tensor_of(a), any_tensor_of(b)));
     const bool left = is_tensor(a);
-    const Tensor& own = tensor_of(left ? a : b);
+    const Tensor& own = any_tensor_of(left ? a : b);
     const Tensor other = operand(left ? b : a, own);
     const bool number_in_matmul = &op == binary_ops[kMatmul] && other.defined() && other->weak;
     if (!other.defined() || number_in_matmul) Py_RETURN_NOTIMPLEMENTED;
     check_operand(op, left ? b : a);
-    return wrap(left ? op.binary(own, other) : op.binary(other, own));
+    return wrap(left ? apply(op, own, other) : apply(op, other, own));
   });
 }
 template <Binary K>
@@ -94,10 +102,13 @@ PyObject* power_slot(PyObject* a, PyObject* b, PyObject* modulus) {
 template <Binary K>
 PyObject* inplace_slot(PyObject* a, PyObject* b) {
   return guarded([&]() -> PyObject* {
-    const Tensor& self = tensor_of(a);
-    const Tensor other = is_tensor(b) ? tensor_of(b) : operand(b, self);
+    const Tensor& self = any_tensor_of(a);
+    const Tensor other = is_tensor(b) ? any_tensor_of(b) : operand(b, self);
     if (!other.defined()) Py_RETURN_NOTIMPLEMENTED;
     check_operand(*binary_ops[K], b);
+    if (self->layer || other->layer) {
+      return wrap(transforms::call(*binary_ops[K], self, other, true));
+    }
     return wrap(binary_ops[K]->binary_inplace(self, other));
   });
 }
@@ -108,20 +119,20 @@ PyObject* inplace_power_slot(PyObject* a, PyObject* b, PyObject*) {
 
 PyObject* invert_slot(PyObject* a) {
   return guarded([&] {
-    if (is_floating(tensor_of(a).dtype())) {
+    if (is_floating(any_tensor_of(a).dtype())) {
       fail(ErrorKind::Type,
            "~ (operator.invert) is only implemented on integer and bool tensors, "
            "got ",
-           name_of(tensor_of(a).dtype()));
+           name_of(any_tensor_of(a).dtype()));
     }
-    return wrap(not_op->unary(tensor_of(a)));
+    return wrap(apply(*not_op, any_tensor_of(a)));
   });
 }
 PyObject* negative_slot(PyObject* a) {
-  return guarded([&] { return wrap(neg_op->unary(tensor_of(a))); });
+  return guarded([&] { return wrap(apply(*neg_op, any_tensor_of(a))); });
 }
 PyObject* absolute_slot(PyObject* a) {
-  return guarded([&] { return wrap(abs_op->unary(tensor_of(a))); });
+  return guarded([&] { return wrap(apply(*abs_op, any_tensor_of(a))); });
 }
 PyObject* positive_slot(PyObject* a) {
   return Py_NewRef(a);

@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "ops/op_table.h"
 #include "tape/node.h"
+#include "transforms/layers.h"
 
 namespace wengert::bindings {
 
@@ -23,8 +24,15 @@ extern PyTypeObject* tensor_type;
 inline bool is_tensor(PyObject* o) {
   return Py_TYPE(o) == tensor_type || PyType_IsSubtype(Py_TYPE(o), tensor_type);
 }
-inline const Tensor& tensor_of(PyObject* o) {
+// What stands there, a layer too (transforms/layers.h): for who looks at sizes and dtype alone, or
+// knows layers.
+inline const Tensor& any_tensor_of(PyObject* o) {
   return reinterpret_cast<PyTensor*>(o)->tensor;
+}
+// A tensor with memory: of a dual number its value; throws for a batch.
+inline const Tensor& tensor_of(PyObject* o) {
+  const Tensor& t = any_tensor_of(o);
+  return t->layer ? transforms::readable(t) : t;
 }
 // A new reference: the object that a tensor already has, else a fresh one.
 PyObject* wrap(const Tensor& t);
@@ -131,6 +139,24 @@ std::vector<PyMethodDef> attribute_methods();
 PyMethodDef* table_methods();
 void register_functions(py::module_& m);
 
+// A tensor that may be a layer, for functions that know them.
+struct AnyTensor {
+  Tensor tensor;
+};
+using AnyTensors = std::vector<AnyTensor>;
+inline std::vector<Tensor> tensors(const AnyTensors& list) {
+  std::vector<Tensor> out;
+  for (const AnyTensor& t : list) out.push_back(t.tensor);
+  return out;
+}
+inline AnyTensors any(const std::vector<Tensor>& list) {
+  AnyTensors out;
+  for (const Tensor& t : list) out.push_back({t});
+  return out;
+}
+// For functions that do not.
+[[noreturn]] void refuse_layer(const Tensor& t);
+
 // The parts of the module.
 void register_scalars(py::module_& m);
 void register_tensor(py::module_& m);
@@ -142,6 +168,7 @@ void register_trace(py::module_& m);
 void register_hooks(py::module_& m);
 void register_gauges(py::module_& m);
 void register_random(py::module_& m);
+void register_transforms(py::module_& m);
 
 }  // namespace wengert::bindings
 
@@ -155,11 +182,28 @@ struct type_caster<wengert::Tensor> {
       return true;
     }
     if (!wengert::bindings::is_tensor(src.ptr())) return false;
-    value = wengert::bindings::tensor_of(src.ptr());
+    value = wengert::bindings::any_tensor_of(src.ptr());
+    if (value->layer) wengert::bindings::refuse_layer(value);
     return true;
   }
   static handle cast(const wengert::Tensor& t, return_value_policy, handle) {
     return t.defined() ? wengert::bindings::wrap(t) : none().release().ptr();
+  }
+};
+template <>
+struct type_caster<wengert::bindings::AnyTensor> {
+  PYBIND11_TYPE_CASTER(wengert::bindings::AnyTensor, const_name("Tensor"));
+  bool load(handle src, bool) {
+    if (src.is_none()) {
+      value = {};
+      return true;
+    }
+    if (!wengert::bindings::is_tensor(src.ptr())) return false;
+    value.tensor = wengert::bindings::any_tensor_of(src.ptr());
+    return true;
+  }
+  static handle cast(const wengert::bindings::AnyTensor& t, return_value_policy, handle) {
+    return t.tensor.defined() ? wengert::bindings::wrap(t.tensor) : none().release().ptr();
   }
 };
 }  // namespace pybind11::detail

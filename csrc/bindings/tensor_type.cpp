@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "ops/autograd.h"
 #include "tape/node.h"
+#include "transforms/call.h"
 
 namespace wengert::bindings {
 
@@ -78,7 +79,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (type == tensor_type && kwargs && PyDict_GET_SIZE(kwargs) > 0) {
       fail(ErrorKind::Type, "Tensor: takes no keywords; wengert.tensor does");
     }
-    if (first && is_tensor(first)) return wrap_as(type, ops::detach(tensor_of(first)));
+    if (first && is_tensor(first)) return wrap_as(type, transforms::detach(any_tensor_of(first)));
     const bool data = first && !is_size(first) && (is_array(first) || PySequence_Check(first));
     if (data) return wrap_as(type, tensor_from_data(first, default_dtype()));
     Dims sizes;
@@ -96,25 +97,25 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 // --- sequence ----------------------------------------------------------------------------------
 
 Py_ssize_t length_slot(PyObject* o) {
-  const Tensor& t = tensor_of(o);
+  const Tensor& t = any_tensor_of(o);
   if (t.dim() > 0) return static_cast<Py_ssize_t>(t.size(0));
   PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
   return -1;
 }
 PyObject* subscript_slot(PyObject* o, PyObject* index) {
-  return guarded([&] { return get_item(tensor_of(o), index); });
+  return guarded([&] { return get_item(any_tensor_of(o), index); });
 }
 int assign_slot(PyObject* o, PyObject* index, PyObject* value) {
   return guarded_int([&] {
     if (!value) fail(ErrorKind::Type, "index: elements of a tensor cannot be deleted");
-    set_item(tensor_of(o), index, value);
+    set_item(any_tensor_of(o), index, value);
   });
 }
 PyObject* iter_slot(PyObject* o) {
   return guarded([&]() -> PyObject* {
-    const Tensor& t = tensor_of(o);
+    const Tensor& t = any_tensor_of(o);
     if (t.dim() == 0) fail(ErrorKind::Type, "iteration over a 0-d tensor");
-    const std::vector<Tensor> rows = ops::unbind(t, 0);
+    const std::vector<Tensor> rows = t->layer ? transforms::unbind(t) : ops::unbind(t, 0);
     const py::object list = py::reinterpret_steal<py::object>(PyList_New(t.size(0)));
     if (!list) rethrow_python();
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -130,33 +131,37 @@ template <class F>
 PyObject* get(PyObject* o, F&& f) {
   return guarded([&] { return f(tensor_of(o)); });
 }
+template <class F>
+PyObject* get_any(PyObject* o, F&& f) {
+  return guarded([&] { return f(any_tensor_of(o)); });
+}
 PyObject* none_or(const Tensor& t) {
   return t.defined() ? wrap(t) : Py_NewRef(Py_None);
 }
 
 PyObject* get_shape(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) { return wrap_size(t.sizes()); });
+  return get_any(o, [](const Tensor& t) { return wrap_size(t.sizes()); });
 }
 PyObject* get_dtype(PyObject* o, void*) {
-  return wrap(tensor_of(o).dtype());
+  return wrap(any_tensor_of(o).dtype());
 }
 PyObject* get_device(PyObject* o, void*) {
-  return wrap(tensor_of(o).device());
+  return wrap(any_tensor_of(o).device());
 }
 PyObject* get_ndim(PyObject* o, void*) {
-  return PyLong_FromLong(tensor_of(o).dim());
+  return PyLong_FromLong(any_tensor_of(o).dim());
 }
 PyObject* get_is_leaf(PyObject* o, void*) {
-  return PyBool_FromLong(is_leaf(tensor_of(o)));
+  return PyBool_FromLong(is_leaf(transforms::innermost(any_tensor_of(o))));
 }
 PyObject* get_requires_grad(PyObject* o, void*) {
-  return PyBool_FromLong(requires_grad(tensor_of(o)));
+  return PyBool_FromLong(transforms::tracked(any_tensor_of(o)));
 }
 PyObject* get_itemsize(PyObject* o, void*) {
-  return PyLong_FromSize_t(item_size(tensor_of(o).dtype()));
+  return PyLong_FromSize_t(item_size(any_tensor_of(o).dtype()));
 }
 PyObject* get_nbytes(PyObject* o, void*) {
-  const Tensor& t = tensor_of(o);
+  const Tensor& t = any_tensor_of(o);
   return PyLong_FromSize_t(item_size(t.dtype()) * static_cast<size_t>(t.numel()));
 }
 PyObject* get_grad(PyObject* o, void*) {
@@ -172,38 +177,38 @@ PyObject* get_grad(PyObject* o, void*) {
   });
 }
 PyObject* get_version(PyObject* o, void*) {
-  return PyLong_FromUnsignedLong(tensor_of(o).version());
+  return PyLong_FromUnsignedLong(transforms::innermost(any_tensor_of(o)).version());
 }
 PyObject* get_base(PyObject* o, void*) {
   return get(o,
              [](const Tensor& t) { return t->base ? wrap(Tensor(t->base)) : Py_NewRef(Py_None); });
 }
 PyObject* get_t(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) {
+  return get_any(o, [](const Tensor& t) {
     Dims order;
     for (int d = t.dim() - 1; d >= 0; --d) order.push_back(d);
-    return wrap(ops::permute(t, order));
+    return wrap(transforms::permute(t, order));
   });
 }
 PyObject* get_h(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) {
+  return get_any(o, [](const Tensor& t) {
     if (t.dim() != 2 && t.dim() != 0) {
       fail("H: only supported on matrices (2-D tensors), got ", t.dim(),
            "-D; for batches of "
            "matrices use mT");
     }
-    return wrap(t.dim() == 0 ? t : ops::transpose(t, 0, 1));
+    return wrap(t.dim() == 0 ? t : transforms::transpose(t, 0, 1));
   });
 }
 PyObject* get_mt(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) {
+  return get_any(o, [](const Tensor& t) {
     if (t.dim() < 2)
       fail("mT: only supported on matrices or batches of matrices, got ", t.dim(), "-D");
-    return wrap(ops::transpose(t, -1, -2));
+    return wrap(transforms::transpose(t, -1, -2));
   });
 }
 PyObject* get_data(PyObject* o, void*) {
-  return get(o, [](const Tensor& t) { return wrap(ops::detach(t)); });
+  return get_any(o, [](const Tensor& t) { return wrap(transforms::detach(t)); });
 }
 
 int set_requires_grad_flag(PyObject* o, PyObject* v, void*) {
@@ -287,7 +292,7 @@ PyObject* m_dim(PyObject* o, PyObject*) {
   return get_ndim(o, nullptr);
 }
 PyObject* m_numel(PyObject* o, PyObject*) {
-  return PyLong_FromLongLong(tensor_of(o).numel());
+  return PyLong_FromLongLong(any_tensor_of(o).numel());
 }
 PyObject* m_is_contiguous(PyObject* o, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"memory_format", nullptr};
@@ -295,19 +300,20 @@ PyObject* m_is_contiguous(PyObject* o, PyObject* args, PyObject* kwargs) {
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|s", const_cast<char**>(names), &format)) {
     return nullptr;
   }
-  return get(o, [&](const Tensor& t) { return PyBool_FromLong(ops::is_contiguous_in(t, format)); });
+  return get_any(
+      o, [&](const Tensor& t) { return PyBool_FromLong(ops::is_contiguous_in(t, format)); });
 }
 PyObject* m_element_size(PyObject* o, PyObject*) {
   return get_itemsize(o, nullptr);
 }
 PyObject* m_is_floating_point(PyObject* o, PyObject*) {
-  return PyBool_FromLong(is_floating(tensor_of(o).dtype()));
+  return PyBool_FromLong(is_floating(any_tensor_of(o).dtype()));
 }
 PyObject* m_is_complex(PyObject*, PyObject*) {
   Py_RETURN_FALSE;
 }
 PyObject* m_is_signed(PyObject* o, PyObject*) {
-  const DType d = tensor_of(o).dtype();
+  const DType d = any_tensor_of(o).dtype();
   return PyBool_FromLong(d != DType::Bool && d != DType::UInt8);
 }
 PyObject* m_is_same_size(PyObject* o, PyObject* other) {
@@ -316,19 +322,19 @@ PyObject* m_is_same_size(PyObject* o, PyObject* other) {
       fail(ErrorKind::Type, "is_same_size(): argument 'other' must be Tensor, not ",
            Py_TYPE(other)->tp_name);
     }
-    return PyBool_FromLong(tensor_of(o).sizes() == tensor_of(other).sizes());
+    return PyBool_FromLong(any_tensor_of(o).sizes() == any_tensor_of(other).sizes());
   });
 }
 PyObject* m_data_ptr(PyObject* o, PyObject*) {
-  return PyLong_FromVoidPtr(tensor_of(o).data());
+  return guarded([&] { return PyLong_FromVoidPtr(tensor_of(o).data()); });
 }
 PyObject* m_storage_offset(PyObject* o, PyObject*) {
-  return PyLong_FromLongLong(tensor_of(o).offset());
+  return guarded([&] { return PyLong_FromLongLong(tensor_of(o).offset()); });
 }
 PyObject* size_or_stride(PyObject* o, PyObject* args, PyObject* kwargs, const char* op,
                          bool stride) {
   static const char* names[] = {"dim", nullptr};
-  return get(o, [&](const Tensor& t) -> PyObject* {
+  return get_any(o, [&](const Tensor& t) -> PyObject* {
     const Dims& all = stride ? t.strides() : t.sizes();
     PyObject* dim = nullptr;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", const_cast<char**>(names), &dim)) {

@@ -1,5 +1,6 @@
-// Storage (bytes) and Tensor (a strided view of them). A tensor carries two opaque things for the
-// layers above: what the tape attached to it, and the language binding's object for it.
+// Storage (bytes) and Tensor (a strided view of them). A tensor carries three opaque things for what
+// stands above: what the tape attached to it, what a transform put over it, and the language
+// binding's object for it.
 #pragma once
 
 #include "core/allocator.h"
@@ -49,6 +50,7 @@ struct TensorImpl : Counted {
   int64_t numel = 0;
   Ref<Storage> storage;
   Ref<Attachment> node;       // the tape's
+  Ref<Attachment> layer;      // a transform's: then there is no memory here
   Ref<TensorImpl> base;       // what this is a view of, if it is one
   uint32_t history = 0;       // how often an operation was recorded as this tensor's
   uint32_t base_history = 0;  // the base's when this view was taken

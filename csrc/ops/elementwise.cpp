@@ -281,6 +281,13 @@ void map_pull(Node& node, Tensor* g, Tensor* out) {
   }
 }
 
+Tensor part_of(const Tensor& batch, int64_t i) {
+  return ops::select(batch, 0, i);
+}
+Tensor batch_of(const std::vector<Tensor>& parts) {
+  return ops::stack(parts, 0);
+}
+
 Tensor add_gradients(Tensor have, const Tensor& g, bool in_place) {
   const bool ours = have.unique() && have->storage->unique() && have.contiguous();
   if (in_place || (ours && !grad_enabled())) {

@@ -40,6 +40,7 @@ constexpr MapInfo make_map_info() {
   MapInfo m{};
   m.name = F::name;
   m.pull = &map_pull;
+  m.batches = true;
   m.kernel = map_kernel<F>;
   m.arity = F::arity;
   m.kind = F::kind;

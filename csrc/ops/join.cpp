@@ -7,14 +7,15 @@ namespace ops {
 namespace {
 
 // The payload: the dimension, then the length of each part.
-constexpr Rule kCat{"cat", [](Node& node, Tensor* g, Tensor* out) {
-                      const int64_t dim = node.payload<int64_t>();
-                      const int64_t* lengths = &node.payload<int64_t>() + 1;
-                      int64_t at = 0;
-                      for (int i = 0; i < node.num_inputs; at += lengths[i++]) {
-                        if (node.wants(i)) out[i] = narrow(*g, dim, at, lengths[i]);
-                      }
-                    }};
+void cat_pull(Node& node, Tensor* g, Tensor* out) {
+  const int64_t dim = node.payload<int64_t>() + node.leading(*g);
+  const int64_t* lengths = &node.payload<int64_t>() + 1;
+  int64_t at = 0;
+  for (int i = 0; i < node.num_inputs; at += lengths[i++]) {
+    if (node.wants(i)) out[i] = narrow(*g, dim, at, lengths[i]);
+  }
+}
+constexpr Rule kCat{"cat", &cat_pull, true};
 
 // The size of parts joined along d; throws where they do not fit together.
 Dims joined_sizes(const std::vector<Tensor>& parts, int d) {

@@ -90,10 +90,12 @@ Tensor transposed(const Tensor& x) {
 }
 
 // C = A B: dA = dC B^T, dB = A^T dC
-constexpr Rule kMatmul{"matmul", [](Node& node, Tensor* g, Tensor* out) {
+constexpr Rule kMatmul{"matmul",
+                       [](Node& node, Tensor* g, Tensor* out) {
                          if (node.wants(0)) out[0] = matmul(*g, transposed(node.unpack(1)));
                          if (node.wants(1)) out[1] = matmul(transposed(node.unpack(0)), *g);
-                       }};
+                       },
+                       true};
 
 // Both operands have at least two dimensions.
 Tensor matmul_batched(const Tensor& a, const Tensor& b) {
@@ -130,8 +132,8 @@ void matmul_add_pull(Node& node, Tensor* g, Tensor* out) {
   if (node.wants(1)) out[1] = matmul(*g, transposed(node.unpack(1)));
   if (node.wants(2)) out[2] = matmul(transposed(node.unpack(0)), *g);
 }
-constexpr Rule kAddMm{"addmm", &matmul_add_pull};
-constexpr Rule kBAddBmm{"baddbmm", &matmul_add_pull};
+constexpr Rule kAddMm{"addmm", &matmul_add_pull, true};
+constexpr Rule kBAddBmm{"baddbmm", &matmul_add_pull, true};
 
 // y = f(x W^T + b): dz = dy f', dx = dz W, dW = dz^T x, db = sum of dz
 void linear_pull(Node& node, Tensor* g, Tensor* out) {
@@ -155,11 +157,11 @@ void linear_pull(Node& node, Tensor* g, Tensor* out) {
   if (node.wants(0)) out[0] = matmul(dz, node.unpack(1));
   if (node.wants(1)) out[1] = matmul(transposed(dz), node.unpack(0));
   if (node.num_inputs > 2 && node.wants(2)) {
-    const Dims rows{0};
+    const Dims rows{-2};
     out[2] = sum(dz, &rows, false);
   }
 }
-constexpr Rule kLinear{"linear", &linear_pull};
+constexpr Rule kLinear{"linear", &linear_pull, true};
 
 Tensor linear_matrix(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const MapInfo* activation) {

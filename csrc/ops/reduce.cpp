@@ -121,13 +121,15 @@ namespace {
 
 void sum_pull(Node& node, Tensor* g, Tensor* out) {
   const auto& p = node.payload<ReductionPayload>();
-  const Dims& sizes = node.input_sizes(0);
-  Tensor each = with_dims(*g, sizes, p.mask);
+  const int leading = node.leading(*g);
+  Dims sizes(g->sizes().begin(), leading);
+  for (const int64_t size : node.input_sizes(0)) sizes.push_back(size);
+  Tensor each = with_dims(*g, sizes, p.mask << leading);
   if (p.number != 1) each = ops::mul(each, number_like({false, 0, p.number}, &each));
   out[0] = ops::expand(each, sizes);
 }
-constexpr Rule kSum{"sum", &sum_pull};
-constexpr Rule kMean{"mean", &sum_pull};
+constexpr Rule kSum{"sum", &sum_pull, true};
+constexpr Rule kMean{"mean", &sum_pull, true};
 
 // Equal extremes share the gradient evenly.
 void extreme_pull(Node& node, Tensor* g, Tensor* out) {
@@ -228,11 +230,13 @@ std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
 
 }  // namespace
 
-Tensor sum_to_shape(const Tensor& g, const Dims& sizes) {
+Tensor sum_to_shape(const Tensor& g, const Dims& asked, int leading) {
+  Dims sizes(g.sizes().begin(), leading);
+  for (const int64_t size : asked) sizes.push_back(size);
   const int shift = g.dim() - sizes.size();
   DimMask mask = 0;
-  for (int d = 0; d < g.dim(); ++d) {
-    if (d < shift || (sizes[d - shift] == 1 && g.size(d) != 1)) mask |= 1u << d;
+  for (int d = leading; d < g.dim(); ++d) {
+    if (d < leading + shift || (sizes[d - shift] == 1 && g.size(d) != 1)) mask |= 1u << d;
   }
   Dims dims;
   for (int d = 0; d < g.dim(); ++d) {

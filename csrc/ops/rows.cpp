@@ -39,22 +39,31 @@ Tensor row_sum(const Tensor& x) {
   return sum(x, &last, true);
 }
 
-constexpr Rule kSoftmax{"softmax", [](Node& node, Tensor* g, Tensor* out) {
-                          const Tensor y = node.unpack(0);
-                          if (!grad_enabled()) {
-                            out[0] = run_rows(Kernel::SoftmaxGrad, contiguous(*g), &y);
-                          } else {
-                            out[0] = mul(y, sub(*g, row_sum(mul(*g, y))));
-                          }
-                        }};
-constexpr Rule kLogSoftmax{"log_softmax", [](Node& node, Tensor* g, Tensor* out) {
-                             const Tensor y = node.unpack(0);
-                             if (!grad_enabled()) {
-                               out[0] = run_rows(Kernel::LogSoftmaxGrad, contiguous(*g), &y);
-                             } else {
-                               out[0] = sub(*g, mul(exp(y), row_sum(*g)));
-                             }
-                           }};
+// By the kernel; y is repeated for each gradient of a batch.
+Tensor pull_rows(Kernel kernel, const Tensor& g, const Tensor& y) {
+  const Tensor each = contiguous(expand(y, g.sizes()));
+  return run_rows(kernel, contiguous(g), &each);
+}
+void softmax_pull(Node& node, Tensor* g, Tensor* out) {
+  const Tensor y = node.unpack(0);
+  if (y.dim() == 0) {
+    out[0] = zeros_like(*g);
+    return;
+  }
+  out[0] =
+      grad_enabled() ? mul(y, sub(*g, row_sum(mul(*g, y)))) : pull_rows(Kernel::SoftmaxGrad, *g, y);
+}
+void log_softmax_pull(Node& node, Tensor* g, Tensor* out) {
+  const Tensor y = node.unpack(0);
+  if (y.dim() == 0) {
+    out[0] = zeros_like(*g);
+    return;
+  }
+  out[0] =
+      grad_enabled() ? sub(*g, mul(exp(y), row_sum(*g))) : pull_rows(Kernel::LogSoftmaxGrad, *g, y);
+}
+constexpr Rule kSoftmax{"softmax", &softmax_pull, true};
+constexpr Rule kLogSoftmax{"log_softmax", &log_softmax_pull, true};
 
 // The dimension that is taken where none is given, which PyTorch has long warned of.
 int64_t implicit_dim(const char* op, const Tensor& x) {

@@ -14,19 +14,28 @@ Tensor make_view(const Tensor& x, const Dims& sizes, const Dims& strides, int64_
   return v;
 }
 
-constexpr Rule kReshape{
-    "view", [](Node& node, Tensor* g, Tensor* out) { out[0] = reshape(*g, node.input_sizes(0)); }};
-constexpr Rule kExpand{"expand", [](Node&, Tensor* g, Tensor* out) {
-                         out[0] = *g;  // the walk sums to shape
-                       }};
-constexpr Rule kPermute{"permute", [](Node& node, Tensor* g, Tensor* out) {
-                          const Dims& order = node.payload<Dims>();
-                          Dims inverse = order;
-                          for (int i = 0; i < order.size(); ++i) {
-                            inverse[static_cast<int>(order[i])] = i;
-                          }
-                          out[0] = permute(*g, inverse);
-                        }};
+void reshape_pull(Node& node, Tensor* g, Tensor* out) {
+  Dims sizes(g->sizes().begin(), node.leading(*g));
+  for (const int64_t size : node.input_sizes(0)) sizes.push_back(size);
+  out[0] = reshape(*g, sizes);
+}
+constexpr Rule kReshape{"view", &reshape_pull, true};
+
+void expand_pull(Node&, Tensor* g, Tensor* out) {
+  out[0] = *g;  // the walk sums to shape
+}
+constexpr Rule kExpand{"expand", &expand_pull, true};
+
+void permute_pull(Node& node, Tensor* g, Tensor* out) {
+  const Dims& order = node.payload<Dims>();
+  const int leading = node.leading(*g);
+  Dims inverse = Dims::filled(g->dim(), 0);
+  for (int i = 0; i < order.size(); ++i) {
+    inverse[leading + static_cast<int>(order[i])] = leading + i;
+  }
+  out[0] = permute(*g, inverse);
+}
+constexpr Rule kPermute{"permute", &permute_pull, true};
 
 Tensor recorded(const Rule& rule, const Tensor& x, Tensor v) {
   if (recording(x)) {

@@ -74,8 +74,13 @@ class Walk {
       // Moved out: delivering may grow entries_.
       Entry e = std::move(entries_[at]);
       e.more.resize(static_cast<size_t>(e.node->num_outputs) - 1);
-      if (e.node->extras) [[unlikely]]
-        arrive(e);
+      if (e.node->extras) [[unlikely]] {
+        if (options_.batched) {
+          arrive_parts(e);
+        } else {
+          arrive(e);
+        }
+      }
       collect(e, results);
       if (e.node->watched.load(std::memory_order_relaxed)) [[unlikely]]
         tell_adjoint(*e.node, e.first, e.more);
@@ -123,7 +128,8 @@ class Walk {
   void deliver(Node& to, uint32_t slot, Tensor g) {
     if (filtered_ && !wants(to)) return;
     const OutputMeta& meta = to.outputs()[slot];
-    if (!(g.sizes() == meta.sizes)) g = sum_to_shape(g, meta.sizes);
+    if (options_.batched || !(g.sizes() == meta.sizes)) [[unlikely]]
+      g = sum_to_shape(g, meta.sizes, options_.batched ? 1 : 0);
     Entry& e = touch(to);
     Tensor& have = e.grad(slot);
     have = have.defined() ? add_gradients(std::move(have), g, false) : std::move(g);
@@ -158,7 +164,53 @@ class Walk {
     }
   }
 
-  void pull(Entry& e, std::vector<Tensor>& out) {
+  // Calls f with an entry for each part of a batch of gradients.
+  template <class F>
+  void each_part(const Entry& e, const F& f) {
+    const std::vector<Tensor> batches = e.grads();
+    const auto some =
+        std::find_if(batches.begin(), batches.end(), [](const Tensor& b) { return b.defined(); });
+    const int64_t n = some == batches.end() ? 0 : some->size(0);
+    for (int64_t k = 0; k < n; ++k) {
+      Entry one{e.node, {}, {}, 0, 0, e.wanted, false};
+      one.more.resize(e.more.size());
+      for (uint32_t slot = 0; slot < batches.size(); ++slot) {
+        if (batches[slot].defined()) one.grad(slot) = part_of(batches[slot], k);
+      }
+      f(one);
+    }
+  }
+
+  void arrive_parts(Entry& e) {
+    std::vector<std::vector<Tensor>> parts(e.more.size() + 1);
+    each_part(e, [&](Entry& one) {
+      arrive(one);
+      join(one.grads(), parts);
+    });
+    for (uint32_t slot = 0; slot < parts.size(); ++slot) {
+      if (!parts[slot].empty()) e.grad(slot) = batch_of(parts[slot]);
+    }
+  }
+
+  // A batch through a rule that knows none.
+  void pull_parts(Entry& e, std::vector<Tensor>& out) {
+    std::vector<std::vector<Tensor>> parts(static_cast<size_t>(e.node->num_inputs));
+    each_part(e, [&](Entry& one) {
+      pull_whole(one, out);
+      join(out, parts);
+    });
+    for (size_t i = 0; i < parts.size(); ++i) {
+      out[i] = parts[i].empty() ? Tensor() : batch_of(parts[i]);
+    }
+  }
+
+  static void join(const std::vector<Tensor>& one, std::vector<std::vector<Tensor>>& parts) {
+    for (size_t i = 0; i < one.size(); ++i) {
+      if (one[i].defined()) parts[i].push_back(one[i]);
+    }
+  }
+
+  void pull_whole(Entry& e, std::vector<Tensor>& out) {
     Node& n = *e.node;
     out.assign(n.num_inputs, Tensor());
     const bool after = n.extras && has_hooks(n, HookPoint::After);
@@ -175,6 +227,16 @@ class Walk {
       tell_pulled(n, out);
     if (after) [[unlikely]]
       run_hooks(n, HookPoint::After, 0, out, arrived);
+  }
+
+  void pull(Entry& e, std::vector<Tensor>& out) {
+    Node& n = *e.node;
+    if (options_.batched && (!n.rule->batches || (n.extras && has_hooks(n, HookPoint::After)))) {
+      out.assign(n.num_inputs, Tensor());
+      pull_parts(e, out);
+    } else {
+      pull_whole(e, out);
+    }
     if (!options_.retain_graph) n.release_saved();
     for (int i = 0; i < n.num_inputs; ++i) {
       const Edge& edge = n.edges()[i];

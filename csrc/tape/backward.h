@@ -12,6 +12,8 @@ struct WalkOptions {
   bool create_graph = false;
   // Non-empty: only the gradients of these are computed, and returned instead of accumulated.
   std::span<const Tensor> inputs = {};
+  // With inputs: the gradients have one more dimension, the first, and so have the results.
+  bool batched = false;
 };
 
 // Pulls `grads` back from `roots`. Gradients are accumulated in the leaves, or, with inputs given,
@@ -38,7 +40,11 @@ class OutsideWalk {
 // What the walk asks of the operations, which stand above it.
 // The sum of two gradients: into have's buffer if `in_place`, or if nobody else can see it.
 Tensor add_gradients(Tensor have, const Tensor& g, bool in_place);
-Tensor sum_to_shape(const Tensor& g, const Dims& sizes);
+// With `leading`, every dimension but that many of the first is summed to sizes.
+Tensor sum_to_shape(const Tensor& g, const Dims& sizes, int leading = 0);
+// Part i of a batch of gradients, and the batch from its parts.
+Tensor part_of(const Tensor& batch, int64_t i);
+Tensor batch_of(const std::vector<Tensor>& parts);
 Tensor copy_gradient(const Tensor& g);  // contiguous, sharing nothing
 
 }  // namespace wengert

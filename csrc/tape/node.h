@@ -24,6 +24,9 @@ struct Node;
 struct Rule {
   const char* name;
   void (*pull)(Node& node, Tensor* g, Tensor* out);
+  // Whether it also pulls gradients with one more dimension, the first: many at once. Those of
+  // other rules are pulled one by one.
+  bool batches = false;
 };
 
 struct OutputMeta {
@@ -85,6 +88,8 @@ struct Node : Attachment {
   // Whether the walk under way wants the gradient of input i.
   bool wants(int i);
   const Dims& input_sizes(int i) { return edges()[i].node->outputs()[edges()[i].slot].sizes; }
+  // How many dimensions of a gradient of output 0 come before the output's own: 1 in a batch.
+  int leading(const Tensor& g) { return g.dim() - outputs()[0].sizes.size(); }
 
   void save(int at, const Tensor& t) { saved()[at] = Saved::input(t); }
   void save_output(int at, const Tensor& t, int slot = 0) {

@@ -1,0 +1,137 @@
+// A level of vmap: the rule of an operation, or the operation once for each of the batch; and what
+// random numbers are there.
+#include <algorithm>
+
+#include "core/error.h"
+#include "ops/random.h"
+#include "transforms/rules.h"
+
+namespace wengert::transforms {
+namespace {
+
+bool mutates(const Op& op, bool inplace) {
+  return inplace || op.name.back() == '_';
+}
+
+// In place, the results of all of the batch need a place each.
+void check_inplace_batch(const Op& op, Arguments& args, const Level& level) {
+  if (has_level(args.tensor(0), level.id)) return;
+  fail("vmap: ", op.name, op.name.back() == '_' ? "" : "_",
+       ": in-place arithmetic on a tensor of shape ", args.tensor(0).sizes(),
+       " that is not batched is not possible, because another argument is: the result has more "
+       "elements than the tensor; use the out-of-place form, or make the tensor from a batched one "
+       "(zeros_like, new_zeros)");
+}
+
+}  // namespace
+
+int logical_rank(const Tensor& t) {
+  return t.dim();
+}
+
+Tensor aligned(const Tensor& t, int rank, const Level& level) {
+  if (!has_level(t, level.id)) return t;
+  const Tensor& value = layer_of(t)->value;
+  if (t.dim() == rank) return value;
+  Dims sizes{value.size(0)};
+  for (int i = t.dim(); i < rank; ++i) sizes.push_back(1);
+  for (const int64_t size : t.sizes()) sizes.push_back(size);
+  return reshape(value, sizes);
+}
+
+std::vector<Tensor> rebatched(const std::vector<Tensor>& results, const Level& level) {
+  std::vector<Tensor> out;
+  for (const Tensor& r : results) out.push_back(make_batch(r, level.id));
+  return out;
+}
+
+std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& at) {
+  const Level level = at;  // calls below may move the list of levels
+  const bool changes = mutates(op, inplace);
+  if (is_random(op)) return call_random(op, inplace, std::move(args));
+  const Tensor self = changes ? args.tensor(0) : Tensor();
+  if (changes) check_inplace_batch(op, args, level);
+  if (const BatchRule rule = rules_of(op).batch) {
+    Arguments copy = args;
+    if (const auto results = rule(op, inplace, copy, level)) {
+      return changes ? std::vector{self} : rebatched(*results, level);
+    }
+  }
+  return call_each(op, inplace, std::move(args), level);
+}
+
+std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const Level& level) {
+  const bool changes = mutates(op, inplace);
+  const Tensor self = changes ? args.tensor(0) : Tensor();
+  if (level.size == 0) {
+    fail("vmap: ", op.name,
+         " has no rule for a batch of size 0; expected at least one element "
+         "along the mapped dimension");
+  }
+  std::vector<std::vector<Tensor>> parts;
+  for (int64_t i = 0; i < level.size; ++i) {
+    Arguments one = args;
+    one.each([&](Tensor& t) {
+      if (has_level(t, level.id)) t = select(layer_of(t)->value, 0, i);
+    });
+    const std::vector<Tensor> results = call(op, inplace, std::move(one));
+    parts.resize(results.size());
+    for (size_t k = 0; k < results.size(); ++k) {
+      if (!parts[k].empty() && !(results[k].sizes() == parts[k][0].sizes())) {
+        fail("vmap: ", op.name, ": the result has shape ", parts[k][0].sizes(),
+             " for one of the "
+             "batch and ",
+             results[k].sizes(),
+             " for another; operations whose result's shape "
+             "depends on the values cannot be mapped");
+      }
+      parts[k].push_back(results[k]);
+    }
+  }
+  if (changes) return {self};
+  std::vector<Tensor> out;
+  for (const auto& each : parts) out.push_back(make_batch(stack(each), level.id));
+  return out;
+}
+
+std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args) {
+  const Level level = *innermost_batch();
+  bool batched = false;
+  args.each([&](Tensor& t) { batched = batched || has_level(t, level.id); });
+  if (level.randomness == Randomness::Error) {
+    fail("vmap: called random operation ", op.name,
+         " while in randomness error mode. Please either use the 'same' or 'different' randomness "
+         "flags on vmap or perform the randomness operation out of vmap");
+  }
+  const int at = args.find("generator");
+  Generator& generator = at >= 0 && args[static_cast<size_t>(at)].given
+                             ? *args[static_cast<size_t>(at)].generator
+                             : default_generator();
+  const bool same = level.randomness == Randomness::Same;
+  if (!same && mutates(op, inplace) && !has_level(args.tensor(0), level.id)) {
+    fail("vmap: ", op.name,
+         ": cannot ask for different in-place randomness on a tensor that is not batched: it "
+         "would appear like same randomness; expected a batched tensor");
+  }
+  const RandomState before = generator.state();
+  std::vector<std::vector<Tensor>> parts;
+  for (int64_t i = 0; i < level.size; ++i) {
+    if (same) generator.set_state(before);
+    Arguments one = args;
+    one.each([&](Tensor& t) {
+      if (has_level(t, level.id)) t = select(layer_of(t)->value, 0, i);
+    });
+    // Off the stack for this call alone, else it would come here again.
+    const OutsideBatch outside(level.id);
+    const std::vector<Tensor> results = call(op, inplace, std::move(one));
+    if (same && !batched) return results;
+    parts.resize(results.size());
+    for (size_t k = 0; k < results.size(); ++k) parts[k].push_back(results[k]);
+  }
+  if (mutates(op, inplace)) return {args.tensor(0)};
+  std::vector<Tensor> out;
+  for (const auto& each : parts) out.push_back(make_batch(stack(each), level.id));
+  return out;
+}
+
+}  // namespace wengert::transforms
