@@ -219,6 +219,10 @@ def __getattr__(name: str) -> Any:
         from .. import testing
 
         return getattr(testing, name)
+    if name == "functional":
+        import importlib
+
+        return importlib.import_module("wengert.autograd.functional")
     if name in ("function", "Function"):
         import importlib
 

@@ -259,7 +259,7 @@ class Module(Tree):
     # --- hooks: kept and run by _hooks.py and _state.py ----------------------------------------
 
     def _hooks_of_calls(self) -> CallHooks:
-        if self._call_hooks is None:
+        if self.__dict__.get("_call_hooks") is None:
             from ._hooks import CallHooks
 
             self.__dict__["_call_hooks"] = CallHooks()
@@ -295,6 +295,42 @@ class Module(Tree):
         is called even where forward raised an error.
         """
         return self._hooks_of_calls().add_after(hook, prepend, with_kwargs, always_call)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Have ``hook(module, grad_output)`` called when the gradients by the results are known.
+
+        What it returns replaces them. Forward gets, and its caller gets back, views.
+        """
+        return self._hooks_of_calls().add_before_backward(hook, prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Have ``hook(module, grad_input, grad_output)`` called when both gradients are known.
+
+        They are tuples, with None for what is no tensor; what it returns replaces ``grad_input``.
+        Without an argument that requires grad, it is called as soon as ``grad_output`` is known.
+
+        Raises
+        ------
+        RuntimeError
+            If the module has a hook of `register_backward_hook`.
+        """
+        return self._hooks_of_calls().add_after_backward(hook, prepend, full=True)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Have ``hook(module, grad_input, grad_output)`` called after forward's last operation.
+
+        Deprecated: ``grad_input`` is that of the last operation, not of the module.
+
+        Raises
+        ------
+        RuntimeError
+            If the module has a hook of `register_full_backward_hook`.
+        """
+        return self._hooks_of_calls().add_after_backward(hook, full=False)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., None]) -> RemovableHandle:
         """Have ``hook(module, prefix, keep_vars)`` called before `state_dict` reads the module."""

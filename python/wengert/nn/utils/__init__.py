@@ -17,12 +17,13 @@ __all__ = [
     "get_total_norm",
     "parameters_to_vector",
     "rnn",
+    "stateless",
     "vector_to_parameters",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "rnn":
+    if name in ("rnn", "stateless"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
