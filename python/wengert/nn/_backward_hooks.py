@@ -28,7 +28,6 @@ class BackwardHookFunction(Function):
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors."""
-        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*[t for t in tensors if not t.requires_grad])
         return tensors
 
@@ -96,7 +95,7 @@ class Watch:
             def attach(node: Any) -> None:
                 places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
                 node.register_hook(
-                    lambda grads, _: self._before_backward(grads, places, len(values))
+                    lambda _, grads: self._before_backward(grads, places, len(values))
                 )
 
             passed, _ = self._pass_on(values, attach)
