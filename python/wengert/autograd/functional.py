@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 from .. import _core
-from . import enable_grad, grad, set_grad_enabled
+from . import enable_grad, set_grad_enabled
+from ._functional import (
+    GRADIENT_IS_CONSTANT,
+    JACOBIAN_IS_CONSTANT,
+    OF_INPUT,
+    STRICT,
+    called,
+    check_dependence,
+    checked_vector,
+    filled,
+    fresh,
+    listed,
+    needs_vector,
+    pull,
+    pullback,
+    returned,
+    single_element,
+    unlisted,
+    unlisted_matrix,
+)
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
@@ -16,179 +35,6 @@ if TYPE_CHECKING:
     Function = Callable[..., Any]
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
-
-_STRICT = "This is not allowed in strict mode"
-_OUTPUTS = "outputs of the user-provided function"
-
-
-# --- arguments ---------------------------------------------------------------------------------
-
-
-def _listed(given: Any, what: str, name: str) -> tuple[bool, Tensors]:
-    """Whether a tuple was given, and the tensors as a tuple."""
-    is_tuple = isinstance(given, tuple)
-    tensors = given if is_tuple else (given,)
-    for i, t in enumerate(tensors):
-        if not isinstance(t, _core.Tensor):
-            which = f"value at index {i}" if is_tuple else f"given {what}"
-            raise TypeError(
-                f"The {what} given to {name} must be either a Tensor or a tuple of Tensors but the "
-                f"{which} has type {type(t)}."
-            )
-    return is_tuple, tensors
-
-
-def _fresh(tensors: Tensors, create_graph: bool, requires_grad: bool = True) -> Tensors:
-    """New tensors of the same values: the function may have captured those that were given."""
-    return tuple(
-        t.view_as(t)
-        if create_graph and t.requires_grad
-        else t.detach().requires_grad_(requires_grad)
-        for t in tensors
-    )
-
-
-def _vector(
-    v: Any, like: Tensors, like_is_tuple: bool, name: str, create_graph: bool
-) -> Tensors | None:
-    """The vector to multiply with, checked; None stands for 1."""
-    if v is None:
-        return None
-    vector = _fresh(_listed(v, "v", name)[1], create_graph, requires_grad=False)
-    if len(vector) != len(like):
-        raise RuntimeError(
-            f"v is a tuple of invalid length: should be {len(like)} but got {len(vector)}."
-            if like_is_tuple
-            else "The given v should contain a single Tensor."
-        )
-    for i, (t, other) in enumerate(zip(vector, like, strict=True)):
-        if t.shape != other.shape:
-            where = f"Entry {i} in " if like_is_tuple else ""
-            raise RuntimeError(
-                f"{where}v has invalid size: should be {other.shape} but got {t.shape}."
-            )
-    return vector
-
-
-def _single_element(tensors: Tensors) -> bool:
-    return len(tensors) == 1 and tensors[0].numel() == 1
-
-
-def _needs_vector(v: Any, inputs: Tensors) -> None:
-    if v is None and not _single_element(inputs):
-        raise RuntimeError(
-            "The vector v can only be None if the input to the user-provided function is a single "
-            "Tensor with a single element."
-        )
-
-
-def _outputs(
-    func: Function, inputs: Tensors, name: str, strict: bool, scalar: bool = False
-) -> tuple[bool, Tensors]:
-    """What the function returns, checked."""
-    is_tuple, outputs = _listed(func(*inputs), _OUTPUTS, name)
-    if strict:
-        for i, out in enumerate(outputs):
-            if not out.requires_grad:
-                raise RuntimeError(
-                    f"Output {i} of the user-provided function does not require gradients. The "
-                    "outputs must be computed in a differentiable manner from the input when "
-                    "running in strict mode."
-                )
-    if scalar and is_tuple:
-        raise RuntimeError(f"The function given to {name} should return a single Tensor")
-    if scalar and outputs[0].numel() != 1:
-        raise RuntimeError(
-            f"The Tensor returned by the function given to {name} should contain a single element"
-        )
-    return is_tuple, outputs
-
-
-def _check_dependence(gradients: Sequence[Tensor | None], independent: str) -> None:
-    """In strict mode, each gradient must exist and depend on the inputs."""
-    for i, g in enumerate(gradients):
-        if g is None:
-            raise RuntimeError(
-                f"The output of the user-provided function is independent of input {i}. {_STRICT}."
-            )
-        if not g.requires_grad:
-            raise RuntimeError(independent.format(i))
-
-
-_JACOBIAN_IS_CONSTANT = (
-    "While computing the hessian, found that the jacobian of the user-provided function with "
-    f"respect to input {{}} is independent of the input. {_STRICT}. You should ensure that your "
-    "function is twice differentiable and that the jacobian depends on the inputs (this would be "
-    "violated by a linear function for example)."
-)
-_GRADIENT_IS_CONSTANT = (
-    "The gradient with respect to input {} is independent of the inputs of the user-provided "
-    f"function. {_STRICT}."
-)
-_OF_INPUT = f"The {{}} of the user-provided function is independent of input {{}}. {_STRICT}"
-
-
-# --- gradients ---------------------------------------------------------------------------------
-
-
-def _pulled(
-    outputs: Sequence[Tensor | None],
-    inputs: Tensors,
-    weights: Sequence[Tensor] | None = None,
-    create_graph: bool = False,
-    retain_graph: bool | None = None,
-    batched: bool = False,
-) -> tuple[Tensor | None, ...]:
-    """Gradients by the inputs of those outputs that have any; None where there is no way."""
-    used = [i for i, out in enumerate(outputs) if out is not None and out.requires_grad]
-    if not used:
-        return (None,) * len(inputs)
-    return grad(
-        [outputs[i] for i in used],  # type: ignore[misc]
-        inputs,
-        None if weights is None else [weights[i] for i in used],
-        retain_graph,
-        create_graph,
-        allow_unused=True,
-        is_grads_batched=batched,
-    )
-
-
-def _filled(
-    gradients: tuple[Tensor | None, ...],
-    like: Tensors,
-    strict: bool,
-    create_graph: bool,
-    missing: str,
-    what: str,
-) -> Tensors:
-    """Zeros where there is no gradient, which in strict mode is an error."""
-    filled = []
-    for i, (g, t) in enumerate(zip(gradients, like, strict=True)):
-        if g is None and strict:
-            raise RuntimeError(missing.format(i))
-        if strict and create_graph and g is not None and not g.requires_grad:
-            raise RuntimeError(f"{_OF_INPUT.format(what, i)} when create_graph=True.")
-        filled.append(_core.zeros_like(t) if g is None else g)
-    return tuple(filled)
-
-
-def _returned(tensors: Any, create_graph: bool) -> Any:
-    """Without their history, unless that was asked for."""
-    if isinstance(tensors, _core.Tensor):
-        return tensors if create_graph else tensors.detach()
-    return tuple(_returned(t, create_graph) for t in tensors)
-
-
-def _unlisted(tensors: Tensors, is_tuple: bool) -> Any:
-    return tensors if is_tuple else tensors[0]
-
-
-def _unlisted_matrix(
-    rows: Sequence[Sequence[Tensor]], outputs_are_tuple: bool, inputs_are_tuple: bool
-) -> Any:
-    found = tuple(tuple(row) if inputs_are_tuple else row[0] for row in rows)
-    return found if outputs_are_tuple else found[0]
 
 
 # --- products with vectors ---------------------------------------------------------------------
@@ -220,34 +66,24 @@ def vjp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "vjp")
-        inputs = _fresh(inputs, create_graph)
-        outputs_are_tuple, outputs = _outputs(func, inputs, "vjp", strict)
-        vector = _vector(v, outputs, outputs_are_tuple, "vjp", create_graph)
-        if vector is None and not _single_element(outputs):
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "vjp")
+        inputs = fresh(inputs, create_graph)
+        outputs_are_tuple, outputs = called(func, inputs, "vjp", strict)
+        vector = checked_vector(v, outputs, outputs_are_tuple, "vjp", create_graph)
+        if vector is None and not single_element(outputs):
             raise RuntimeError(
                 "The vector v can only be None if the user-provided function returns a single "
                 "Tensor with a single element."
             )
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
-        product = _filled(
-            _pulled(outputs, inputs, vector, create_graph),
-            inputs, strict, create_graph, f"{_OF_INPUT.format('output', '{}')}.", "jacobian",
+        product = filled(
+            pull(outputs, inputs, vector, create_graph),
+            inputs, strict, create_graph, f"{OF_INPUT.format('output', '{}')}.", "jacobian",
         )  # fmt: skip
     return (
-        _unlisted(_returned(outputs, create_graph), outputs_are_tuple),
-        _unlisted(_returned(product, create_graph), inputs_are_tuple),
+        unlisted(returned(outputs, create_graph), outputs_are_tuple),
+        unlisted(returned(product, create_graph), inputs_are_tuple),
     )
-
-
-def _pullback(outputs: Tensors, inputs: Tensors) -> tuple[Tensors, tuple[Tensor | None, ...]]:
-    """Zeros like the outputs, and the gradients by the inputs as a function of them.
-
-    That function is linear: its transpose is the derivative of the outputs, and its gradient is
-    therefore what pushes a vector forward.
-    """
-    weights = tuple(_core.zeros_like(out).requires_grad_() for out in outputs)
-    return weights, _pulled(outputs, inputs, weights, create_graph=True)
 
 
 def jvp(
@@ -278,28 +114,28 @@ def jvp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "jvp")
-        inputs = _fresh(inputs, create_graph)
-        vector = _vector(v, inputs, inputs_are_tuple, "jvp", create_graph)
-        _needs_vector(v, inputs)
-        outputs_are_tuple, outputs = _outputs(func, inputs, "jvp", strict)
-        weights, gradients = _pullback(outputs, inputs)
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "jvp")
+        inputs = fresh(inputs, create_graph)
+        vector = checked_vector(v, inputs, inputs_are_tuple, "jvp", create_graph)
+        needs_vector(v, inputs)
+        outputs_are_tuple, outputs = called(func, inputs, "jvp", strict)
+        weights, gradients = pullback(outputs, inputs)
         if strict:
-            _check_dependence(gradients, _GRADIENT_IS_CONSTANT)
+            check_dependence(gradients, GRADIENT_IS_CONSTANT)
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
-        product = _filled(
-            _pulled(gradients, weights, vector, create_graph),
+        product = filled(
+            pull(gradients, weights, vector, create_graph),
             outputs,
             strict,
             create_graph,
             "The gradient with respect to the input is independent of entry {} in the grad_outputs "
             "when using the double backward trick to compute forward mode gradients. "
-            f"{_STRICT}.",
+            f"{STRICT}.",
             "jacobian",
         )
     return (
-        _unlisted(_returned(outputs, create_graph), outputs_are_tuple),
-        _unlisted(_returned(product, create_graph), outputs_are_tuple),
+        unlisted(returned(outputs, create_graph), outputs_are_tuple),
+        unlisted(returned(product, create_graph), outputs_are_tuple),
     )
 
 
@@ -329,22 +165,22 @@ def vhp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "vhp")
-        inputs = _fresh(inputs, create_graph)
-        vector = _vector(v, inputs, inputs_are_tuple, "vhp", create_graph)
-        _needs_vector(v, inputs)
-        _, outputs = _outputs(func, inputs, "vhp", strict, scalar=True)
-        gradients = _pulled(outputs, inputs, create_graph=True)
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "vhp")
+        inputs = fresh(inputs, create_graph)
+        vector = checked_vector(v, inputs, inputs_are_tuple, "vhp", create_graph)
+        needs_vector(v, inputs)
+        _, outputs = called(func, inputs, "vhp", strict, scalar=True)
+        gradients = pull(outputs, inputs, create_graph=True)
         if strict:
-            _check_dependence(gradients, _JACOBIAN_IS_CONSTANT)
+            check_dependence(gradients, JACOBIAN_IS_CONSTANT)
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
-        product = _filled(
-            _pulled(gradients, inputs, vector, create_graph),
-            inputs, strict, create_graph, f"{_OF_INPUT.format('jacobian', '{}')}.", "hessian",
+        product = filled(
+            pull(gradients, inputs, vector, create_graph),
+            inputs, strict, create_graph, f"{OF_INPUT.format('jacobian', '{}')}.", "hessian",
         )  # fmt: skip
     return (
-        _returned(outputs[0], create_graph),
-        _unlisted(_returned(product, create_graph), inputs_are_tuple),
+        returned(outputs[0], create_graph),
+        unlisted(returned(product, create_graph), inputs_are_tuple),
     )
 
 
@@ -377,30 +213,30 @@ def hvp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "hvp")
-        inputs = _fresh(inputs, create_graph)
-        vector = _vector(v, inputs, inputs_are_tuple, "hvp", create_graph)
-        _needs_vector(v, inputs)
-        _, outputs = _outputs(func, inputs, "hvp", strict, scalar=True)
-        gradients = _pulled(outputs, inputs, create_graph=True)
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "hvp")
+        inputs = fresh(inputs, create_graph)
+        vector = checked_vector(v, inputs, inputs_are_tuple, "hvp", create_graph)
+        needs_vector(v, inputs)
+        _, outputs = called(func, inputs, "hvp", strict, scalar=True)
+        gradients = pull(outputs, inputs, create_graph=True)
         if strict:
-            _check_dependence(gradients, _JACOBIAN_IS_CONSTANT)
+            check_dependence(gradients, JACOBIAN_IS_CONSTANT)
         weights = tuple(_core.zeros_like(t).requires_grad_() for t in inputs)
-        twice = _pulled(gradients, inputs, weights, create_graph=True)
+        twice = pull(gradients, inputs, weights, create_graph=True)
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
-        product = _filled(
-            _pulled(twice, weights, vector, create_graph),
+        product = filled(
+            pull(twice, weights, vector, create_graph),
             inputs,
             strict,
             create_graph,
             "The hessian of the user-provided function is independent of entry {} in the "
-            f"grad_jacobian. {_STRICT} as it prevents from using the double backward trick to "
+            f"grad_jacobian. {STRICT} as it prevents from using the double backward trick to "
             "replace forward mode AD.",
             "hessian",
         )
     return (
-        _returned(outputs[0], create_graph),
-        _unlisted(_returned(product, create_graph), inputs_are_tuple),
+        returned(outputs[0], create_graph),
+        unlisted(returned(product, create_graph), inputs_are_tuple),
     )
 
 
@@ -431,7 +267,7 @@ def _by_unit_vectors(
     total = sum(t.numel() for t in known)
     if total == 0:
         return [_core.zeros(0, *t.shape, dtype=t.dtype) for t in inputs]
-    pulled = _pulled(known, inputs, units, create_graph, True, batched=True)
+    pulled = pull(known, inputs, units, create_graph, True, batched=True)
     return [
         _core.zeros_like(t).expand(total, *t.shape) if g is None else g
         for g, t in zip(pulled, inputs, strict=True)
@@ -452,10 +288,10 @@ def _forward_jacobian(func: Function, inputs: Any, strict: bool, vectorize: bool
             "implemented for `vectorize=True`."
         )
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "jacobian")
-        inputs = _fresh(inputs, False)
-        outputs_are_tuple, outputs = _outputs(func, inputs, "jacobian", False)
-        weights, gradients = _pullback(outputs, inputs)
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "jacobian")
+        inputs = fresh(inputs, False)
+        outputs_are_tuple, outputs = called(func, inputs, "jacobian", False)
+        weights, gradients = pullback(outputs, inputs)
         # A gradient that does not exist is zero whatever the weights, and stays so.
         known = [
             _core.zeros_like(t) if g is None else g for g, t in zip(gradients, inputs, strict=True)
@@ -470,7 +306,7 @@ def _forward_jacobian(func: Function, inputs: Any, strict: bool, vectorize: bool
                 for part, t in zip(parts, inputs, strict=True)
             ]
         )
-    return _unlisted_matrix(rows, outputs_are_tuple, inputs_are_tuple)
+    return unlisted_matrix(rows, outputs_are_tuple, inputs_are_tuple)
 
 
 def _row_by_row(
@@ -480,15 +316,15 @@ def _row_by_row(
     rows: list[list[Tensor]] = [[] for _ in inputs]
     flat = out.reshape(-1)
     for element in range(out.numel()):
-        pulled = _pulled((flat[element],), inputs, None, create_graph, True)
+        pulled = pull((flat[element],), inputs, None, create_graph, True)
         for j, (g, t) in enumerate(zip(pulled, inputs, strict=True)):
             if g is None and strict:
                 raise RuntimeError(
                     f"Output {i} of the user-provided function is independent of input {j}. "
-                    f"{_STRICT}."
+                    f"{STRICT}."
                 )
             if strict and create_graph and g is not None and not g.requires_grad:
-                raise RuntimeError(f"{_OF_INPUT.format('jacobian', i)} when create_graph=True.")
+                raise RuntimeError(f"{OF_INPUT.format('jacobian', i)} when create_graph=True.")
             rows[j].append(_core.zeros_like(t) if g is None else g)
     return [
         _core.stack(row).reshape(*out.shape, *t.shape)
@@ -556,9 +392,9 @@ def jacobian(
             )
         return _forward_jacobian(func, inputs, strict, vectorize)
     with enable_grad():
-        inputs_are_tuple, inputs = _listed(inputs, "inputs", "jacobian")
-        inputs = _fresh(inputs, create_graph)
-        outputs_are_tuple, outputs = _outputs(func, inputs, "jacobian", strict)
+        inputs_are_tuple, inputs = listed(inputs, "inputs", "jacobian")
+        inputs = fresh(inputs, create_graph)
+        outputs_are_tuple, outputs = called(func, inputs, "jacobian", strict)
         if not vectorize:
             rows = [
                 _row_by_row(i, out, inputs, create_graph, strict) for i, out in enumerate(outputs)
@@ -580,7 +416,7 @@ def jacobian(
                 )
             ]
             rows = [[column[i] for column in columns] for i in range(len(outputs))]
-    return _unlisted_matrix(_returned(rows, create_graph), outputs_are_tuple, inputs_are_tuple)
+    return unlisted_matrix(returned(rows, create_graph), outputs_are_tuple, inputs_are_tuple)
 
 
 def hessian(
@@ -623,17 +459,17 @@ def hessian(
     AssertionError
         If there is no such strategy.
     """
-    inputs_are_tuple, inputs = _listed(inputs, "inputs", "hessian")
+    inputs_are_tuple, inputs = listed(inputs, "inputs", "hessian")
     if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
 
     def number(*given: Tensor) -> Tensor:
-        return _outputs(func, given, "hessian", strict, scalar=True)[1][0].squeeze()
+        return called(func, given, "hessian", strict, scalar=True)[1][0].squeeze()
 
     def gradient(*given: Tensor) -> Tensors:
         found = jacobian(number, given, create_graph=True)
         if strict:
-            _check_dependence(found, _JACOBIAN_IS_CONSTANT)
+            check_dependence(found, JACOBIAN_IS_CONSTANT)
         return found
 
     found = jacobian(gradient, inputs, create_graph, strict, vectorize, outer_jacobian_strategy)
