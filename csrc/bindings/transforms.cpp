@@ -50,11 +50,7 @@ std::pair<AnyTensor, AnyTensor> undual(const AnyTensor& t, uint64_t level) {
 // Something to differentiate by: inside of vmap one for each of every batch.
 AnyTensor input(const AnyTensor& t) {
   Tensor x = settled(t.tensor);
-  std::vector<Level> missing;
-  for (const Level& l : batches()) {
-    if (!below_has(x, l.id)) missing.push_back(l);
-  }
-  for (const Level& l : missing) x = insert_batch(x, l);
+  for (const Level& l : batches()) x = insert_batch(x, l);
   return {alias(x)};
 }
 
@@ -93,6 +89,29 @@ void register_transforms(py::module_& m) {
   m.def(
       "has_level", [](const AnyTensor& t, uint64_t level) { return has_level(t.tensor, level); },
       py::arg("tensor"), py::arg("level"), "Whether the outermost layer is of the level.");
+  m.def(
+      "pushed",
+      [](const AnyTensors& outputs, const AnyTensors& sources, const AnyTensors& tangents,
+         bool keep) {
+        const SourceScope from(source_here());
+        return any(pushed(tensors(outputs), tensors(sources), tensors(tangents), keep));
+      },
+      py::arg("outputs"), py::arg("sources"), py::arg("tangents"), py::arg("keep"),
+      "The tangents of outputs that were computed from sources; None where there is none.");
+  m.def(
+      "make_changeable",
+      [](const AnyTensor& t, uint64_t level) { make_changeable(t.tensor, level); },
+      py::arg("tensor"), py::arg("level"),
+      "Makes a tensor a dual number in place, with a tangent of zero, if it is none.");
+  m.def(
+      "any_layer",
+      [](const py::tuple& args) {
+        for (const py::handle each : args) {
+          if (is_tensor(each.ptr()) && any_tensor_of(each.ptr())->layer) return true;
+        }
+        return false;
+      },
+      py::arg("args"), "Whether a tensor among arguments is a batch or a dual number.");
   m.def(
       "tracked", [](const AnyTensor& t) { return t.tensor.defined() && tracked(t.tensor); },
       py::arg("tensor"), "Whether the tape knows a tensor, its tangents included.");

@@ -242,6 +242,7 @@ Tensor repeated(const Tensor& x, int dim, int64_t n) {
 }
 
 Tensor insert_batch(const Tensor& x, const Level& level) {
+  if (below_has(x, level.id)) return x;
   const Layer* l = layer_of(x);
   if (!l || l->level < level.id) return make_batch(repeated(x, 0, level.size), level.id);
   if (l->kind == Kind::Dual) {

@@ -71,6 +71,9 @@ std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args);
 // One level, for call.cpp.
 std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& level);
 std::vector<Tensor> call_dual(const Op& op, bool inplace, Arguments args, uint64_t level);
+// A tensor that is to be changed becomes a dual number of tangent zero; a view of another makes
+// that one, too, and its tangent is a view of the other's.
+void make_changeable(const Tensor& self, uint64_t level);
 // The whole call for each of the batch, joined: what any operation can fall back on.
 std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const Level& level);
 

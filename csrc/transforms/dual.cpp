@@ -6,9 +6,28 @@
 #include "transforms/rules.h"
 
 namespace wengert::transforms {
-namespace {
-
 using Tensors = std::vector<Tensor>;
+
+void make_changeable(const Tensor& self, uint64_t level) {
+  if (has_level(self, level)) return;
+  if (!self->base || self->layer) {
+    become_dual(self, zeros_like(detach(self)), level);
+    return;
+  }
+  const Tensor base(self->base);
+  make_changeable(base, level);
+  const Layer* whole = layer_of(base);
+  if (whole->tangent->layer) {
+    fail("forward mode: changing a view of shape ", self.sizes(),
+         " in place inside of another transform is not supported; change the tensor itself");
+  }
+  const int64_t offset = self.offset() - whole->value.offset();
+  Tensor tangent = whole->tangent.view(self.sizes(), self.strides(), offset);
+  set_base(tangent, whole->tangent);
+  become_dual(self, tangent, level);
+}
+
+namespace {
 
 // The arguments taken apart: values in place of dual numbers, and their tangents, in the order of
 // the tensors; undefined where there is none.
@@ -39,6 +58,17 @@ bool any_tracked(Arguments& args, const Tensors& tangents) {
   args.each([&](Tensor& t) { some = some || tracked(t); });
   for (const Tensor& t : tangents) some = some || (t.defined() && tracked(t));
   return some && grad_enabled();
+}
+
+// What to differentiate by in place of x: in every batch that any of the arguments is in, because
+// the result will be.
+Tensor source(Tensor x, Arguments& args) {
+  for (const Level& level : batches()) {
+    bool some = false;
+    args.each([&](Tensor& t) { some = some || involves(t, level.id); });
+    if (some && !below_has(x, level.id)) x = insert_batch(x, level);
+  }
+  return alias(x);
 }
 
 Tensors duals(const Tensors& values, const Tensors& tangents, uint64_t level) {
@@ -107,7 +137,7 @@ Tensors dual_elementwise(const Op& op, Apart a, uint64_t level) {
   Tensors sources(a.tangents.size());
   each_numbered(a.values, [&](Tensor& t, size_t i) {
     if (!a.tangents[i].defined()) return;
-    t = alias(t.sizes() == sizes ? t : expand(t, sizes));
+    t = source(t.sizes() == sizes ? t : expand(t, sizes), a.values);
     sources[i] = t;
   });
   Tensors values;
@@ -130,41 +160,20 @@ Tensors dual_elementwise(const Op& op, Apart a, uint64_t level) {
   return duals(unrecorded(values), unrecorded({total}), level);
 }
 
-// With g(u) = J^T u, which is linear in u, the gradient of g by u for the tangent t is J t.
 Tensors dual_any(const Op& op, Apart a, uint64_t level) {
   const bool keep = any_tracked(a.values, a.tangents);
   Tensors sources, tangents;
   each_numbered(a.values, [&](Tensor& t, size_t i) {
     if (!a.tangents[i].defined()) return;
-    t = alias(t);
+    t = source(t, a.values);
     sources.push_back(t);
     tangents.push_back(a.tangents[i]);
   });
-  Tensors values, results;
-  {
-    const GradMode on(true);
-    values = call(op, false, a.values);
-    Tensors outputs, us;
-    std::vector<size_t> places;
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (!tracked(values[i])) continue;
-      outputs.push_back(values[i]);
-      us.push_back(alias(detach(zeros_like(values[i]))));
-      places.push_back(i);
-    }
-    results.resize(values.size());
-    const Tensors pulled = gradient(outputs, sources, us, {true, true});
-    Tensors linear, along;
-    for (size_t i = 0; i < pulled.size(); ++i) {
-      if (!pulled[i].defined() || !tracked(pulled[i])) continue;
-      linear.push_back(pulled[i]);
-      along.push_back(tangents[i]);
-    }
-    const Tensors pushed = gradient(linear, us, along, {true, keep});
-    for (size_t k = 0; k < places.size(); ++k) results[places[k]] = pushed[k];
-  }
-  if (keep) return duals(values, results, level);
-  return duals(unrecorded(values), unrecorded(results), level);
+  const GradMode on(true);
+  const Tensors values = call(op, false, a.values);
+  const Tensors moved = pushed(values, sources, tangents, keep);
+  if (keep) return duals(values, moved, level);
+  return duals(unrecorded(values), unrecorded(moved), level);
 }
 
 Tensors push(const Op& op, Arguments args, uint64_t level) {
@@ -182,27 +191,6 @@ Tensors push(const Op& op, Arguments args, uint64_t level) {
       break;
   }
   return call(op, false, std::move(a.values));
-}
-
-// A tensor that is to be changed becomes a dual number of tangent zero; a view of another makes
-// that one, too, and its tangent is a view of the other's.
-void make_changeable(const Tensor& self, uint64_t level) {
-  if (has_level(self, level)) return;
-  if (!self->base || self->layer) {
-    become_dual(self, zeros_like(detach(self)), level);
-    return;
-  }
-  const Tensor base(self->base);
-  make_changeable(base, level);
-  const Layer* whole = layer_of(base);
-  if (whole->tangent->layer) {
-    fail("forward mode: changing a view of shape ", self.sizes(),
-         " in place inside of another transform is not supported; change the tensor itself");
-  }
-  const int64_t offset = self.offset() - whole->value.offset();
-  Tensor tangent = whole->tangent.view(self.sizes(), self.strides(), offset);
-  set_base(tangent, whole->tangent);
-  become_dual(self, tangent, level);
 }
 
 Tensors change(const Op& op, Arguments args, uint64_t level) {
@@ -234,6 +222,28 @@ Tensors change(const Op& op, Arguments args, uint64_t level) {
 }
 
 }  // namespace
+
+Tensors pushed(const Tensors& outputs, const Tensors& sources, const Tensors& tangents, bool keep) {
+  const GradMode on(true);
+  Tensors known, us, results(outputs.size());
+  std::vector<size_t> places;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!tracked(outputs[i])) continue;
+    known.push_back(outputs[i]);
+    us.push_back(alias(detach(zeros_like(outputs[i]))));
+    places.push_back(i);
+  }
+  const Tensors pulled = gradient(known, sources, us, {true, true});
+  Tensors linear, along;
+  for (size_t i = 0; i < pulled.size(); ++i) {
+    if (!pulled[i].defined() || !tracked(pulled[i])) continue;
+    linear.push_back(pulled[i]);
+    along.push_back(tangents[i]);
+  }
+  const Tensors found = gradient(linear, us, along, {true, keep});
+  for (size_t k = 0; k < places.size(); ++k) results[places[k]] = found[k];
+  return results;
+}
 
 Tensors call_dual(const Op& op, bool inplace, Arguments args, uint64_t level) {
   if (!inplace && op.name.back() != '_') return push(op, std::move(args), level);

@@ -26,6 +26,12 @@ struct AskedGradient {
 };
 std::vector<Tensor> grad(AskedGradient asked);
 
+// The tangents of outputs that were computed from sources, for tangents of these; undefined where
+// there is none. With g(u) = J^T u, which is linear in u, the gradient of g by u for the tangent t
+// is J t. `keep`: whether the results are recorded.
+std::vector<Tensor> pushed(const std::vector<Tensor>& outputs, const std::vector<Tensor>& sources,
+                           const std::vector<Tensor>& tangents, bool keep);
+
 // Whether anything but `inputs` that requires grad is behind outputs: then a gradient by the inputs
 // has derivatives of its own.
 bool reaches_beyond(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs);

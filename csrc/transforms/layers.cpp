@@ -142,6 +142,12 @@ bool below_has(const Tensor& t, uint64_t level) {
   return l && (l->level == level || below_has(l->value, level));
 }
 
+bool involves(const Tensor& t, uint64_t level) {
+  const Layer* l = layer_of(t);
+  return l && (l->level == level || involves(l->value, level) ||
+               (l->tangent.defined() && involves(l->tangent, level)));
+}
+
 const Tensor& innermost(const Tensor& t) {
   const Layer* l = layer_of(t);
   return l ? innermost(l->value) : t;

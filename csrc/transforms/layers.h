@@ -71,8 +71,9 @@ bool has_level(const Tensor& t, uint64_t level);
 // The value of a dual number, for who reads elements; throws for a batch, which has none to read.
 const Tensor& readable(const Tensor& t);
 
-// Whether any layer of the tensor is of a level.
+// Whether any layer of the value is of a level; or any of its tangents' either.
 bool below_has(const Tensor& t, uint64_t level);
+bool involves(const Tensor& t, uint64_t level);
 
 // Below all layers: the value, without tangents or batches.
 const Tensor& innermost(const Tensor& t);

@@ -183,8 +183,8 @@ def show_config() -> None:
 
 # Loaded at first use: what a training loop does not need. Submodules, and names in others.
 _SUBMODULES = (
-    "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "distributions", "onnx",
-    "serialization", "storage", "testing", "version", "viz",
+    "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "distributions", "func",
+    "onnx", "serialization", "storage", "testing", "version", "viz",
 )  # fmt: skip
 _LATER = {
     "Tape": "_tape",
@@ -195,6 +195,7 @@ _LATER = {
     "save": "serialization",
     "set_printoptions": "_format",
     "tape": "_tape",
+    "vmap": "func",
 }
 
 

@@ -73,44 +73,14 @@ def grad(
     RuntimeError
         If an input is not reached and allow_unused is not set, or a tensor has no history.
     """
-    if is_grads_batched:
-        return _batched(
-            outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused,
-            materialize_grads,
-        )  # fmt: skip
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is False and materialize_grads:
         raise ValueError("grad: expected allow_unused to be True or None with materialize_grads")
     result = _core.grad(
         _listed(outputs), _listed(inputs), _listed(grad_outputs), retain, create_graph,
-        bool(allow_unused), materialize_grads,
+        bool(allow_unused), materialize_grads, is_grads_batched,
     )  # fmt: skip
     return tuple(result)
-
-
-def _batched(
-    outputs: Tensors,
-    inputs: Tensors,
-    grad_outputs: Any,
-    retain_graph: bool | None,
-    create_graph: bool,
-    allow_unused: bool | None,
-    materialize_grads: bool,
-) -> tuple[Any, ...]:
-    """One walk for each slice of grad_outputs."""
-    batches = _listed(grad_outputs)
-    n = len(batches[0])
-    keep = create_graph if retain_graph is None else retain_graph
-    rows = [
-        grad(
-            outputs, inputs, [b[i] for b in batches], keep or i + 1 < n, create_graph,
-            allow_unused, False, materialize_grads,
-        )
-        for i in range(n)
-    ]  # fmt: skip
-    return tuple(
-        None if column[0] is None else _core.stack(column) for column in zip(*rows, strict=True)
-    )
 
 
 class _VariableType(type):
