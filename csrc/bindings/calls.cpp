@@ -116,7 +116,7 @@ PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out, bool layered
 }
 
 PyObject* invoke(const Op& op, bool inplace, const Arg* args, bool layered) {
-  if (layered || (transforms::innermost_batch() && transforms::is_random(op))) [[unlikely]] {
+  if (layered || transforms::innermost_batch()) [[unlikely]] {
     const std::vector<Tensor> results =
         transforms::call(op, inplace, transforms::Arguments(op, args));
     const bool one = inplace || op.call || (op.bare && op.bare(args));

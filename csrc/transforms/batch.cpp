@@ -23,11 +23,23 @@ void check_inplace_batch(const Op& op, Arguments& args, const Level& level) {
        "(zeros_like, new_zeros)");
 }
 
-}  // namespace
-
-int logical_rank(const Tensor& t) {
-  return t.dim();
+// Of an empty batch: what one of zeros gives says which shapes and dtypes the results have.
+std::vector<Tensor> call_none(const Op& op, Arguments args, const Level& level) {
+  args.each([&](Tensor& t) {
+    if (!has_level(t, level.id)) return;
+    const Tensor& below = innermost(layer_of(t)->value);
+    t = ops::zeros(t.sizes(), below.dtype(), below.device());
+  });
+  std::vector<Tensor> out;
+  for (const Tensor& t : call(op, false, std::move(args))) {
+    Dims sizes{0};
+    for (const int64_t size : t.sizes()) sizes.push_back(size);
+    out.push_back(make_batch(ops::zeros(sizes, t.dtype(), t.device()), level.id));
+  }
+  return out;
 }
+
+}  // namespace
 
 Tensor aligned(const Tensor& t, int rank, const Level& level) {
   if (!has_level(t, level.id)) return t;
@@ -48,7 +60,7 @@ std::vector<Tensor> rebatched(const std::vector<Tensor>& results, const Level& l
 std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& at) {
   const Level level = at;  // calls below may move the list of levels
   const bool changes = mutates(op, inplace);
-  if (is_random(op)) return call_random(op, inplace, std::move(args));
+  if (draws(op, args)) return call_random(op, inplace, std::move(args));
   const Tensor self = changes ? args.tensor(0) : Tensor();
   if (changes) check_inplace_batch(op, args, level);
   if (const BatchRule rule = rules_of(op).batch) {
@@ -64,9 +76,8 @@ std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const 
   const bool changes = mutates(op, inplace);
   const Tensor self = changes ? args.tensor(0) : Tensor();
   if (level.size == 0) {
-    fail("vmap: ", op.name,
-         " has no rule for a batch of size 0; expected at least one element "
-         "along the mapped dimension");
+    if (changes) return {self};
+    return call_none(op, std::move(args), level);
   }
   std::vector<std::vector<Tensor>> parts;
   for (int64_t i = 0; i < level.size; ++i) {

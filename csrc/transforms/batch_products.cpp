@@ -117,9 +117,13 @@ BatchResult batch_loss(const Op& op, bool inplace, Arguments& args, const Level&
   const auto reduction = place(args.find("reduction"));
   if (given(args, "size_average") || given(args, "reduce") || given(args, "weight")) return {};
   const std::string how = args[reduction].text;
-  const Tensor input = args.tensor(0);
+  const Tensor input = args.tensor(0), target = args.tensor(1);
+  if (!(input.sizes() == target.sizes())) return {};
   args.set(reduction, "none");
-  const std::vector<Tensor> each = *batch_elementwise(op, inplace, args, level);
+  args.set(0, batch_value(input, level));
+  args.set(1, batch_value(target, level));
+  args.each([&](Tensor& t) { t = aligned(t, input.dim(), level); });
+  const std::vector<Tensor> each = call(op, inplace, args);
   const Dims dims = after_batch(each[0]);
   if (how == "none") return each;
   if (how == "mean") return std::vector{mean(each[0], dims)};

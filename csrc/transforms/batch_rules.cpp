@@ -83,6 +83,17 @@ BatchResult batch_elementwise(const Op& op, bool inplace, Arguments& args, const
   return call(op, inplace, args);
 }
 
+BatchResult batch_masked_fill(const Op& op, bool inplace, Arguments& args, const Level& level) {
+  if (!args.tensor(2)->layer) return batch_elementwise(op, inplace, args, level);
+  if (inplace) return {};
+  static const Op& where = *find_op("where");
+  Arguments other(where);
+  other.set(0, args.tensor(1));
+  other.set(1, args.tensor(2));
+  other.set(2, args.tensor(0));
+  return batch_elementwise(where, false, other, level);
+}
+
 BatchResult batch_trailing(const Op& op, bool inplace, Arguments& args, const Level& level) {
   bool matrices = true;
   args.each([&](Tensor& t) { matrices = matrices && t.dim() >= 2; });
@@ -96,6 +107,10 @@ BatchResult batch_dims(const Op& op, bool inplace, Arguments& args, const Level&
   const std::vector<Tensor> all = args.tensors();
   const int rank = all[0].dim() + (adds_dimension(op) ? 1 : 0);
   if (rank == 0 || !shift_dims(op, args, rank)) return {};
+  // Some take tensors of several ranks, which the batch's dimension would change the meaning of.
+  const bool mixed =
+      std::any_of(all.begin(), all.end(), [&](const Tensor& t) { return t.dim() != all[0].dim(); });
+  if (mixed && op.name != "select_scatter" && op.name != "diagonal_scatter") return {};
   if (op.name == "roll" && args[1].ints->size() != args[2].ints->size()) return {};
   args.each([&](Tensor& t) { t = batch_value(t, level); });
   return call(op, inplace, args);
@@ -106,7 +121,11 @@ BatchResult batch_reduction(const Op& op, bool inplace, Arguments& args, const L
   if (dim < 0) return {};
   const Arg& given = args[place(dim)];
   const bool list = op.params[place(dim)].type == ArgType::Ints;
-  if (given.given && !(list && given.ints->empty())) return batch_dims(op, inplace, args, level);
+  const bool none = given.given && list && given.ints->empty();
+  if (none && (op.name == "all" || op.name == "any")) {  // there, no dimensions are none
+    return batch_elementwise(op, inplace, args, level);
+  }
+  if (given.given && !none) return batch_dims(op, inplace, args, level);
   const int rank = args.tensor(0).dim();
   if (!list || rank == 0) return {};
   Dims all;

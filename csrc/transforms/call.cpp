@@ -96,6 +96,26 @@ std::vector<Tensor> Arguments::tensors() {
 
 // --- calls -------------------------------------------------------------------------------------
 
+namespace {
+
+// transpose_ and its like, which give the tensor itself other dimensions.
+bool changes_shape(const Op& op) {
+  constexpr std::string_view names[] = {"transpose_", "swapaxes_",  "swapdims_",
+                                        "t_",         "unsqueeze_", "squeeze_"};
+  return std::find(std::begin(names), std::end(names), op.name) != std::end(names);
+}
+std::vector<Tensor> change_shape(const Op& op, Arguments args) {
+  const Tensor self = args.tensor(0);
+  const Op& view = *find_op(std::string_view(op.name).substr(0, op.name.size() - 1));
+  const Tensor result = call(view, false, Arguments(view, args.data()))[0];
+  self->layer = result->layer;
+  self->sizes = result->sizes;
+  self->strides = result->strides;
+  return {self};
+}
+
+}  // namespace
+
 std::vector<Tensor> call(const Op& op, bool inplace, Arguments args) {
   uint64_t top = 0;
   args.each([&](Tensor& t) {
@@ -103,11 +123,12 @@ std::vector<Tensor> call(const Op& op, bool inplace, Arguments args) {
     top = std::max(top, level_of(t));
   });
   if (top == 0) {
-    if (is_random(op) && innermost_batch()) return call_random(op, inplace, std::move(args));
+    if (innermost_batch() && draws(op, args)) return call_random(op, inplace, std::move(args));
     if (inplace) return {op.inplace(args.data())};
     if (op.call) return {op.call(args.data())};
     return op.call_many(args.data());
   }
+  if (changes_shape(op)) return change_shape(op, std::move(args));
   const Level& level = *find_level(top);
   return level.kind == Kind::Batch ? call_batch(op, inplace, std::move(args), level)
                                    : call_dual(op, inplace, std::move(args), top);

@@ -64,8 +64,9 @@ std::vector<Tensor> call(const Op& op, bool inplace, Arguments args);
 // The same for the direct ways in.
 Tensor call(const Op& op, const Tensor& x, bool inplace = false);
 Tensor call(const Op& op, const Tensor& a, const Tensor& b, bool inplace = false);
-// Inside vmap: an operation that draws random numbers, with no layer among its arguments.
-bool is_random(const Op& op);
+// Whether a call draws random numbers; then it is a matter of the innermost vmap, also where no
+// layer is among its arguments.
+bool draws(const Op& op, const Arguments& args);
 std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args);
 
 // One level, for call.cpp.

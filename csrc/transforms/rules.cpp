@@ -1,6 +1,7 @@
 // The table of rules.
 #include "transforms/rules.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace wengert::transforms {
@@ -45,7 +46,7 @@ constexpr Rules kRules[] = {
     {"softshrink", &batch_elementwise, kElem},
     {"hardshrink", &batch_elementwise, kElem},
     {"threshold", &batch_elementwise, kElem},
-    {"masked_fill", &batch_elementwise, kLinear},
+    {"masked_fill", &batch_masked_fill, kLinear},
     {"_to_dtype", &batch_elementwise, kLinear},
     {"clone", &batch_elementwise, kLinear},
     {"contiguous", &batch_elementwise, kLinear},
@@ -169,7 +170,7 @@ constexpr Rules kRules[] = {
     {"index_select", &batch_shared_index, kLinear},
     {"index_add", &batch_shared_index, kLinear},
     {"index_copy", &batch_shared_index, kLinear},
-    {"index_fill", &batch_shared_index, kLinear},
+    {"index_fill", &batch_shared_index},
     {"gather", &batch_dims, kLinear},
     {"take_along_dim", &batch_dims, kLinear},
     {"take", nullptr, kLinear},
@@ -251,8 +252,8 @@ constexpr Rules kRules[] = {
     {"bernoulli_", nullptr, kNone, true},
     {"poisson", nullptr, kNone, true},
     {"multinomial", nullptr, kNone, true},
-    {"dropout", nullptr, kAny, true},
-    {"dropout_", nullptr, kAny, true},
+    {"dropout", &batch_elementwise, kElem, true},
+    {"dropout_", &batch_elementwise, kNone, true},
 };
 
 }  // namespace
@@ -270,8 +271,11 @@ Rules rules_of(const Op& op) {
   return {op.name};
 }
 
-bool is_random(const Op& op) {
-  return rules_of(op).random;
+bool draws(const Op& op, const Arguments& args) {
+  if (!rules_of(op).random) return false;
+  if (op.name != "dropout" && op.name != "dropout_") return true;
+  const int train = std::max(args.find("training"), args.find("train"));
+  return args[static_cast<size_t>(train)].b && args[1].d > 0 && args[1].d < 1;
 }
 
 }  // namespace wengert::transforms

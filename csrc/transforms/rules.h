@@ -44,6 +44,7 @@ BatchResult batch_reduction(const Op& op, bool inplace, Arguments& args, const L
 // An index tensor that must be the same for all of the batch.
 BatchResult batch_shared_index(const Op& op, bool inplace, Arguments& args, const Level& level);
 
+BatchResult batch_masked_fill(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_reshape(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_reshape_as(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_expand(const Op& op, bool inplace, Arguments& args, const Level& level);
@@ -57,9 +58,8 @@ BatchResult batch_einsum(const Op& op, bool inplace, Arguments& args, const Leve
 BatchResult batch_loss(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_class_loss(const Op& op, bool inplace, Arguments& args, const Level& level);
 
-// For the rules: how many dimensions a tensor has for who is inside the batch, and its value with
-// the batch's dimension first and `rank` more. Others are left as they are.
-int logical_rank(const Tensor& t);
+// For the rules: a tensor's value with the batch's dimension first and `rank` more. Others are left
+// as they are.
 Tensor aligned(const Tensor& t, int rank, const Level& level);
 std::vector<Tensor> rebatched(const std::vector<Tensor>& results, const Level& level);
 

@@ -80,7 +80,9 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             "enter_dual_level() first."
         )
     if not (tensor.dtype.is_floating_point):
-        raise ValueError(f"Expected primal to be floating point or complex, but got: {tensor.dtype}")
+        raise ValueError(
+            f"Expected primal to be floating point or complex, but got: {tensor.dtype}"
+        )
     if not (tangent.dtype.is_floating_point):
         raise ValueError(
             f"Expected tangent to be floating point or complex, but got: {tangent.dtype}"

@@ -26,9 +26,7 @@ def _top(*tensors: Any) -> tuple[int, bool, int]:
 
 def _below(entries: tuple[Any, ...], level: int) -> tuple[Any, ...]:
     """The index without the tangents of a level: integers have none."""
-    return tuple(
-        _core.undual(e, level)[0] if isinstance(e, Tensor) else e for e in entries
-    )
+    return tuple(_core.undual(e, level)[0] if isinstance(e, Tensor) else e for e in entries)
 
 
 def _part(e: Any, level: int, i: int) -> Any:
@@ -105,9 +103,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
         _core.make_changeable(x, level)
         plain = _below(entries, level)
         own, tangent = _core.undual(x, level)
-        given, moved = (
-            _core.undual(value, level) if isinstance(value, Tensor) else (value, None)
-        )
+        given, moved = _core.undual(value, level) if isinstance(value, Tensor) else (value, None)
         own[plain] = given
         tangent[plain] = 0 if moved is None else moved
         return

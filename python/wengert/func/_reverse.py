@@ -156,9 +156,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         outputs, out_spec = tensors_of(result, who, "the output of the function")
         keep = before and _core.reaches_beyond(outputs, inputs)
 
-    def pull(
-        cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None
-    ) -> Any:
+    def pull(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         given, given_spec = tree_flatten(cotangents)
         if given_spec != out_spec:
             raise RuntimeError(
@@ -238,12 +236,14 @@ def _rows(out: Tensor, inputs: list[Tensor], chunk: int | None, keep: bool) -> l
     basis = _core.eye(n, dtype=out.dtype, device=out.device)
     parts = []
     for start in range(0, max(n, 1), max(step, 1)):
-        rows = basis[start : start + step].reshape(-1, *out.shape) if n else out.new_zeros((0, *out.shape))
+        rows = (
+            basis[start : start + step].reshape(-1, *out.shape)
+            if n
+            else out.new_zeros((0, *out.shape))
+        )
         parts.append(_pull([out], inputs, [rows], True, keep, batched=True))
     joined = parts[0] if len(parts) == 1 else [_core.cat(p) for p in zip(*parts, strict=True)]
-    return [
-        g.reshape(*out.shape, *x.shape) for g, x in zip(joined, inputs, strict=True)
-    ]
+    return [g.reshape(*out.shape, *x.shape) for g, x in zip(joined, inputs, strict=True)]
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:

@@ -77,9 +77,7 @@ class Chosen:
             if isinstance(i, bool) or not isinstance(i, int):
                 raise RuntimeError(f"{who}: argnums must be int or tuple of ints, got {argnums!r}")
             if not -len(args) <= i < len(args):
-                raise RuntimeError(
-                    f"{who}: got argnum={i}, but only {len(args)} positional inputs"
-                )
+                raise RuntimeError(f"{who}: got argnum={i}, but only {len(args)} positional inputs")
             self.places.append(i % len(args))
         if len(set(self.places)) != len(self.places):
             raise RuntimeError(f"{who}: argnums elements must be unique, got {argnums!r}")
@@ -124,9 +122,7 @@ def settled(tree: Any, keep: bool) -> Any:
     if keep:
         return tree
     leaves, spec = tree_flatten(tree)
-    done = [
-        t.detach() if isinstance(t, Tensor) and _core.tracked(t) else t for t in leaves
-    ]
+    done = [t.detach() if isinstance(t, Tensor) and _core.tracked(t) else t for t in leaves]
     return tree_unflatten(done, spec)
 
 

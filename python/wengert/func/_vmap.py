@@ -83,7 +83,9 @@ def vmap(
                 t if d is None or count == size else t.narrow(d, start, count)
                 for t, d in zip(leaves, dims, strict=True)
             ]
-            results.append(_mapped(who, func, part, dims, spec, named_spec, count, out_dims, randomness))
+            results.append(
+                _mapped(who, func, part, dims, spec, named_spec, count, out_dims, randomness)
+            )
         return results[0] if len(results) == 1 else _joined(who, results, out_dims)
 
     return _like(wrapped, func)
