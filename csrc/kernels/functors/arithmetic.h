@@ -139,25 +139,25 @@ struct Div {
   static constexpr auto name = "div";
   static constexpr int arity = 2;
   static constexpr Kind kind = Kind::Floating;
-  static constexpr Uses uses[] = {kX1, kX1 | kY};
+  static constexpr Uses uses[] = {kX1, kX0 | kX1};  // not y: quotients are often changed in place
   template <class V>
   static WENGERT_FN V f(V a, V b) {
     return a / b;
   }
   template <int I, class V>
-  static WENGERT_FN V df(V, V b, V y) {
+  static WENGERT_FN V df(V a, V b, V) {
     if constexpr (I == 0) {
       return V(1.0) / b;
     } else {
-      return -y / b;
+      return -(a / b) / b;
     }
   }
   template <int I, class V>
-  static WENGERT_FN V pull(V g, V, V b, V y) {
+  static WENGERT_FN V pull(V g, V a, V b, V) {
     if constexpr (I == 0) {
       return g / b;
     } else {
-      return -g * (y / b);
+      return -g * ((a / b) / b);
     }
   }
 };

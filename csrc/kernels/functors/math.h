@@ -426,36 +426,36 @@ struct Hypot : Elementwise<Kind::Floating, 2> {
 // log(exp(a) + exp(b)) without overflow; equal operands may be infinite.
 struct Logaddexp : Elementwise<Kind::Floating, 2> {
   static constexpr auto name = "logaddexp";
-  static constexpr Uses uses[] = {kX0 | kY, kX1 | kY};
+  static constexpr Uses uses[] = {kX0 | kX1, kX0 | kX1};
   template <class V>
   static WENGERT_FN V f(V a, V b) {
     const V high = maximum(a, b);
     return select(a == b, a + V(0.6931471805599453), high + log1p(exp(-abs(a - b))));
   }
   template <int I, class V>
-  static WENGERT_FN V df(V a, V b, V y) {
+  static WENGERT_FN V df(V a, V b, V) {
     if constexpr (I == 0) {
-      return exp(a - y);
+      return V(1.0) / (V(1.0) + exp(b - a));
     } else {
-      return exp(b - y);
+      return V(1.0) / (V(1.0) + exp(a - b));
     }
   }
 };
 
 struct Logaddexp2 : Elementwise<Kind::Floating, 2> {
   static constexpr auto name = "logaddexp2";
-  static constexpr Uses uses[] = {kX0 | kY, kX1 | kY};
+  static constexpr Uses uses[] = {kX0 | kX1, kX0 | kX1};
   template <class V>
   static WENGERT_FN V f(V a, V b) {
     const V high = maximum(a, b);
     return select(a == b, a + V(1.0), high + log1p(exp2(-abs(a - b))) * V(1.4426950408889634));
   }
   template <int I, class V>
-  static WENGERT_FN V df(V a, V b, V y) {
+  static WENGERT_FN V df(V a, V b, V) {
     if constexpr (I == 0) {
-      return exp2(a - y);
+      return V(1.0) / (V(1.0) + exp2(b - a));
     } else {
-      return exp2(b - y);
+      return V(1.0) / (V(1.0) + exp2(a - b));
     }
   }
 };
