@@ -19,6 +19,7 @@ MAY_INCLUDE = {
     "program": {"tape", "kernels", "core"},
     "bindings": {"ops", "program", "tape", "kernels", "core"},
     "interop": {"core"},
+    "extension": {"ops", "tape", "kernels", "core"},  # what users' libraries include
 }
 PUBLIC_HEADERS = {"interop": {"bindings/capi.h"}}
 LONGEST = 600

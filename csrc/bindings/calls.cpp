@@ -197,7 +197,8 @@ constexpr auto kTrampolines = make_trampolines(std::make_index_sequence<kMaxMeth
 
 PyObject* function_call(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames) {
-  return call_op(*reinterpret_cast<Overloads*>(self)->ops, false, nullptr, args, nargs, kwnames);
+  const auto* holder = reinterpret_cast<Overloads*>(self);
+  return call_op(*holder->ops, holder->inplace, nullptr, args, nargs, kwnames);
 }
 
 std::string doc_of(const Op& op, const std::string& name, bool method) {
@@ -247,34 +248,43 @@ PyMethodDef* table_methods() {
   return defs.data();
 }
 
-void register_functions(py::module_& m) {
+py::object function_of(const std::vector<const Op*>& overloads, bool inplace,
+                       const std::string& name, const py::object& module) {
   static PyType_Slot slots[] = {{0, nullptr}};
   static PyType_Spec spec{"wengert._core.Overloads", sizeof(Overloads), 0,
                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
-  auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
+  static auto* type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!type) rethrow_python();
-  static std::vector<PyMethodDef> defs;
-  static std::vector<std::string> docs;
-  const auto groups = by_name();
-  defs.reserve(groups.size());
-  docs.reserve(groups.size());
+  struct Definition {
+    std::string name, doc;
+    PyMethodDef def;
+  };
+  static std::list<Definition> all;  // functions keep no copy of theirs
+  Definition& made = all.emplace_back(name, doc_of(*overloads[0], name, false));
+  made.def = {made.name.c_str(), as_c_function(&function_call), METH_FASTCALL | METH_KEYWORDS,
+              made.doc.c_str()};
+  const auto holder = py::reinterpret_steal<py::object>(type->tp_alloc(type, 0));
+  if (!holder) rethrow_python();
+  auto* raw = reinterpret_cast<Overloads*>(holder.ptr());
+  raw->ops = new std::vector<const Op*>(overloads);
+  raw->inplace = inplace;
+  auto fn =
+      py::reinterpret_steal<py::object>(PyCFunction_NewEx(&made.def, holder.ptr(), module.ptr()));
+  if (!fn) rethrow_python();
+  return fn;
+}
+
+void register_functions(py::module_& m) {
   py::module_ functional = m.def_submodule("functional", "What wg.nn.functional offers.");
   py::module_ linalg = m.def_submodule("linalg", "What wg.linalg offers.");
   py::list names, functional_names, linalg_names;
   for (const Op& op : op_table()) check_room(op);
-  for (const auto& group : groups) {
+  for (const auto& group : by_name()) {
     const Op& op = *group[0];
     if (!(op.where & ~kMethod)) continue;
     // linalg_inv is known as wg.linalg.inv
     const char* name = op.name.c_str() + (op.where & kLinalg ? std::strlen("linalg_") : 0);
-    docs.push_back(doc_of(op, name, false));
-    defs.push_back(
-        {name, as_c_function(&function_call), METH_FASTCALL | METH_KEYWORDS, docs.back().c_str()});
-    auto* holder = reinterpret_cast<Overloads*>(type->tp_alloc(type, 0));
-    holder->ops = new std::vector<const Op*>(group);  // lives as long as the module
-    const auto fn = py::reinterpret_steal<py::object>(
-        PyCFunction_NewEx(&defs.back(), reinterpret_cast<PyObject*>(holder), nullptr));
-    if (!fn) rethrow_python();
+    const py::object fn = function_of(group, false, name);
     m.add_object(op.name.c_str(), fn);
     if (op.where & kFunction) names.append(op.name);
     if (op.where & kFunctional) {

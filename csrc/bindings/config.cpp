@@ -4,6 +4,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "core/version.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
 
@@ -68,7 +69,7 @@ void register_config(py::module_& m) {
       "config",
       [] {
         py::dict d;
-        d["version"] = WENGERT_VERSION;
+        d["version"] = kVersion;
 #if defined(__clang__)
         d["compiler"] = "clang " __clang_version__;
 #else

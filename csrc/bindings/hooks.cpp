@@ -266,9 +266,10 @@ Handle accumulated_hook(const py::object& self, py::object fn) {
   return attach_hook(*node_of(t), HookPoint::Accumulated, 0, std::move(fn), py::weakref(self));
 }
 
-// `index_put_` as `IndexPutBackward0`.
+// `index_put_` as `IndexPutBackward0`; a Function's node has the Function's name.
 std::string name_of(const Node& n) {
   if (n.leaf) return "AccumulateGrad";
+  if (n.extras && n.extras->custom) return n.name();
   std::string out;
   bool start = true;
   for (const char* c = n.name(); *c; ++c) {

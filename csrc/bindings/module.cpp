@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   register_gauges(m);
   register_trace(m);
   register_hooks(m);
+  register_library(m);
 }

@@ -126,6 +126,7 @@ int guarded_int(Body&& body) {
 // All rows of one name: overloads, tried in order.
 struct Overloads {
   PyObject_HEAD std::vector<const Op*>* ops;
+  bool inplace;
 };
 // self (or null) and args to the first overload that takes them; new reference or null.
 PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObject* self,
@@ -138,6 +139,9 @@ std::vector<PyMethodDef> attribute_methods();
 // The methods of Tensor that the table makes, ended by an empty one.
 PyMethodDef* table_methods();
 void register_functions(py::module_& m);
+// A function that calls rows of the table, which live as long as the process does.
+py::object function_of(const std::vector<const Op*>& overloads, bool inplace,
+                       const std::string& name, const py::object& module = {});
 
 // A tensor that may be a layer, for functions that know them.
 struct AnyTensor {
@@ -169,6 +173,7 @@ void register_hooks(py::module_& m);
 void register_gauges(py::module_& m);
 void register_random(py::module_& m);
 void register_transforms(py::module_& m);
+void register_library(py::module_& m);
 
 }  // namespace wengert::bindings
 

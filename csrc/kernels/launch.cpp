@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "kernels/added.h"
 #include "kernels/cpu/cpu.h"
 
 namespace wengert {
@@ -101,7 +102,7 @@ void set_long_kernel_hooks(LongKernelHooks h) {
 }
 
 void launch(const Launch& l) {
-  const KernelFn fn = table(l.device)->at(l.kernel, l.dtype);
+  const KernelFn fn = l.kernel < kNumKernels ? table(l.device)->at(l.kernel, l.dtype) : added_fn(l);
   if (!fn) [[unlikely]]
     no_kernel(l);
   if (observer) [[unlikely]] {
@@ -116,6 +117,7 @@ std::string kernel_name(KernelId k) {
   static constexpr auto reductions = functor_names(Reductions{});
   static constexpr auto others =
       enumerators(std::make_index_sequence<kNumKernels - id(Kernel::Copy)>{});
+  if (k >= kNumKernels) return added_name(k);
   if (k >= id(Kernel::Copy)) return as_words(others[k - id(Kernel::Copy)]);
   if (k >= kFirstReduction) return reductions[k - kFirstReduction];
   std::string name = functors[k / kIdsPerFunctor];

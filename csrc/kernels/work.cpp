@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/added.h"
+
 namespace wengert {
 namespace {
 
@@ -10,6 +12,7 @@ double flops_of(const Launch& l) {
   if (!is_floating(l.dtype)) return 0;
   if (l.kernel < kNumMapKernels) return l.kernel % kIdsPerFunctor ? 2 * n : n;
   if (l.kernel < kFirstReduction + Reductions::size) return n;
+  if (is_added_map(l.kernel)) return added_part(l.kernel) ? 2 * n : n;
   // of linear algebra: batch, rows, columns
   const auto size = [&](int d) { return static_cast<double>(l.size[d]); };
   switch (static_cast<Kernel>(l.kernel)) {
@@ -57,7 +60,7 @@ double flops_of(const Launch& l) {
 
 // Launches by rows, scans and linear algebra are dense and have no strides.
 bool has_strides(const Launch& l, int buffer) {
-  if (l.kernel < kNumMapKernels) return true;
+  if (l.kernel < kNumMapKernels || is_added_map(l.kernel)) return true;
   if (l.kernel < kFirstReduction + Reductions::size) return buffer < 2;
   switch (static_cast<Kernel>(l.kernel)) {
     case Kernel::Copy:

@@ -352,11 +352,6 @@ Tensor zero_row(const Tensor& self) {
 
 }  // namespace
 
-template <>
-struct Unpack<DType> {
-  static DType from(const Arg& a) { return a.dtype; }
-};
-
 void add_creation(OpTable& t) {
   constexpr auto rest = ", *, dtype? dtype=None, device? device=None, bool requires_grad=False)";
   t.push_back(row<&empty_row>(text("empty(int* size", rest), kFunction,

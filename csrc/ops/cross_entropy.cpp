@@ -32,7 +32,7 @@ void cross_entropy_pull(Node& node, Tensor* g, Tensor* out) {
     Launch l;
     l.integer[0] = p.ignore_index;
     l.integer[1] = p.reduction;
-    describe_rows(l, Kernel::CrossEntropyGrad, operands, 6, x.size(0), cols);
+    describe_rows(l, id(Kernel::CrossEntropyGrad), operands, 6, x.size(0), cols);
     launch(l);
     return;
   }
@@ -57,7 +57,7 @@ Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, int64_t ignore_
   Launch l;
   l.integer[0] = ignore_index;
   l.integer[1] = reduction;
-  describe_rows(l, Kernel::CrossEntropy, operands, 5, rows, x.size(1));
+  describe_rows(l, id(Kernel::CrossEntropy), operands, 5, rows, x.size(1));
   launch(l);
   if (recording(x)) {
     const Tensor* in[] = {&x};

@@ -35,13 +35,18 @@ Tensor pull_on_tensors(const Tensor& g, const Tensor* x, const Tensor& y, const 
   }
 }
 
+// Whether this library has the functor's kernels. Those of a user's own come with the user's
+// library.
+template <class F>
+inline constexpr bool is_builtin = index_of<F, MapFunctors> >= 0;
+
 template <class F>
 constexpr MapInfo make_map_info() {
   MapInfo m{};
   m.name = F::name;
   m.pull = &map_pull;
   m.batches = true;
-  m.kernel = map_kernel<F>;
+  if constexpr (is_builtin<F>) m.kernel = map_kernel<F>;
   m.arity = F::arity;
   m.kind = F::kind;
   m.mask_operand = -1;
@@ -63,6 +68,17 @@ constexpr MapInfo make_map_info() {
 }
 template <class F>
 inline constexpr MapInfo map_info = make_map_info<F>();
+// The same of a functor in a user's library, whose kernels are numbered when that is loaded.
+template <class F>
+inline MapInfo added_map_info = make_map_info<F>();
+template <class F>
+const MapInfo& info_of() {
+  if constexpr (is_builtin<F>) {
+    return map_info<F>;
+  } else {
+    return added_map_info<F>;
+  }
+}
 
 // The operation, with four numbers for its functor or none. With `inplace` the result is written
 // into that tensor, which is inputs[0].
@@ -72,22 +88,22 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
 template <class F>
 Tensor apply(const Tensor& x) {
   const Tensor* in[] = {&x};
-  return map(map_info<F>, in);
+  return map(info_of<F>(), in);
 }
 template <class F>
 Tensor apply(const Tensor& a, const Tensor& b) {
   const Tensor* in[] = {&a, &b};
-  return map(map_info<F>, in);
+  return map(info_of<F>(), in);
 }
 template <class F>
 Tensor apply_(const Tensor& a) {
   const Tensor* in[] = {&a};
-  return map(map_info<F>, in, nullptr, &a);
+  return map(info_of<F>(), in, nullptr, &a);
 }
 template <class F>
 Tensor apply_(const Tensor& a, const Tensor& b) {
   const Tensor* in[] = {&a, &b};
-  return map(map_info<F>, in, nullptr, &a);
+  return map(info_of<F>(), in, nullptr, &a);
 }
 
 // The operand's memory as buffer k; its strides are the caller's to set.

@@ -51,12 +51,12 @@ struct WithParams {
   static Tensor out_of_place(const Tensor& x, Ps... ps) {
     const double params[4] = {static_cast<double>(ps)...};
     const Tensor* in[] = {&x};
-    return map(map_info<F>, in, params);
+    return map(info_of<F>(), in, params);
   }
   static Tensor in_place(const Tensor& x, Ps... ps) {
     const double params[4] = {static_cast<double>(ps)...};
     const Tensor* in[] = {&x};
-    return map(map_info<F>, in, params, &x);
+    return map(info_of<F>(), in, params, &x);
   }
   // with PyTorch's last argument of the functional form
   static Tensor either(const Tensor& x, Ps... ps, bool inplace) {

@@ -1,8 +1,10 @@
 #include "ops/op_table.h"
 
 #include <algorithm>
-#include <array>
+#include <cctype>
+#include <charconv>
 #include <list>
+#include <optional>
 #include <utility>
 
 #include "tape/node.h"
@@ -39,45 +41,68 @@ ArgType type_of(std::string_view t) {
   for (const auto& [name, type] : names) {
     if (name == t) return type;
   }
-  fail("op table: unknown type ", t);
+  std::string known;
+  for (const auto& [name, type] : names) known += text(known.empty() ? "" : ", ", name);
+  fail(ErrorKind::Value, "unknown type '", t, "'; the types are ", known,
+       ", and each with ? where None may be given");
+}
+
+// All of a text as a number, or nothing.
+template <class T>
+std::optional<T> read(std::string_view s) {
+  T v{};
+  const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+  if (error != std::errc() || end != s.data() + s.size()) return {};
+  return v;
 }
 
 // None, a truth value, a number or a 'text'.
-Arg parse_default(Param& p) {
+Arg parse_default(const Param& p) {
+  const std::string_view s = p.default_text;
   Arg a;
-  const std::string& text = p.default_text;
-  a.given = text != "None";
-  if (!a.given) return a;
-  switch (p.type) {
-    case ArgType::Bool:
-      a.b = text == "True";
-      break;
-    case ArgType::Int:
-      a.i = std::stoll(text);
-      break;
-    case ArgType::Float:
-      a.d = std::stod(text);
-      break;
-    case ArgType::Number:
-      a.number = {text.find('.') == std::string::npos, static_cast<int64_t>(std::stod(text)),
-                  std::stod(text)};
-      break;
-    case ArgType::Text: {
-      // Interned: a row's text must outlive any move of the row.
-      static std::list<std::string> kept;
-      a.text = kept.emplace_back(text.substr(1, text.size() - 2)).c_str();
-      break;
-    }
-    default:
-      fail("op table: no default such as ", text, " for ", p.name);
+  if (s == "None" && p.optional) return a;
+  a.given = true;
+  if (p.type == ArgType::Bool && (s == "True" || s == "False")) {
+    a.b = s == "True";
+  } else if (const auto i = read<int64_t>(s); p.type == ArgType::Int && i) {
+    a.i = *i;
+  } else if (const auto d = read<double>(s); p.type == ArgType::Float && d) {
+    a.d = *d;
+  } else if (p.type == ArgType::Number && d) {
+    a.number = {i.has_value(), i.value_or(0), *d};
+  } else if (p.type == ArgType::Text && s.size() >= 2 && s.front() == '\'' && s.back() == '\'') {
+    // Interned: a row's text must outlive any move of the row.
+    static std::list<std::string> kept;
+    a.text = kept.emplace_back(s.substr(1, s.size() - 2)).c_str();
+  } else {
+    fail(ErrorKind::Value, "'", s, "' cannot be the default of ", p.name);
   }
   return a;
+}
+
+bool is_identifier(std::string_view s) {
+  const auto letter = [](char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) || c == '_';
+  };
+  const auto digit = [](char c) { return '0' <= c && c <= '9'; };
+  return !s.empty() && letter(s[0]) &&
+         std::all_of(s.begin(), s.end(), [&](char c) { return letter(c) || digit(c); });
+}
+// Of an operation: perhaps with a namespace before ::
+bool is_name(std::string_view s) {
+  const size_t at = s.find("::");
+  return at == std::string_view::npos
+             ? is_identifier(s)
+             : is_identifier(s.substr(0, at)) && is_identifier(s.substr(at + 2));
 }
 
 Param parse_param(std::string_view s, bool keyword_only) {
   Param p;
   p.keyword_only = keyword_only;
   const size_t space = s.find(' ');
+  if (space == std::string_view::npos) {
+    fail(ErrorKind::Value, "parameter '", s, "' should be a type and a name, as in Tensor x");
+  }
   std::string_view type = s.substr(0, space), rest = trim(s.substr(space));
   if (type.back() == '?') {
     p.optional = true;
@@ -86,9 +111,10 @@ Param parse_param(std::string_view s, bool keyword_only) {
   p.type = type_of(type);
   if (const size_t at = rest.find('='); at != std::string_view::npos) {
     p.has_default = true;
-    p.default_text = rest.substr(at + 1);
-    rest = rest.substr(0, at);
+    p.default_text = trim(rest.substr(at + 1));
+    rest = trim(rest.substr(0, at));
   }
+  if (!is_identifier(rest)) fail(ErrorKind::Value, "'", rest, "' cannot be a parameter's name");
   p.name = rest;
   if (p.has_default) p.default_value = parse_default(p);
   return p;
@@ -121,26 +147,72 @@ std::string python_signature(const Op& op) {
 
 }  // namespace
 
-Op make_op(std::string_view signature, uint8_t where, std::string_view doc) {
+namespace {
+
+Op parse_signature(std::string_view signature) {
   Op op;
   const size_t open = signature.find('('), close = signature.find(')');
-  op.name = signature.substr(0, open);
-  op.where = where;
-  op.doc = doc;
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
+    fail(ErrorKind::Value, "no parameters in parentheses");
+  }
+  op.name = trim(signature.substr(0, open));
+  if (!is_name(op.name)) fail(ErrorKind::Value, "'", op.name, "' cannot be an operation's name");
   bool keyword_only = false;
   split(signature.substr(open + 1, close - open - 1), [&](std::string_view s) {
     if (s == "*") {
       keyword_only = true;
-    } else {
-      op.params.push_back(parse_param(s, keyword_only));
+      return;
     }
+    Param p = parse_param(s, keyword_only);
+    for (const Param& before : op.params) {
+      if (before.name == p.name) fail(ErrorKind::Value, "two parameters are called ", p.name);
+    }
+    const bool all_optional = !op.params.empty() && op.params.back().has_default;
+    const bool run = p.type == ArgType::VarInts || p.type == ArgType::VarTensors;
+    if (all_optional && !p.has_default && !keyword_only && !run) {
+      fail(ErrorKind::Value, p.name, " without a default comes after one that has a default");
+    }
+    op.params.push_back(std::move(p));
   });
-  if (const size_t arrow = signature.find("->"); arrow != std::string_view::npos) {
-    split(trim(signature.substr(arrow + 2)),
-          [&](std::string_view s) { op.outputs.emplace_back(s); });
+  const std::string_view rest = trim(signature.substr(close + 1));
+  if (rest.starts_with("->")) {
+    split(trim(rest.substr(2)), [&](std::string_view s) { op.outputs.emplace_back(s); });
+    // the one result of most operations needs no name
+    if (op.outputs.size() == 1 && op.outputs[0] == "Tensor") op.outputs.clear();
+    if (!std::all_of(op.outputs.begin(), op.outputs.end(), is_identifier)) {
+      fail(ErrorKind::Value, "expected names of results after ->, not '", trim(rest.substr(2)),
+           "'");
+    }
+  } else if (!rest.empty()) {
+    fail(ErrorKind::Value, "'", rest, "' after the parameters");
   }
   op.signature = python_signature(op);
   return op;
+}
+
+}  // namespace
+
+Op make_op(std::string_view signature, uint8_t where, std::string_view doc) {
+  try {
+    Op op = parse_signature(signature);
+    op.where = where;
+    op.doc = doc;
+    return op;
+  } catch (const Error& e) {
+    fail(e.kind(), "signature '", signature, "': ", e.what());
+  }
+}
+
+void check_params(const Op& op, bool (*const* takes)(const Param&), size_t n) {
+  if (op.params.size() != n) {
+    fail(ErrorKind::Value, "signature '", op.name, op.signature, "': it has ", op.params.size(),
+         " parameters, but its C++ function takes ", n);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (takes[i](op.params[i])) continue;
+    fail(ErrorKind::Value, "signature '", op.name, op.signature, "': parameter ", i + 1, ", ",
+         op.params[i].name, ", is of another type than that of its C++ function");
+  }
 }
 
 Tensor Op::inplace(const Arg* args) const {

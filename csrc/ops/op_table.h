@@ -3,6 +3,7 @@
 // family's files; a row is all that a new operation needs to be a method and a function.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -101,10 +102,15 @@ const Op* find_op(std::string_view name);
 
 // --- making rows -------------------------------------------------------------------------------
 
+// How a parameter of a C++ function is had from a parsed argument, and of which parameters of a
+// signature.
 template <class T>
 struct Unpack;
 template <>
 struct Unpack<const Tensor&> {
+  static bool takes(const Param& p) {
+    return p.type == ArgType::Tensor || p.type == ArgType::Value;
+  }
   static const Tensor& from(const Arg& a) {
     static const Tensor none;
     return a.given ? *a.tensor : none;
@@ -112,77 +118,109 @@ struct Unpack<const Tensor&> {
 };
 template <>
 struct Unpack<const Dims&> {
+  static bool takes(const Param& p) {
+    return (p.type == ArgType::Ints || p.type == ArgType::VarInts) && !p.optional;
+  }
   static const Dims& from(const Arg& a) { return *a.ints; }
 };
 template <>
 struct Unpack<const Dims*> {
+  static bool takes(const Param& p) {
+    return p.type == ArgType::Ints || p.type == ArgType::VarInts;
+  }
   static const Dims* from(const Arg& a) { return a.given ? a.ints : nullptr; }
 };
 template <>
 struct Unpack<const std::vector<Dims>&> {
+  static bool takes(const Param& p) { return p.type == ArgType::IntLists && !p.optional; }
   static const std::vector<Dims>& from(const Arg& a) { return *a.int_lists; }
 };
 template <>
 struct Unpack<const std::vector<Tensor>&> {
+  static bool takes(const Param& p) {
+    return (p.type == ArgType::Tensors || p.type == ArgType::VarTensors ||
+            p.type == ArgType::OptTensors) &&
+           !p.optional;
+  }
   static const std::vector<Tensor>& from(const Arg& a) { return *a.tensors; }
 };
 template <>
 struct Unpack<const std::vector<int64_t>&> {
+  static bool takes(const Param& p) { return p.type == ArgType::IntList && !p.optional; }
   static const std::vector<int64_t>& from(const Arg& a) { return *a.int_list; }
 };
 template <>
 struct Unpack<const Number&> {
+  static bool takes(const Param& p) { return p.type == ArgType::Number && !p.optional; }
   static const Number& from(const Arg& a) { return a.number; }
 };
 template <>
 struct Unpack<const Number*> {
+  static bool takes(const Param& p) { return p.type == ArgType::Number; }
   static const Number* from(const Arg& a) { return a.given ? &a.number : nullptr; }
 };
 template <>
 struct Unpack<int64_t> {
+  static bool takes(const Param& p) { return p.type == ArgType::Int && !p.optional; }
   static int64_t from(const Arg& a) { return a.i; }
 };
 template <>
 struct Unpack<OptInt> {
+  static bool takes(const Param& p) { return p.type == ArgType::Int; }
   static OptInt from(const Arg& a) { return a.given ? OptInt(a.i) : OptInt(); }
 };
 template <>
 struct Unpack<double> {
+  static bool takes(const Param& p) { return p.type == ArgType::Float && !p.optional; }
   static double from(const Arg& a) { return a.d; }
 };
 template <>
 struct Unpack<std::optional<double>> {
+  static bool takes(const Param& p) { return p.type == ArgType::Float; }
   static std::optional<double> from(const Arg& a) {
     return a.given ? std::optional(a.d) : std::nullopt;
   }
 };
 template <>
 struct Unpack<std::optional<bool>> {
+  static bool takes(const Param& p) { return p.type == ArgType::Bool; }
   static std::optional<bool> from(const Arg& a) {
     return a.given ? std::optional(a.b) : std::nullopt;
   }
 };
 template <>
 struct Unpack<bool> {
+  static bool takes(const Param& p) { return p.type == ArgType::Bool && !p.optional; }
   static bool from(const Arg& a) { return a.b; }
 };
 template <>
+struct Unpack<DType> {
+  static bool takes(const Param& p) { return p.type == ArgType::DType && !p.optional; }
+  static DType from(const Arg& a) { return a.dtype; }
+};
+template <>
 struct Unpack<OptDType> {
+  static bool takes(const Param& p) { return p.type == ArgType::DType; }
   static OptDType from(const Arg& a) { return a.given ? OptDType(a.dtype) : OptDType(); }
 };
 template <>
 struct Unpack<Device> {
+  static bool takes(const Param& p) { return p.type == ArgType::Device; }
   static Device from(const Arg& a) { return a.given ? a.device : Device::CPU; }
 };
 template <>
 struct Unpack<std::string_view> {
+  static bool takes(const Param& p) { return p.type == ArgType::Text; }
   static std::string_view from(const Arg& a) { return a.given ? a.text : ""; }
 };
 
 template <>
 struct Unpack<Generator&> {
+  static bool takes(const Param& p) { return p.type == ArgType::Generator; }
   static Generator& from(const Arg& a) { return a.given ? *a.generator : default_generator(); }
 };
+
+void check_params(const Op& op, bool (*const* takes)(const Param&), size_t n);
 
 // Calls a C++ function with the arguments that its own parameter types ask for.
 template <auto Fn>
@@ -194,14 +232,22 @@ struct Invoke<Fn> {
       return Fn(Unpack<As>::from(a[I])...);
     }(std::index_sequence_for<As...>{});
   }
+  // Throws unless the signature's parameters are those of the function.
+  static void check(const Op& op) {
+    constexpr size_t n = sizeof...(As);
+    using Takes = bool (*)(const Param&);
+    check_params(op, std::array<Takes, n>{&Unpack<As>::takes...}.data(), n);
+  }
 };
 
-// Parses "name(Tensor input, int dim=-1, *, dtype? dtype=None)"; results named after "->".
+// Parses "name(Tensor input, int dim=-1, *, dtype? dtype=None)"; names of several results stand
+// after "->". Throws, saying what is wrong, for what is no signature.
 Op make_op(std::string_view signature, uint8_t where, std::string_view doc);
 
 template <auto Fn>
 Op row(std::string_view signature, uint8_t where, std::string_view doc) {
   Op op = make_op(signature, where, doc);
+  Invoke<Fn>::check(op);
   if constexpr (requires(const Arg* a) {
                   { Invoke<Fn>::call(a) } -> std::same_as<Tensor>;
                 }) {

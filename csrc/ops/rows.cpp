@@ -8,9 +8,9 @@
 namespace wengert {
 namespace ops {
 
-void describe_rows(Launch& l, Kernel kernel, const Tensor* const* operands, int n, int64_t rows,
+void describe_rows(Launch& l, KernelId kernel, const Tensor* const* operands, int n, int64_t rows,
                    int64_t cols) {
-  l.kernel = id(kernel);
+  l.kernel = kernel;
   l.dtype = operands[0]->dtype();
   l.device = operands[0]->device();
   l.dense = true;
@@ -29,7 +29,7 @@ Tensor run_rows(Kernel kernel, const Tensor& x, const Tensor* y = nullptr) {
   const int64_t cols = x.dim() == 0 ? 1 : x.sizes().back();
   const Tensor* operands[] = {&out, &x, y};
   Launch l;
-  describe_rows(l, kernel, operands, y ? 3 : 2, cols == 0 ? 0 : x.numel() / cols, cols);
+  describe_rows(l, id(kernel), operands, y ? 3 : 2, cols == 0 ? 0 : x.numel() / cols, cols);
   launch(l);
   return out;
 }

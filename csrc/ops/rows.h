@@ -7,7 +7,7 @@
 namespace wengert::ops {
 
 // All operands dense, seen as rows of the first one's last dimension.
-void describe_rows(Launch& l, Kernel kernel, const Tensor* const* operands, int n, int64_t rows,
+void describe_rows(Launch& l, KernelId kernel, const Tensor* const* operands, int n, int64_t rows,
                    int64_t cols);
 
 }  // namespace wengert::ops

@@ -233,11 +233,6 @@ bool is_contiguous_in(const Tensor& x, std::string_view format) {
 
 }  // namespace ops
 
-template <>
-struct Unpack<DType> {
-  static DType from(const Arg& a) { return a.dtype; }
-};
-
 void add_shape(OpTable& t) {
   using namespace ops;
   constexpr uint8_t both = kMethod | kFunction;

@@ -184,7 +184,7 @@ def show_config() -> None:
 # Loaded at first use: what a training loop does not need. Submodules, and names in others.
 _SUBMODULES = (
     "accelerator", "amp", "backends", "compiler", "cuda", "distributed", "distributions", "func",
-    "onnx", "serialization", "storage", "testing", "version", "viz",
+    "library", "onnx", "ops", "serialization", "storage", "testing", "version", "viz",
 )  # fmt: skip
 _LATER = {
     "Tape": "_tape",

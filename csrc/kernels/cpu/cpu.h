@@ -3,6 +3,8 @@
 // loops they call are the ISA's.
 #pragma once
 
+#include <string_view>
+
 #include "kernels/cpu/gemm.h"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
@@ -81,6 +83,9 @@ struct CpuIsa {
 const CpuIsa& isa();
 // By name, whether in use or not; null when the machine or the build lacks it.
 const CpuIsa* find_isa(const char* name);
+
+// Whether this machine runs code for an ISA, in this build or not.
+bool machine_runs(std::string_view isa_name);
 
 const KernelTable& table();
 

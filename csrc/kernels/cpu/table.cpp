@@ -31,23 +31,30 @@ struct Candidate {
   void (*fill)(CpuIsa&);
 };
 
+#if defined(__x86_64__)
+bool runs_v2() {
+  return __builtin_cpu_supports("sse4.2");
+}
+bool runs_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+bool runs_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("fma");
+}
+#endif
+
 // Best first.
 constexpr Candidate kCandidates[] = {
 #if defined(WENGERT_HAS_avx512)
-    {"avx512",
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("fma");
-     },
-     &avx512::fill},
+    {"avx512", &runs_avx512, &avx512::fill},
 #endif
 #if defined(WENGERT_HAS_avx2)
-    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-     &avx2::fill},
+    {"avx2", &runs_avx2, &avx2::fill},
 #endif
 #if defined(WENGERT_HAS_v2)
-    {"v2", [] { return bool(__builtin_cpu_supports("sse4.2")); }, &v2::fill},
+    {"v2", &runs_v2, &v2::fill},
 #endif
 #if defined(WENGERT_HAS_neon)
     {"neon", [] { return true; }, &neon::fill},
@@ -150,6 +157,16 @@ KernelTable make_table() {
 }
 
 }  // namespace
+
+bool machine_runs(std::string_view name) {
+#if defined(__x86_64__)
+  return name == "avx512" ? runs_avx512()
+         : name == "avx2" ? runs_avx2()
+                          : name == "v2" && runs_v2();
+#else
+  return name == "neon";
+#endif
+}
 
 const CpuIsa& isa() {
   static const CpuIsa& chosen = choose();
