@@ -100,6 +100,10 @@ Tensor view_of_bytes(const Tensor& bytes, const py::object& dtype, const py::obj
   return out;
 }
 
+PyObject* m_is_inference(PyObject* o, PyObject*) {
+  return PyBool_FromLong(tensor_of(o)->storage->inference);
+}
+
 }  // namespace
 
 std::vector<PyGetSetDef> attribute_getset() {
@@ -123,7 +127,7 @@ std::vector<PyMethodDef> attribute_methods() {
   return {
       {"is_pinned", m_false, METH_NOARGS, "Whether the memory is pinned: never."},
       {"is_shared", m_false, METH_NOARGS, "Whether other processes share the memory: never."},
-      {"is_inference", m_false, METH_NOARGS, "Whether it is an inference tensor: there are none."},
+      {"is_inference", m_is_inference, METH_NOARGS, "Whether it was made in inference mode."},
       {"is_conj", m_false, METH_NOARGS, "Whether it is a lazy conjugate: never."},
       {"is_neg", m_false, METH_NOARGS, "Whether it is a lazy negative: never."},
       {"resolve_conj", m_itself, METH_NOARGS, "The tensor itself."},

@@ -70,7 +70,20 @@ void register_autograd(py::module_& m) {
       py::arg("batched") = false,
       "The gradients of outputs by inputs; with batched, for each along the first dimension of the "
       "given ones.");
-  m.def("is_grad_enabled", &grad_enabled, "Whether operations are recorded on this thread.");
+  m.def("is_grad_enabled", &grad_mode, "Whether operations are recorded on this thread.");
+  m.def("is_inference_mode_enabled", &inference_mode,
+        "Whether what this thread makes will never take part in derivatives.");
+  m.def(
+      "enter_inference_mode",
+      [](bool on) {
+        const Modes before = enter_inference_mode(on);
+        return py::make_tuple(before.grad, before.inference);
+      },
+      py::arg("on"), "Switches the inference mode of this thread; returns what to restore.");
+  m.def(
+      "leave_inference_mode",
+      [](const std::pair<bool, bool>& before) { restore_modes({before.first, before.second}); },
+      py::arg("before"), "Restores the modes that there were.");
   m.def("set_grad_mode", &set_grad_enabled, py::arg("on"),
         "Switches recording on this thread; returns what it was.");
 }

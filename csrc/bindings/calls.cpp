@@ -90,7 +90,7 @@ void write_out(const Op& op, PyObject* to, const Tensor& result) {
     out->base = nullptr;
   }
   ops::copy_into(out, result);
-  out.bump_version();
+  note_change("out=", out);
 }
 
 PyObject* invoke_into(const Op& op, const Arg* args, PyObject* out, bool layered) {

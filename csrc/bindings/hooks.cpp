@@ -5,32 +5,14 @@
 
 #include <unordered_map>
 
+#include "bindings/held.h"
 #include "bindings/py_tensor.h"
 #include "ops/ops.h"
+#include "tape/backward.h"
 #include "tape/node.h"
 
 namespace wengert::bindings {
 namespace {
-
-// A Python object that C++ threads may drop.
-class Held {
- public:
-  explicit Held(py::object o) : object_(std::move(o)) {}
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-  ~Held() {
-    if (!Py_IsInitialized()) {
-      object_.release();  // the interpreter is gone, and with it the object
-      return;
-    }
-    const py::gil_scoped_acquire locked;
-    object_ = {};
-  }
-  const py::object& get() const { return object_; }
-
- private:
-  py::object object_;
-};
 
 py::tuple tuple_of(const std::vector<Tensor>& tensors) {
   py::tuple out(tensors.size());
@@ -266,19 +248,6 @@ Handle accumulated_hook(const py::object& self, py::object fn) {
   return attach_hook(*node_of(t), HookPoint::Accumulated, 0, std::move(fn), py::weakref(self));
 }
 
-// `index_put_` as `IndexPutBackward0`; a Function's node has the Function's name.
-std::string name_of(const Node& n) {
-  if (n.leaf) return "AccumulateGrad";
-  if (n.extras && n.extras->custom) return n.name();
-  std::string out;
-  bool start = true;
-  for (const char* c = n.name(); *c; ++c) {
-    if (*c != '_') out += start ? static_cast<char>(std::toupper(*c)) : *c;
-    start = *c == '_';
-  }
-  return out + "Backward0";
-}
-
 }  // namespace
 
 void register_hooks(py::module_& m) {
@@ -288,7 +257,7 @@ void register_hooks(py::module_& m) {
       .def("__exit__", [](const Handle& h, const py::args&) { h.remove(); });
   py::class_<PyNode>(m, "Node", "An operation on the tape.")
       .def(
-          "name", [](const PyNode& n) { return name_of(*n.node); },
+          "name", [](const PyNode& n) { return n.node->backward_name(); },
           "The operation's name, as PyTorch writes it: SumBackward0.")
       .def_property_readonly(
           "next_functions",
@@ -317,9 +286,39 @@ void register_hooks(py::module_& m) {
       .def("__eq__", [](const PyNode& a, const PyNode& b) { return a.node.get() == b.node.get(); })
       .def("__hash__",
            [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
-      .def("__repr__", [](const PyNode& n) { return text("<", name_of(*n.node), " object>"); });
+      .def("__repr__",
+           [](const PyNode& n) { return text("<", n.node->backward_name(), " object>"); });
   py::class_<SavedTensors>(m, "SavedTensors", "What a Function saved for its backward.")
       .def("get", &SavedTensors::get, "The tensors.");
+  m.def(
+      "gradient_edge",
+      [](const Tensor& t) {
+        if (!requires_grad(t)) {
+          fail(
+              "get_gradient_edge: It is not possible to get the gradient edge of a Tensor that "
+              "does "
+              "not require gradients");
+        }
+        return py::make_tuple(node_object(node_of(t)), t->slot);
+      },
+      py::arg("tensor"), "The node that a tensor's gradient goes to, and its place there.");
+  m.def(
+      "walk_reaches", [](const PyNode& n) { return walk_reaches(*n.node); }, py::arg("node"),
+      "Whether the walk under way on this thread brings a node gradients, or has.");
+  m.def(
+      "at_edge",
+      [](const PyNode& n, uint32_t slot) {
+        if (slot >= static_cast<uint32_t>(n.node->num_outputs)) {
+          fail(ErrorKind::Index, "GradientEdge: output_nr ", slot, " of a node with ",
+               n.node->num_outputs, " outputs");
+        }
+        const OutputMeta& meta = n.node->outputs()[slot];
+        const Tensor t = Tensor::empty(meta.sizes, meta.dtype, meta.device);
+        t->node = Ref<Attachment>::share(n.node.get());
+        t->slot = slot;
+        return t;
+      },
+      py::arg("node"), py::arg("slot"), "A tensor without a value where an edge leads to.");
   m.def(
       "grad_fn", [](const Tensor& t) { return node_object(is_leaf(t) ? nullptr : node_of(t)); },
       py::arg("tensor"), "The node that made a tensor.");

@@ -17,4 +17,5 @@ PYBIND11_MODULE(_core, m) {
   register_trace(m);
   register_hooks(m);
   register_library(m);
+  register_saved_hooks(m);
 }

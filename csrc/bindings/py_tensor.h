@@ -170,6 +170,7 @@ void register_optim(py::module_& m);
 void register_config(py::module_& m);
 void register_trace(py::module_& m);
 void register_hooks(py::module_& m);
+void register_saved_hooks(py::module_& m);
 void register_gauges(py::module_& m);
 void register_random(py::module_& m);
 void register_transforms(py::module_& m);

@@ -177,7 +177,11 @@ PyObject* get_grad(PyObject* o, void*) {
   });
 }
 PyObject* get_version(PyObject* o, void*) {
-  return PyLong_FromUnsignedLong(transforms::innermost(any_tensor_of(o)).version());
+  return guarded([&] {
+    const Tensor& t = transforms::innermost(any_tensor_of(o));
+    if (t->storage->inference) fail("Inference tensors do not track version counter.");
+    return PyLong_FromUnsignedLong(t.version());
+  });
 }
 PyObject* get_base(PyObject* o, void*) {
   return get(o,

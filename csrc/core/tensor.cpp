@@ -1,8 +1,19 @@
 #include "core/tensor.h"
 
 #include <new>
+#include <utility>
 
 namespace wengert {
+
+namespace {
+thread_local bool in_inference_mode = false;
+}
+bool inference_mode() {
+  return in_inference_mode;
+}
+bool set_inference_mode(bool on) {
+  return std::exchange(in_inference_mode, on);
+}
 
 Ref<Storage> Storage::make(size_t bytes, Device device) {
   void* block = allocate(kAlignment + bytes);

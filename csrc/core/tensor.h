@@ -16,14 +16,22 @@ constexpr const char* name_of(Device d) {
   return d == Device::CPU ? "cpu" : "cuda";
 }
 
+// Whether what this thread makes will never take part in derivatives. Returns what it was.
+bool inference_mode();
+bool set_inference_mode(bool on);
+
 // Memory that tensors view. Our own memory stands right behind the header, in one block.
 struct Storage : Counted {
   Device device = Device::CPU;
-  std::atomic<uint32_t> version{0};  // bumped by every in-place change
+  bool inference = inference_mode();  // when it was made: never to be read by a derivative
+  std::atomic<uint32_t> version{0};   // bumped by every in-place change
   void* data = nullptr;
   size_t bytes = 0;
   void (*release)(void* context) = nullptr;  // set for memory that is someone else's
   void* context = nullptr;
+  // What changed it last and where, for messages: the tape's (tape/source.h).
+  std::atomic<const char*> changed_by{nullptr};
+  std::atomic<uint64_t> changed_at{0};
 
   static Ref<Storage> make(size_t bytes, Device device);
   static Ref<Storage> borrow(void* data, size_t bytes, void (*release)(void*), void* context);

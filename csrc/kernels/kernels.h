@@ -52,6 +52,7 @@ enum class Kernel : KernelId {
   NonzeroCount,      // source, dense: how many elements before each block are not zero, and in all
   Nonzero,           // source, those counts: the coordinates of elements that are not zero, in the
                      // launch's sizes
+  AllFinite,         // one bool; source of any floating dtype, dense
   Isin,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
   // Scans. Sizes: outer, n, inner, all dense; integer[0]: from the end. Buffers: output, source.
   Cumsum,

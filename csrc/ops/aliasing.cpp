@@ -5,8 +5,11 @@
 #include <numeric>
 
 #include "kernels/launch.h"
+#include "ops/anomaly.h"
 #include "ops/elementwise.h"
+#include "tape/anomaly.h"
 #include "tape/backward.h"
+#include "tape/saved.h"
 
 namespace wengert {
 namespace {
@@ -151,11 +154,40 @@ void set_base(const Tensor& view, const Tensor& of) {
   view->base_history = of->base ? of->base_history : of->history;
 }
 
+namespace {
+
+// " (float32 of shape [3] was made to require grad at train.py:3 in f)"
+std::string made_at(const Tensor& leaf, const Tensor& changed) {
+  const std::string leaf_at = at_place(node_of(leaf)->source);
+  std::string out;
+  if (!leaf_at.empty()) {
+    out = text(" (the leaf, ", name_of(leaf.dtype()), " of shape ", leaf.sizes(),
+               ", was made to require grad", leaf_at);
+  }
+  const Node* view = node_of(changed);
+  if (changed.impl() != leaf.impl() && view) {
+    const std::string view_at = at_place(view->source);
+    if (!view_at.empty()) {
+      out += text(out.empty() ? " (" : "; ", "the view was taken by ", view->name(), view_at);
+    }
+  }
+  return out.empty() ? out : out + ")";
+}
+
+// A row's name with the underscore of its form in place.
+std::string name_in_place(const char* op) {
+  std::string name = op;
+  if (name.back() != '_') name += '_';
+  return name;
+}
+
+}  // namespace
+
 void check_no_leaf(const char* op, const Tensor& self) {
   if (!grad_enabled() || !requires_grad(self) || !is_leaf(self)) return;
-  fail(op,
-       ": a leaf Variable that requires grad is being used in an in-place operation; do it under "
-       "no_grad(), or out of place");
+  fail(name_in_place(op),
+       ": a leaf Variable that requires grad is being used in an in-place operation",
+       at_place(source_here()), "; do it under no_grad(), or out of place", made_at(self, self));
 }
 
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
@@ -167,16 +199,24 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
            self.sizes(), "); clone() the tensor first");
     }
   }
+  if (self->storage->inference && !inference_mode()) [[unlikely]] {
+    fail(name_in_place(op),
+         ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make "
+         "a clone to get a normal tensor before doing inplace update.");
+  }
+  if (checks_forward()) [[unlikely]]
+    note_before_change(self);
+  if (saved_hooks_set) [[unlikely]]
+    tell_before_change(self);
   const bool on = grad_enabled();
   const bool records = on && (inputs_record || requires_grad(self));
   check_no_leaf(op, self);
   if (!on || !self->base) return records;
   const Tensor base(self->base);
   if (requires_grad(base) && is_leaf(base)) {
-    fail(
-        op,
-        ": a view of a leaf Variable that requires grad is being used in an in-place operation; do "
-        "it under no_grad(), or out of place");
+    fail(name_in_place(op),
+         ": a view of a leaf Variable that requires grad is being used in an in-place operation",
+         at_place(source_here()), "; do it under no_grad(), or out of place", made_at(base, self));
   }
   if (requires_grad(base) && !requires_grad(self)) {
     fail(op,

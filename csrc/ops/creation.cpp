@@ -197,16 +197,17 @@ Tensor contiguous(const Tensor& x) {
   return x.contiguous() ? x : copy_as(x, x.dtype(), kClone);
 }
 
-Tensor& copy_(Tensor& self, const Tensor& source) {
+Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as) {
   const Dims sizes = broadcast_shapes("copy_", self.sizes(), source.sizes());
   if (!(sizes == self.sizes())) {
     fail("copy_: source of shape ", source.sizes(), " does not broadcast to the destination's ",
          self.sizes());
   }
-  const bool records = check_inplace("copy_", self, recording(source) && is_floating(self.dtype()));
+  const bool records =
+      check_inplace(known_as, self, recording(source) && is_floating(self.dtype()));
   const bool shares = self->storage.get() == source->storage.get();
   copy_into(self, shares ? clone(source) : source);
-  self.bump_version();
+  note_change(known_as, self);
   if (records) {
     const Tensor* in[] = {&self, &source};
     record(kCopyInto, in, 2, self, 0);
@@ -214,14 +215,14 @@ Tensor& copy_(Tensor& self, const Tensor& source) {
   return self;
 }
 
-Tensor overwrite(const char* op, const Tensor& self, const Tensor& result) {
+Tensor overwrite(const char* op, const Tensor& self, const Tensor& result, const char* known_as) {
   if (!(result.sizes() == self.sizes())) {
     fail(op, ": output with shape ", self.sizes(), " doesn't match the broadcast shape ",
          result.sizes());
   }
   check_castable(op, result.dtype(), self.dtype());
   Tensor to = self;
-  return copy_(to, result);
+  return copy_(to, result, known_as ? known_as : op);
 }
 
 }  // namespace ops
@@ -338,16 +339,19 @@ Tensor to_row(const Tensor& x, DType dtype, bool copy) {
 }
 
 // Filling forgets what was there: a constant has no gradient.
-Tensor fill_row(const Tensor& self, const Number& value) {
+Tensor filled(const char* op, const Tensor& self, const Number& value) {
   Tensor t = self;
   for (int d = 0; d < t.dim(); ++d) {  // elements that share memory all get the same
     if (t.stride(d) == 0 && t.size(d) > 1) t = narrow(t, d, 0, 1);
   }
-  copy_(t, full({}, value, self.dtype(), self.device()));
+  copy_(t, full({}, value, self.dtype(), self.device()), op);
   return self;
 }
+Tensor fill_row(const Tensor& self, const Number& value) {
+  return filled("fill_", self, value);
+}
 Tensor zero_row(const Tensor& self) {
-  return fill_row(self, {true, 0, 0});
+  return filled("zero_", self, {true, 0, 0});
 }
 
 }  // namespace

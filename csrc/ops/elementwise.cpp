@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/anomaly.h"
 #include "ops/op_table.h"
+#include "tape/anomaly.h"
 #include "tape/backward.h"
 
 namespace wengert {
@@ -146,7 +148,7 @@ void save_operands(Node* n, const MapInfo& info, const Tensor* const* in, const 
     const bool overwritten = inplace && x.impl() == out.impl();
     n->save(i, overwritten ? x.view(x.sizes(), x.strides()) : x);
   }
-  if (inplace) out.bump_version();
+  if (inplace) note_change(info.name, out);
   if (uses & kY) n->save_output(info.arity, out);
 }
 
@@ -222,8 +224,10 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
     if (info.num_params) std::memcpy(&n->payload<double[4]>(), params, sizeof l.number);
     save_operands(n, info, in, out, inplace);
   } else if (inplace) {
-    out.bump_version();
+    note_change(info.name, out);
   }
+  if (checks_forward()) [[unlikely]]
+    check_map(info, in, params, out);
   return out;
 }
 

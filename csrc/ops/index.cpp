@@ -75,7 +75,7 @@ void assign_region(const Tensor& x, const Region& r, const Tensor& value) {
   const bool records = check_inplace("index_put_", x, recording(v) && is_floating(x.dtype()));
   const bool shares = x->storage.get() == v->storage.get();
   copy_into(region_view(x, r), shares ? clone(v) : v);
-  x.bump_version();
+  note_change("index_put_", x);
   if (records) {
     const Tensor* in[] = {&x, &v};
     record(kAssign, in, 2, x, 0, r);

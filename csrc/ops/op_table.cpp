@@ -222,7 +222,7 @@ Tensor Op::inplace(const Arg* args) const {
   const Tensor before = recording(self) ? ops::clone(self) : self;
   std::vector<Arg> changed(args, args + params.size());
   changed[0].tensor = &before;
-  return ops::overwrite((name + "_").c_str(), self, call(changed.data()));
+  return ops::overwrite((name + "_").c_str(), self, call(changed.data()), name.c_str());
 }
 
 namespace {

@@ -61,10 +61,13 @@ Tensor clone(const Tensor& x);
 Tensor contiguous(const Tensor& x);
 // Whether elements are dense in a memory format by PyTorch's name for it.
 bool is_contiguous_in(const Tensor& x, std::string_view format);
-Tensor& copy_(Tensor& self, const Tensor& source);  // broadcasting, recorded
+// Broadcasting, recorded; an in-place operation that ends in it gives its name.
+Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as = "copy_");
 // What an in-place operation does with a result computed apart: checks its shape and dtype, then
 // overwrites self with it, recorded.
-Tensor overwrite(const char* op, const Tensor& self, const Tensor& result);
+// `known_as`, where op does not live for good: another name of it that does.
+Tensor overwrite(const char* op, const Tensor& self, const Tensor& result,
+                 const char* known_as = nullptr);
 void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
 // Throws where a number cannot be written into integers of a dtype.
 void check_fits(const Number& v, DType dtype);

@@ -98,7 +98,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   launch(l);
   for (const auto& [i, copy] : copies) ops::copy_into(params_[i], copy);
   for (const Tensor& p : params_) {
-    if (grad_of(p).defined()) p.bump_version();
+    if (grad_of(p).defined()) note_change("optimizer step", p);
   }
   return made;
 }

@@ -101,7 +101,7 @@ Tensor write_picks_(const char* op, const Tensor& x, const Tensor& given, Write 
   } else {
     scatter_into(x, own, values, how);
   }
-  x.bump_version();
+  note_change(op, x);
   if (records) record_write(x, values, x, dense, how);
   return x;
 }

@@ -221,7 +221,7 @@ Tensor fill_from(const char* op, Distribution which, const Tensor& self, Generat
     return refill(op, self, draw(which, self.sizes(), self.dtype(), g, a, b));
   }
   draw_into(which, self, self.dtype(), g, a, b);
-  self.bump_version();
+  note_change(op, self);
   return self;
 }
 
@@ -311,7 +311,7 @@ Tensor draw(Distribution which, const Dims& size, DType dtype, Generator& g, dou
 Tensor refill(const char* op, const Tensor& self, const Tensor& drawn) {
   check_inplace(op, self, false);
   Tensor t = self;
-  return copy_(t, drawn);
+  return copy_(t, drawn, op);
 }
 
 Tensor randint(int64_t low, int64_t high, const Dims& size, OptDType dtype, Generator& g) {

@@ -267,7 +267,7 @@ Tensor masked_inplace(const Tensor& x, const Mask& mask) {
     const Tensor* in[] = {&x};
     record(kDropout, in, 1, x, 0, mask);
   }
-  x.bump_version();
+  note_change("dropout_", x);
   return x;
 }
 

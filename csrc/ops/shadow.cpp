@@ -254,6 +254,7 @@ Saved Shadow::exact(const Saved& saved, size_t step) {
   Saved out = saved;
   const Tensor& t = saved.tensor;
   if (!t.defined()) return out;
+  if (saved.packed()) fail("audit: tensors saved under saved_tensors_hooks cannot be run again");
   if (is_floating(t.dtype())) {
     const Tensor& memory = before(t->storage.get(), t.dtype(), step);
     out.tensor = memory.view(t.sizes(), t.strides(), t.offset());

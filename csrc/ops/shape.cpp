@@ -191,7 +191,7 @@ Tensor become(const char* op, const Tensor& x, Make&& make) {
   x->sizes = v.sizes();
   x->strides = v.strides();
   x->contiguous = v.contiguous();
-  x.bump_version();
+  note_change(op, x);
   if (recording(v)) {
     x->node = v->node;
     x->slot = v->slot;

@@ -22,13 +22,13 @@ const MapInfo& map_info_of(const Node& n) {
 }
 
 bool intact(const Saved& s) {
-  return s.tensor.defined() && s.tensor.version() == s.version;
+  return s.tensor.defined() && !s.packed() && s.tensor.version() == s.version;
 }
 // Whether the rule can still run.
 bool complete(Node& n) {
   if (n.released && n.num_saved > 0) return false;
   return std::all_of(n.saved(), n.saved() + n.num_saved,
-                     [](const Saved& s) { return !s.tensor.defined() || intact(s); });
+                     [](const Saved& s) { return !s.tensor.defined() || s.packed() || intact(s); });
 }
 
 Tensor alias(const Tensor& t) {

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <mutex>
 #include <new>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "tape/anomaly.h"
 #include "tape/observe.h"
 
 namespace wengert {
@@ -62,8 +64,10 @@ class Walk {
   }
 
   void run(std::span<const Tensor> roots, std::span<const Tensor> grads, Tensor* results) {
+    roots_ = roots;
     filtered_ = !options_.inputs.empty();
     if (filtered_) mark_wanted(roots);
+    for (size_t i = 0; checked_ && i < grads.size(); ++i) check_given(grads[i], i);
     for (size_t i = 0; i < roots.size(); ++i) deliver(*node_of(roots[i]), roots[i]->slot, grads[i]);
     const GradMode mode(options_.create_graph);
     std::vector<Tensor> out;
@@ -94,6 +98,23 @@ class Walk {
     }
   }
 
+  bool filtered() const { return filtered_; }
+  uint64_t number() const { return id_; }
+  bool reaches(const Node& n) const {
+    if (filtered_) return wants(n);
+    std::unordered_set<const Node*> seen;
+    std::vector<Node*> open;
+    const auto visit = [&](Node* node) {
+      if (node && seen.insert(node).second) open.push_back(node);
+    };
+    for (const Tensor& t : roots_) visit(node_of(t));
+    while (!open.empty() && !seen.contains(&n)) {
+      Node* next = open.back();
+      open.pop_back();
+      for (int i = 0; i < next->num_inputs; ++i) visit(next->edges()[i].node.get());
+    }
+    return seen.contains(&n);
+  }
   bool wants(const Node& n) const {
     return !filtered_ || (n.walk == id_ && entries_[n.walk_entry].wanted);
   }
@@ -223,6 +244,8 @@ class Walk {
       e.more.insert(e.more.begin(), std::move(e.first));
       n.rule->pull(n, e.more.data(), out.data());
     }
+    if (checked_) [[unlikely]]
+      check_gradients(n, out.data(), n.num_inputs);
     if (n.watched.load(std::memory_order_relaxed)) [[unlikely]]
       tell_pulled(n, out);
     if (after) [[unlikely]]
@@ -307,7 +330,9 @@ class Walk {
   const WalkOptions& options_;
   const uint64_t id_;
   Walk* const outer_;
+  std::span<const Tensor> roots_;
   bool filtered_ = false;
+  const bool checked_ = checks_gradients();
   std::vector<Entry> entries_;
   std::vector<uint32_t> free_, heap_;
   Before before{*this};
@@ -322,6 +347,18 @@ OutsideWalk::~OutsideWalk() {
   Walk::current = static_cast<Walk*>(inside_);
 }
 
+bool walking() {
+  return Walk::current != nullptr;
+}
+uint64_t walk_number() {
+  return Walk::current ? Walk::current->number() : 0;
+}
+bool walk_reaches(Node& node) {
+  return Walk::current && Walk::current->reaches(node);
+}
+bool walk_is_filtered() {
+  return Walk::current && Walk::current->filtered();
+}
 bool walk_wants(const Node& n) {
   return !Walk::current || Walk::current->wants(n);
 }

@@ -21,6 +21,11 @@ struct WalkOptions {
 void walk_back(std::span<const Tensor> roots, std::span<const Tensor> grads,
                const WalkOptions& options, Tensor* results);
 
+// Whether the walk under way on this thread was asked for gradients by certain inputs alone.
+bool walk_is_filtered();
+// Its number; 0 outside of any. And whether it brings a node gradients, or has.
+uint64_t walk_number();
+bool walk_reaches(Node& node);
 // Whether the walk under way on this thread needs the gradient of this node's outputs.
 bool walk_wants(const Node& n);
 

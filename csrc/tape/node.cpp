@@ -1,17 +1,24 @@
 #include "tape/node.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+#include "tape/anomaly.h"
 #include "tape/backward.h"
 #include "tape/observe.h"
+#include "tape/saved.h"
 
 namespace wengert {
 namespace {
 
-thread_local bool grad_mode = true;
+struct Recording {
+  bool grad = true;  // the grad mode
+  bool on = true;    // and no inference mode
+};
+thread_local Recording mode;
 // A Lamport clock: above every node this thread has made and every input it has seen, so sequence
 // numbers order the graph across threads without a shared counter.
 thread_local uint64_t clock = 0;
@@ -106,13 +113,28 @@ bool Node::wants(int i) {
 }
 
 Saved Saved::input(const Tensor& t) {
-  return {t, t.version(), -1};
+  if (t->storage->inference || saved_hooks_set) [[unlikely]]
+    return save_specially(t, kInput);
+  return {t, t.version(), kInput};
 }
 Saved Saved::output_of(const Tensor& t, int slot) {
+  if (saved_hooks_set) [[unlikely]]
+    return save_specially(t, static_cast<int16_t>(slot));
   return {t.view(t.sizes(), t.strides()), t.version(), static_cast<int16_t>(slot)};
 }
 
-// Ends a message with the place in the user's program, where it is known.
+// `index_put_` as `IndexPutBackward0`.
+std::string Node::backward_name() const {
+  if (leaf) return rule->name;
+  std::string out;
+  bool start = true;
+  for (const char* c = name(); *c; ++c) {
+    if (*c != '_') out += start ? static_cast<char>(std::toupper(*c)) : *c;
+    start = *c == '_';
+  }
+  return out + "Backward0";
+}
+
 std::string Node::recorded_at() const {
   const std::string where = describe(source);
   return where.empty() ? where : " (" + std::string(name()) + " was recorded at " + where + ")";
@@ -126,12 +148,17 @@ Tensor Node::unpack(const Saved& s) {
          "been freed; pass retain_graph=True to the first backward");
   }
   if (s.tensor.version() != s.version) {
+    const std::string change = last_change(s.tensor);
     fail(name(), ": a tensor that is needed for the gradient, ", name_of(s.tensor.dtype()),
          " of shape ", s.tensor.sizes(), s.output >= 0 ? " (the output)" : "",
          ", has been modified by an inplace operation: it is at version ", s.tensor.version(),
-         "; expected version ", s.version, " instead. Clone it before changing it", recorded_at());
+         "; expected version ", s.version, " instead.",
+         change.empty() ? change : " It was last changed by " + change + ".",
+         " Clone it before changing it", recorded_at());
   }
-  if (s.output < 0 || !grad_enabled()) return s.tensor;
+  if (s.output == Saved::kInput || (!grad_enabled() && !s.packed())) return s.tensor;
+  if (s.packed()) [[unlikely]]
+    return unpack_specially(*this, s);
   const Tensor out = s.tensor.view(s.tensor.sizes(), s.tensor.strides());
   out->node = Ref<Attachment>::share(this);
   out->slot = static_cast<uint32_t>(s.output);
@@ -145,10 +172,23 @@ void Node::release_saved() {
 }
 
 bool grad_enabled() {
-  return grad_mode;
+  return mode.on;
+}
+bool grad_mode() {
+  return mode.grad;
 }
 bool set_grad_enabled(bool on) {
-  return std::exchange(grad_mode, on);
+  mode.on = on && !inference_mode();
+  return std::exchange(mode.grad, on);
+}
+Modes enter_inference_mode(bool on) {
+  const Modes before{mode.grad, set_inference_mode(on)};
+  set_grad_enabled(!on);
+  return before;
+}
+void restore_modes(Modes m) {
+  set_inference_mode(m.inference);
+  set_grad_enabled(m.grad);
 }
 
 namespace {
@@ -178,6 +218,12 @@ void set_requires_grad(const Tensor& t, bool on) {
     fail("requires_grad: only tensors of floating point dtype can require gradients, got ",
          name_of(t.dtype()));
   }
+  if (on && t->storage->inference && !inference_mode()) {
+    fail(
+        "requires_grad: Setting requires_grad=True on inference tensor outside InferenceMode is "
+        "not allowed; clone() the tensor first");
+  }
+  if (on) leaf->source = source_here();
   leaf->active = on;
 }
 
@@ -233,6 +279,12 @@ void attach(Ref<Node> n, int slot, const Tensor& output) {
     write_through(output);
 }
 
+__attribute__((noinline, cold)) void recorded(Node& n, const Tensor* const* inputs,
+                                              const Tensor* outputs) {
+  if (has_recorder) tell_recorder(n, inputs, outputs);
+  if (checks_forward()) check_forward(n, inputs, outputs);
+}
+
 }  // namespace
 
 Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, const Tensor& output,
@@ -240,8 +292,8 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs, cons
   Ref<Node> made = linked(rule, inputs, num_inputs, 1, num_saved, payload_bytes);
   Node* n = made.get();
   attach(std::move(made), 0, output);
-  if (has_recorder) [[unlikely]]
-    tell_recorder(*n, inputs, &output);
+  if (has_recorder || checks_forward()) [[unlikely]]
+    recorded(*n, inputs, &output);
   return n;
 }
 
@@ -250,8 +302,8 @@ Node* record(const Rule& rule, const Tensor* const* inputs, int num_inputs,
   const auto num_outputs = static_cast<int>(outputs.size());
   const Ref<Node> made = linked(rule, inputs, num_inputs, num_outputs, num_saved, payload_bytes);
   for (int i = 0; i < num_outputs; ++i) attach(made, i, outputs[static_cast<size_t>(i)]);
-  if (has_recorder) [[unlikely]]
-    tell_recorder(*made, inputs, outputs.data());
+  if (has_recorder || checks_forward()) [[unlikely]]
+    recorded(*made, inputs, outputs.data());
   return made.get();
 }
 
@@ -270,8 +322,8 @@ Node* record_custom(const Rule& name, std::shared_ptr<CustomRule> rule, const Te
       describe_output(*made, i, out);
     }
   }
-  if (has_recorder) [[unlikely]]
-    tell_recorder(*made, inputs, outputs.data());
+  if (has_recorder || checks_forward()) [[unlikely]]
+    recorded(*made, inputs, outputs.data());
   return made.get();
 }
 

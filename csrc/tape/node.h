@@ -43,12 +43,15 @@ struct Edge {
 // A tensor kept for the rule, with the version of its storage when it was kept. An output is kept
 // without its node, else it would own itself.
 struct Saved {
-  Tensor tensor;
+  static constexpr int16_t kInput = -1, kPacked = -2;  // else the number of an output
+
+  Tensor tensor;  // kPacked: an empty one that holds what hooks made of it (tape/saved.h)
   uint32_t version = 0;
-  int16_t output = -1;
+  int16_t output = kInput;
 
   static Saved input(const Tensor& t);
   static Saved output_of(const Tensor& t, int slot);
+  bool packed() const { return output == kPacked; }
 };
 
 struct Node : Attachment {
@@ -85,6 +88,9 @@ struct Node : Attachment {
   }
 
   const char* name() const { return rule->name; }
+  std::string backward_name() const;  // as PyTorch writes it: AddBackward0
+  // Ends a message with the place in the user's program, where it is known.
+  std::string recorded_at() const;
   // Whether the walk under way wants the gradient of input i.
   bool wants(int i);
   const Dims& input_sizes(int i) { return edges()[i].node->outputs()[edges()[i].slot].sizes; }
@@ -104,7 +110,6 @@ struct Node : Attachment {
   Node(const Rule& r, int inputs, int outputs, int saved, int payload);
   char* end_of_header();
   static void finish(Node* n);
-  std::string recorded_at() const;
 };
 
 struct Leaf : Node {
@@ -138,8 +143,16 @@ void set_grad(const Tensor& t, Tensor grad);
 
 // --- recording ---------------------------------------------------------------------------------
 
+// Whether this thread records: the grad mode is on, and the inference mode is not.
 bool grad_enabled();
-bool set_grad_enabled(bool on);  // returns what it was; per thread
+bool grad_mode();
+bool set_grad_enabled(bool on);  // the grad mode; returns what it was
+// The inference mode, which sets the grad mode to the opposite. Returns what both were.
+struct Modes {
+  bool grad, inference;
+};
+Modes enter_inference_mode(bool on);
+void restore_modes(Modes m);
 
 class GradMode {
  public:

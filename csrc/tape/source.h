@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "core/tensor.h"
+
 namespace wengert {
 
 // A piece of code, by the binding's own number (0: unknown), and a place in it.
@@ -23,6 +25,14 @@ void set_source_hooks(SourceHooks hooks);
 Source source_here();
 // As text; empty if unknown.
 std::string describe(const Source& s);
+// The same within a sentence: " at train.py:12 in step", or nothing.
+std::string at_place(const Source& s);
+
+// For every in-place change: raises the version of the tensor's memory, and notes who did it.
+// `op` must live for good.
+void note_change(const char* op, const Tensor& t);
+// Such as "add_ at train.py:12 in step"; empty if nobody noted a change.
+std::string last_change(const Tensor& t);
 
 // Everything that this thread records meanwhile is from one place: a backward's nodes are its
 // caller's, and the walk need not ask the binding.

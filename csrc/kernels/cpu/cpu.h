@@ -62,6 +62,8 @@ using DropoutLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double 
 using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& item, int64_t begin,
                                int64_t end);
 
+using AllFiniteLoop = bool (*)(const void* x, int64_t n);
+
 struct CpuIsa {
   const char* name;
   bool (*usable)();
@@ -76,6 +78,7 @@ struct CpuIsa {
   void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
                    int64_t* out);
   OptimizerLoop optimizer[4][kNumDTypes];
+  AllFiniteLoop all_finite[kNumDTypes];
   void* (*vmath)(const char* function, DType);
 };
 
@@ -102,6 +105,7 @@ void run_scatter_reduce(const Launch& l);
 void run_index_offsets(const Launch& l);
 void run_nonzero_count(const Launch& l);
 void run_nonzero(const Launch& l);
+void run_all_finite(const Launch& l);
 void run_isin(const Launch& l);
 void run_linspace(const Launch& l);
 void run_reduce(const Launch& l);

@@ -119,6 +119,8 @@ KernelTable make_table() {
   set(Kernel::ScatterReduce, &run_scatter_reduce,
       {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64});
   set(Kernel::Isin, &run_isin, {DType::Int32, DType::Int64, DType::Float32, DType::Float64});
+  set(Kernel::AllFinite, &run_all_finite,
+      {DType::Float16, DType::BFloat16, DType::Float32, DType::Float64});
   set(Kernel::IndexOffsets, &run_index_offsets, {DType::Int32, DType::Int64});
   set(Kernel::Cumsum, &run_cumsum, numbers);
   set(Kernel::Cumprod, &run_cumprod, numbers);

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from .. import _core
+from .grad_mode import enable_grad as enable_grad
+from .grad_mode import inference_mode as inference_mode
+from .grad_mode import no_grad as no_grad
+from .grad_mode import set_grad_enabled as set_grad_enabled
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Sequence
+    from typing import Any
 
     from .._core import Tensor
 
     Tensors = Tensor | Sequence[Tensor]
-    F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _listed(tensors: Any) -> list[Any]:
     if tensors is None:
         return []
-    return list(tensors) if isinstance(tensors, (tuple, list)) else [tensors]
+    if not isinstance(tensors, (tuple, list)):
+        return [tensors]
+    if hasattr(tensors, "output_nr"):  # a GradientEdge
+        return [_core.at_edge(tensors[0], tensors[1])]
+    return [_core.at_edge(t[0], t[1]) if isinstance(t, tuple) else t for t in tensors]
 
 
 def backward(
@@ -108,79 +115,18 @@ class Variable(metaclass=_VariableType):
         return made.requires_grad_() if requires_grad else made
 
 
-class _GradMode:
-    """Switches recording inside a ``with`` block or a decorated function."""
-
-    mode = True
-
-    def __enter__(self) -> None:
-        self._before = _core.set_grad_mode(self.mode)
-
-    def __exit__(self, *exc: object) -> None:
-        _core.set_grad_mode(self._before)
-
-    def __call__(self, fn: F) -> F:
-        import functools
-
-        @functools.wraps(fn)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self).__new__(type(self))._like(self):
-                return fn(*args, **kwargs)
-
-        return wrapped  # type: ignore[return-value]
-
-    def _like(self, other: _GradMode) -> _GradMode:
-        self.mode = other.mode
-        return self
-
-
-class no_grad(_GradMode):
-    """Do not record operations: as a ``with`` block or a decorator."""
-
-    mode = False
-
-    def __new__(cls, fn: Any = None) -> no_grad:
-        """Make a context manager or, given a function, decorate it."""
-        made = object.__new__(cls)
-        return made if fn is None else made(fn)
-
-
-class inference_mode(no_grad):
-    """Do not record operations, as `no_grad`; with ``mode=False``, record as before."""
-
-    def __new__(cls, mode: Any = True) -> inference_mode:
-        """Make a context manager or, given a function, decorate it."""
-        made = object.__new__(cls)
-        if not isinstance(mode, bool):
-            return made(mode)
-        made.mode = not mode and _core.is_grad_enabled()
-        return made
-
-
-class enable_grad(_GradMode):
-    """Record operations, inside `no_grad`."""
-
-    def __new__(cls, fn: Any = None) -> enable_grad:
-        """Make a context manager or, given a function, decorate it."""
-        made = object.__new__(cls)
-        return made if fn is None else made(fn)
-
-
-class set_grad_enabled(_GradMode):
-    """Switch recording on or off, at once and until the end of a ``with`` block."""
-
-    def __init__(self, mode: bool) -> None:
-        self.mode = mode
-        self._before = _core.set_grad_mode(mode)
-
-    def __enter__(self) -> None:
-        before = _core.set_grad_mode(self.mode)
-        self.__dict__.setdefault("_before", before)  # set already, unless around a function
-
-    def __call__(self, fn: F) -> F:
-        """Wrap a function: the switch is set during its calls alone."""
-        _core.set_grad_mode(self._before)
-        return super().__call__(fn)
+# Loaded when first named.
+_LATER = {
+    "Function": "function",
+    "anomaly_mode": "anomaly_mode",
+    "detect_anomaly": "anomaly_mode",
+    "function": "function",
+    "functional": "functional",
+    "graph": "graph",
+    "is_anomaly_check_nan_enabled": "anomaly_mode",
+    "is_anomaly_enabled": "anomaly_mode",
+    "set_detect_anomaly": "anomaly_mode",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -189,13 +135,10 @@ def __getattr__(name: str) -> Any:
         from .. import testing
 
         return getattr(testing, name)
-    if name == "functional":
+    home = _LATER.get(name)
+    if home is not None:
         import importlib
 
-        return importlib.import_module("wengert.autograd.functional")
-    if name in ("function", "Function"):
-        import importlib
-
-        function = importlib.import_module("wengert.autograd.function")
-        return function if name == "function" else function.Function
+        module = importlib.import_module(f"{__name__}.{home}")
+        return module if name == home else getattr(module, name)
     raise AttributeError(f"module 'wengert.autograd' has no attribute {name!r}")

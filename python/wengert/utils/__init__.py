@@ -1,4 +1,4 @@
-"""What stands around training: data sets and loaders; building libraries of operations.
+"""What stands around training: data sets, loaders, checkpoints; building libraries of operations.
 
 Loaded when first named.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
+    from . import checkpoint as checkpoint
     from . import cpp_extension as cpp_extension
     from . import data as data
     from . import hooks as hooks
 
     cmake_prefix_path: str
 
-__all__ = ["cmake_prefix_path", "cpp_extension", "data", "hooks"]
+__all__ = ["checkpoint", "cmake_prefix_path", "cpp_extension", "data", "hooks"]
 
 
 def __getattr__(name: str) -> object:
