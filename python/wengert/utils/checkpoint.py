@@ -16,7 +16,7 @@ from ..autograd.graph import saved_tensors_hooks
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 __all__ = [
