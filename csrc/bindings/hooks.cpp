@@ -215,15 +215,20 @@ py::object node_object(Node* n) {
 
 struct Handle {
   std::weak_ptr<Hook> hook;
+  Node* node;  // which owns the hook, and lives as long
   void remove() const {
     if (const auto alive = hook.lock()) alive->remove();
+  }
+  bool reached() const {
+    const auto alive = hook.lock();
+    return alive && walk_reaches(*node);
   }
 };
 
 Handle attach_hook(Node& node, HookPoint point, uint32_t slot, py::object fn, py::object self) {
   auto hook = std::make_shared<PythonHook>(point, std::move(fn), std::move(self));
   add_hook(node, point, slot, hook);
-  return {hook};
+  return {hook, &node};
 }
 
 Handle tensor_hook(const Tensor& t, py::object fn) {
@@ -253,6 +258,8 @@ Handle accumulated_hook(const py::object& self, py::object fn) {
 void register_hooks(py::module_& m) {
   py::class_<Handle>(m, "HookHandle", "Takes a hook away again.")
       .def("remove", &Handle::remove, "Takes the hook away.")
+      .def("reached", &Handle::reached,
+           "Whether the walk under way on this thread brings the node gradients, or has.")
       .def("__enter__", [](py::object self) { return self; })
       .def("__exit__", [](const Handle& h, const py::args&) { h.remove(); });
   py::class_<PyNode>(m, "Node", "An operation on the tape.")
@@ -302,9 +309,6 @@ void register_hooks(py::module_& m) {
         return py::make_tuple(node_object(node_of(t)), t->slot);
       },
       py::arg("tensor"), "The node that a tensor's gradient goes to, and its place there.");
-  m.def(
-      "walk_reaches", [](const PyNode& n) { return walk_reaches(*n.node); }, py::arg("node"),
-      "Whether the walk under way on this thread brings a node gradients, or has.");
   m.def(
       "at_edge",
       [](const PyNode& n, uint32_t slot) {

@@ -174,7 +174,7 @@ def register_multi_grad_hook(
 
         return _MultiHandle([t.register_hook(first) for t in tensors if t.requires_grad])
 
-    nodes = [_core.gradient_edge(t)[0] for t in tensors]
+    handles: list[Any] = []  # which do not own the nodes, as these own the hooks
     arrived: dict[int, list[Any]] = {}  # by walk: gradients still to come, and all
 
     def hook_of(index: int) -> Callable[[Tensor], None]:
@@ -182,7 +182,7 @@ def register_multi_grad_hook(
             walk = _core.walk_number()
             with lock:
                 if walk not in arrived:
-                    arrived[walk] = [sum(map(_core.walk_reaches, nodes)), [None] * len(nodes)]
+                    arrived[walk] = [sum(h.reached() for h in handles), [None] * len(handles)]
                 state = arrived[walk]
                 state[0] -= 1
                 state[1][index] = grad
@@ -193,7 +193,8 @@ def register_multi_grad_hook(
 
         return hook
 
-    return _MultiHandle([t.register_hook(hook_of(i)) for i, t in enumerate(tensors)])
+    handles += [_core.add_tensor_hook(t, hook_of(i)) for i, t in enumerate(tensors)]
+    return _MultiHandle(handles)
 
 
 class _Kept:
