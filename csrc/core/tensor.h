@@ -29,6 +29,7 @@ struct Storage : Counted {
   size_t bytes = 0;
   void (*release)(void* context) = nullptr;  // set for memory that is someone else's
   void* context = nullptr;
+  std::atomic<bool> saved{false};  // once, for a derivative: changes matter then
   // What changed it last and where, for messages: the tape's (tape/source.h).
   std::atomic<const char*> changed_by{nullptr};
   std::atomic<uint64_t> changed_at{0};

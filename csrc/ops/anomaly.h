@@ -9,9 +9,9 @@ namespace wengert {
 bool all_finite(const Tensor& t);
 
 // Under anomaly detection: the result of an elementwise operation, recorded or not.
-void check_map(const MapInfo& info, const Tensor* const* inputs, const double* params,
-               const Tensor& out);
+[[gnu::cold, gnu::noinline]] void check_map(const MapInfo& info, const Tensor* const* inputs,
+                                            const double* params, const Tensor& out);
 // A tensor that is about to be changed in place: whether it was finite is known only now.
-void note_before_change(const Tensor& self);
+[[gnu::cold, gnu::noinline]] void note_before_change(const Tensor& self);
 
 }  // namespace wengert

@@ -97,6 +97,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   l.pointer = &all;
   launch(l);
   for (const auto& [i, copy] : copies) ops::copy_into(params_[i], copy);
+  const SourceScope from(source_here());
   for (const Tensor& p : params_) {
     if (grad_of(p).defined()) note_change("optimizer step", p);
   }

@@ -112,14 +112,23 @@ bool Node::wants(int i) {
   return e.node && walk_wants(*e.node);
 }
 
+namespace {
+void mark_saved(const Tensor& t) {
+  auto& saved = t->storage->saved;
+  if (!saved.load(std::memory_order_relaxed)) saved.store(true, std::memory_order_relaxed);
+}
+}  // namespace
+
 Saved Saved::input(const Tensor& t) {
   if (t->storage->inference || saved_hooks_set) [[unlikely]]
     return save_specially(t, kInput);
+  mark_saved(t);
   return {t, t.version(), kInput};
 }
 Saved Saved::output_of(const Tensor& t, int slot) {
   if (saved_hooks_set) [[unlikely]]
     return save_specially(t, static_cast<int16_t>(slot));
+  mark_saved(t);
   return {t.view(t.sizes(), t.strides()), t.version(), static_cast<int16_t>(slot)};
 }
 

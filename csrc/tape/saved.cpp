@@ -52,7 +52,10 @@ Saved save_specially(const Tensor& t, int16_t output) {
   }
   // An output that reached its node would own itself.
   const Tensor kept = output < 0 ? t : t.view(t.sizes(), t.strides());
-  if (!saved_hooks_set || t->weak) return {kept, t.version(), output};
+  if (!saved_hooks_set || t->weak) {
+    t->storage->saved.store(true, std::memory_order_relaxed);
+    return {kept, t.version(), output};
+  }
   auto* packed = new Packed;
   const Tensor holder = Tensor::empty({}, DType::Bool);
   holder->node = Ref<Attachment>::adopt(packed);

@@ -31,8 +31,8 @@ std::shared_ptr<const std::string> disable_saved_hooks(std::shared_ptr<const std
 
 // For Saved and Node: where hooks are set, or the tensor may not be saved at all.
 inline thread_local bool saved_hooks_set = false;
-void tell_before_change(const Tensor& t);
-Saved save_specially(const Tensor& t, int16_t output);
-Tensor unpack_specially(Node& node, const Saved& s);
+[[gnu::cold, gnu::noinline]] void tell_before_change(const Tensor& t);
+[[gnu::cold, gnu::noinline]] Saved save_specially(const Tensor& t, int16_t output);
+[[gnu::cold, gnu::noinline]] Tensor unpack_specially(Node& node, const Saved& s);
 
 }  // namespace wengert

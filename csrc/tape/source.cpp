@@ -35,10 +35,11 @@ std::string at_place(const Source& s) {
 
 void note_change(const char* op, const Tensor& t) {
   Storage& s = *t->storage;
+  t.bump_version();
+  if (!s.saved.load(std::memory_order_relaxed)) return;
   const Source at = source_here();
   s.changed_by.store(op, std::memory_order_relaxed);
   s.changed_at.store(uint64_t{at.code} << 32 | at.at, std::memory_order_relaxed);
-  t.bump_version();
 }
 
 std::string last_change(const Tensor& t) {

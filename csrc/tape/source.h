@@ -28,7 +28,8 @@ std::string describe(const Source& s);
 // The same within a sentence: " at train.py:12 in step", or nothing.
 std::string at_place(const Source& s);
 
-// For every in-place change: raises the version of the tensor's memory, and notes who did it.
+// For every in-place change: raises the version of the tensor's memory and, where a derivative has
+// saved that, notes who did it.
 // `op` must live for good.
 void note_change(const char* op, const Tensor& t);
 // Such as "add_ at train.py:12 in step"; empty if nobody noted a change.

@@ -136,6 +136,7 @@ TEST(Races, FreedByAnotherThread) {
 
 TEST(Races, ChangesAndTheirNotes) {
   const Tensor shared = filled({4}, 0);
+  const Saved kept = Saved::input(shared);
   in_threads([&](int) {
     for (int step = 0; step < 100; ++step) note_change("add", shared);
     EXPECT_EQ(last_change(shared), "add_");
