@@ -24,12 +24,12 @@ bool set_inference_mode(bool on);
 struct Storage : Counted {
   Device device = Device::CPU;
   bool inference = inference_mode();  // when it was made: never to be read by a derivative
+  std::atomic<bool> saved{false};     // once, for a derivative: changes matter then
   std::atomic<uint32_t> version{0};   // bumped by every in-place change
   void* data = nullptr;
   size_t bytes = 0;
   void (*release)(void* context) = nullptr;  // set for memory that is someone else's
   void* context = nullptr;
-  std::atomic<bool> saved{false};  // once, for a derivative: changes matter then
   // What changed it last and where, for messages: the tape's (tape/source.h).
   std::atomic<const char*> changed_by{nullptr};
   std::atomic<uint64_t> changed_at{0};
