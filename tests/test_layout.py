@@ -16,8 +16,9 @@ MAY_INCLUDE = {
     "kernels": {"core"},
     "tape": {"kernels", "core"},
     "ops": {"tape", "kernels", "core"},
+    "transforms": {"ops", "tape", "kernels", "core"},
     "program": {"tape", "kernels", "core"},
-    "bindings": {"ops", "program", "tape", "kernels", "core"},
+    "bindings": {"transforms", "ops", "program", "tape", "kernels", "core"},
     "interop": {"core"},
     "extension": {"ops", "tape", "kernels", "core"},  # what users' libraries include
 }

@@ -124,6 +124,11 @@ std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args) {
          ": cannot ask for different in-place randomness on a tensor that is not batched: it "
          "would appear like same randomness; expected a batched tensor");
   }
+  if (level.size == 0) {
+    const OutsideBatch outside(level.id);
+    if (mutates(op, inplace)) return {args.tensor(0)};
+    return call_none(op, std::move(args), level);
+  }
   const RandomState before = generator.state();
   std::vector<std::vector<Tensor>> parts;
   for (int64_t i = 0; i < level.size; ++i) {
