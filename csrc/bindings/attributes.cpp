@@ -101,7 +101,7 @@ Tensor view_of_bytes(const Tensor& bytes, const py::object& dtype, const py::obj
 }
 
 PyObject* m_is_inference(PyObject* o, PyObject*) {
-  return PyBool_FromLong(tensor_of(o)->storage->inference);
+  return PyBool_FromLong(transforms::innermost(any_tensor_of(o))->storage->inference);
 }
 
 }  // namespace

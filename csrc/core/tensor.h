@@ -1,5 +1,5 @@
-// Storage (bytes) and Tensor (a strided view of them). A tensor carries three opaque things for what
-// stands above: what the tape attached to it, what a transform put over it, and the language
+// Storage (bytes) and Tensor (a strided view of them). A tensor carries three opaque things for
+// what stands above: what the tape attached to it, what a transform put over it, and the language
 // binding's object for it.
 #pragma once
 

@@ -227,7 +227,7 @@ void set_requires_grad(const Tensor& t, bool on) {
     fail("requires_grad: only tensors of floating point dtype can require gradients, got ",
          name_of(t.dtype()));
   }
-  if (on && t->storage->inference && !inference_mode()) {
+  if (on && t->storage && t->storage->inference && !inference_mode()) {
     fail(
         "requires_grad: Setting requires_grad=True on inference tensor outside InferenceMode is "
         "not allowed; clone() the tensor first");
