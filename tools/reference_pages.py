@@ -121,7 +121,14 @@ PAGES = (
         (
             ("wg.autograd", ()),
             ("wg", ("no_grad", "enable_grad", "inference_mode", "set_grad_enabled")),
-            ("wg", ("is_grad_enabled",)),
+            ("wg", ("is_grad_enabled", "is_inference_mode_enabled")),
+            (
+                "wg.autograd",
+                ("detect_anomaly", "set_detect_anomaly", "is_anomaly_enabled"),
+            ),
+            ("wg.autograd", ("is_anomaly_check_nan_enabled",)),
+            ("wg.autograd.graph", ()),
+            ("wg.utils.checkpoint", ()),
         ),
         members=True,
     ),
