@@ -179,6 +179,7 @@ def refusals(lib: Any) -> dict[str, Callable[[Any], Any]]:
         "in place": lambda t: t.add_(1),
         "in place, a view": lambda t: t[:1].mul_(2),
         "setitem": lambda t: t.__setitem__(0, 1),
+        "shape in place": lambda t: t.unsqueeze_(0),
         "copy_": lambda t: t.copy_(lib.ones(2)),
         "requires_grad_": lambda t: t.requires_grad_(),
         "saved": lambda t: lib.ones(2, requires_grad=True) * t,
@@ -236,6 +237,26 @@ def test_a_model_runs_in_inference_mode_and_trains_afterwards() -> None:
     wg.optim.SGD(model.parameters(), lr=0.1).step()
     assert not any(p.is_inference() for p in model.parameters())
     assert loss.item() == pytest.approx(out.sum().item(), rel=1e-5)
+
+
+def test_nothing_is_recorded_in_inference_mode() -> None:
+    class Twice(wg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: wg.Tensor) -> wg.Tensor:
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: wg.Tensor) -> wg.Tensor:
+            return g * 2
+
+    with wg.inference_mode(), wg.enable_grad():
+        x = wg.ones(2, requires_grad=True)
+        assert not Twice.apply(x).requires_grad
+        assert not wg.utils.checkpoint.checkpoint(wg.exp, x).requires_grad
+    x.grad = wg.ones(2)
+    with pytest.raises(RuntimeError, match="optimizer step: Inplace update to inference tensor"):
+        wg.optim.SGD([x], lr=0.1).step()
 
 
 def test_no_warning_without_a_class() -> None:

@@ -71,6 +71,7 @@ void register_autograd(py::module_& m) {
       "The gradients of outputs by inputs; with batched, for each along the first dimension of the "
       "given ones.");
   m.def("is_grad_enabled", &grad_mode, "Whether operations are recorded on this thread.");
+  m.def("records", &grad_enabled, "Whether both modes of this thread let operations be recorded.");
   m.def("is_inference_mode_enabled", &inference_mode,
         "Whether what this thread makes will never take part in derivatives.");
   m.def(

@@ -7,6 +7,7 @@
 #include "kernels/launch.h"
 #include "ops/anomaly.h"
 #include "ops/elementwise.h"
+#include "ops/inference.h"
 #include "tape/anomaly.h"
 #include "tape/backward.h"
 #include "tape/saved.h"
@@ -177,7 +178,7 @@ std::string made_at(const Tensor& leaf, const Tensor& changed) {
 // A row's name with the underscore of its form in place.
 std::string name_in_place(const char* op) {
   std::string name = op;
-  if (name.back() != '_') name += '_';
+  if (name.back() != '_' && name.find(' ') == name.npos) name += '_';
   return name;
 }
 
@@ -190,6 +191,14 @@ void check_no_leaf(const char* op, const Tensor& self) {
        at_place(source_here()), "; do it under no_grad(), or out of place", made_at(self, self));
 }
 
+void check_inference(const char* op, const Tensor& self) {
+  if (!self->storage->inference || inference_mode()) [[likely]]
+    return;
+  fail(name_in_place(op),
+       ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make a "
+       "clone to get a normal tensor before doing inplace update.");
+}
+
 bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   for (int d = 0; d < self.dim(); ++d) {
     if (self.stride(d) == 0 && self.size(d) > 1 && self.numel() > 0) {
@@ -199,11 +208,7 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
            self.sizes(), "); clone() the tensor first");
     }
   }
-  if (self->storage->inference && !inference_mode()) [[unlikely]] {
-    fail(name_in_place(op),
-         ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make "
-         "a clone to get a normal tensor before doing inplace update.");
-  }
+  check_inference(op, self);
   if (checks_forward()) [[unlikely]]
     note_before_change(self);
   if (saved_hooks_set) [[unlikely]]

@@ -1,6 +1,7 @@
 #include "ops/optim.h"
 
 #include "kernels/launch.h"
+#include "ops/inference.h"
 #include "ops/ops.h"
 
 namespace wengert {
@@ -41,6 +42,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
       fail("optimizer step: gradient of shape ", g.sizes(), " and dtype ", name_of(g.dtype()),
            " for a parameter of shape ", p.sizes(), " and dtype ", name_of(p.dtype()));
     }
+    check_inference("optimizer step", p);
     if (p.dtype() != params_[0].dtype()) {
       fail("optimizer step: parameters of dtypes ", name_of(params_[0].dtype()), " and ",
            name_of(p.dtype()), " in one group; expected one dtype a group");

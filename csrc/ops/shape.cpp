@@ -1,5 +1,6 @@
 // Shapes by name: what is a composition of the views of view.cpp, the bits of a tensor as another
 // dtype, the orders of memory, and the views that a tensor becomes in place.
+#include "ops/inference.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
@@ -174,6 +175,7 @@ Tensor contiguous_row(const Tensor& x, std::string_view format) {
 // Makes x the view of itself that `make` gives. Recorded, x takes over the view's node.
 template <class Make>
 Tensor become(const char* op, const Tensor& x, Make&& make) {
+  check_inference(op, x);
   if (requires_grad(x)) {
     check_no_leaf(op, x);
     if (!is_leaf(x) && !grad_enabled()) {

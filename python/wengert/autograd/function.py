@@ -186,7 +186,7 @@ class Function:
         """
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
-        recording = _core.is_grad_enabled() and any(ctx.needs_input_grad)
+        recording = _core.records() and any(ctx.needs_input_grad)
         before = _core.set_grad_mode(False)
         try:
             if cls.setup_context is not Function.setup_context:

@@ -101,8 +101,11 @@ class disable_saved_tensors_hooks:
         _core.disable_saved_hooks(self._before)
 
 
-# A place in the graph where gradients arrive: an output of a node.
 GradientEdge = namedtuple("GradientEdge", ["node", "output_nr", "ownership_token"], defaults=[None])
+GradientEdge.__doc__ = "A place in the graph where gradients arrive: an output of a node."
+GradientEdge.node.__doc__ = "The node, which keeps the graph behind it."
+GradientEdge.output_nr.__doc__ = "Which of its outputs."
+GradientEdge.ownership_token.__doc__ = "Nothing: taken as PyTorch takes it."
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:

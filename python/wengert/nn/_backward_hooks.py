@@ -63,7 +63,7 @@ class Watch:
         """Send the tensors through a node, if any requires grad, and hand the node to attach."""
         places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
         tensors = [values[i] for i in places]
-        if not (_core.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+        if not (_core.records() and any(t.requires_grad for t in tensors)):
             return values, None
         passed = BackwardHookFunction.apply(*tensors)
         attach(next(t.grad_fn for t in passed if t.grad_fn is not None))

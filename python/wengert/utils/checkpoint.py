@@ -301,7 +301,7 @@ def checkpoint(
             with recompute_context:
                 function(*again, **kwargs)
 
-    if not _core.is_grad_enabled():
+    if not _core.records():
         return function(*args, **kwargs)
     stops = early_stop if _early_stop is None else _early_stop
     frame = _Frame(run, args, _DETERMINISM_CHECKS[determinism_check], stops, debug)
