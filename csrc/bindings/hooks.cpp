@@ -105,12 +105,14 @@ class PythonRule : public CustomRule {
       const py::object g = given[static_cast<size_t>(i)];
       if (g.is_none() || !node.wants(i)) continue;
       if (!is_tensor(g.ptr())) {
-        fail(ErrorKind::Type, node.name(), ": expected a Tensor or None as gradient ", i, ", got '",
-             type_name(g), "'");
+        fail(node.name(), ": expected a Tensor or None as gradient ", i, ", got '", type_name(g),
+             "'");
       }
       out[i] = fitting(node, i, tensor_of(g.ptr()));
     }
   }
+
+  const py::object& context() const { return context_.get(); }
 
   std::vector<Saved>* saved_tensors() override { return &saved_; }
   void release() override {
@@ -190,10 +192,21 @@ const Rule& rule_named(const std::string& name) {
   return it->second;
 }
 
+// Inputs that have been changed in place, which a view's base must be told of.
+void check_dirty(const char* name, const std::vector<Tensor>& dirty) {
+  try {
+    for (const Tensor& t : dirty) check_inplace(name, t, true);
+  } catch (const Error&) {
+    for (const Tensor& t : dirty) t->changing = false;
+    throw;
+  }
+}
+
 SavedTensors record_function(const std::string& name, py::object context, py::object pull,
                              const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
                              const std::vector<bool>& differentiable,
-                             const std::vector<Tensor>& saved) {
+                             const std::vector<Tensor>& saved, const std::vector<Tensor>& dirty) {
+  check_dirty(name.c_str(), dirty);
   std::vector<const Tensor*> in;
   for (const Tensor& t : inputs) in.push_back(&t);
   auto rule = std::make_shared<PythonRule>(std::move(context), std::move(pull));
@@ -205,12 +218,36 @@ SavedTensors record_function(const std::string& name, py::object context, py::ob
 
 // --- nodes -------------------------------------------------------------------------------------
 
+// `index_put_` as `IndexPutBackward0`; a Function's node has the Function's name.
+std::string name_of(const Node& n) {
+  if (n.leaf) return "AccumulateGrad";
+  if (n.extras && n.extras->custom) return n.name();
+  std::string out;
+  bool start = true;
+  for (const char* c = n.name(); *c; ++c) {
+    if (*c != '_') out += start ? static_cast<char>(std::toupper(*c)) : *c;
+    start = *c == '_';
+  }
+  return out + "Backward0";
+}
+
 struct PyNode {
   Ref<Node> node;
 };
 
 py::object node_object(Node* n) {
   return n ? py::cast(PyNode{Ref<Node>::share(n)}) : py::object(py::none());
+}
+
+// A Function's node has what its context has, as in PyTorch, where they are one.
+py::object attribute_of_context(const PyNode& n, const py::str& name) {
+  if (n.node->extras) {
+    if (const auto* rule = dynamic_cast<PythonRule*>(n.node->extras->custom.get())) {
+      return rule->context().attr(name);
+    }
+  }
+  throw py::attribute_error(
+      text("'", name_of(*n.node), "' object has no attribute '", std::string(name), "'"));
 }
 
 struct Handle {
@@ -290,6 +327,7 @@ void register_hooks(py::module_& m) {
             return attach_hook(*n.node, HookPoint::Before, 0, std::move(fn), py::none());
           },
           py::arg("fn"), "Calls fn(grad_outputs) before the rule; it may return others.")
+      .def("__getattr__", &attribute_of_context, py::arg("name"))
       .def("__eq__", [](const PyNode& a, const PyNode& b) { return a.node.get() == b.node.get(); })
       .def("__hash__",
            [](const PyNode& n) { return reinterpret_cast<intptr_t>(n.node.get()) >> 4; })
@@ -334,7 +372,7 @@ void register_hooks(py::module_& m) {
   m.def("retains_grad", &retains_grad, py::arg("tensor"), "Whether a result's gradient is kept.");
   m.def("record_function", &record_function, py::arg("name"), py::arg("context"), py::arg("pull"),
         py::arg("inputs"), py::arg("outputs"), py::arg("differentiable"), py::arg("saved"),
-        "Records a call of a Function.");
+        py::arg("dirty"), "Records a call of a Function.");
 }
 
 }  // namespace wengert::bindings

@@ -135,8 +135,10 @@ class CustomOpDef:
     def _compute(self, positional: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         from .autograd import no_grad
 
+        # The function sees values alone: it may ask for their NumPy arrays.
+        values = [_detached(a) for a in positional]
         with no_grad():
-            result = self._fn(*positional, **keywords)
+            result = self._fn(*values, **{k: _detached(a) for k, a in keywords.items()})
         return self._schema.check_result(result, (*positional, *keywords.values()))
 
     def register_autograd(
@@ -218,6 +220,11 @@ def _function_of(op: CustomOpDef) -> type[Function]:
             )
         given = op._backward(ctx, list(grads)) if schema.returns_list else op._backward(ctx, *grads)
         given = given if isinstance(given, tuple) else (given,)
+        # None for arguments at the end that are no tensors and may be left out
+        for p in schema.positional[len(given) :]:
+            if not p.has_default or p.kind == "Tensor":
+                break
+            given = (*given, None)
         lengths = ctx._lengths
         if all(n is None for n in lengths):
             return given  # the walk itself says what is wrong with their number
@@ -237,6 +244,12 @@ def _function_of(op: CustomOpDef) -> type[Function]:
     name = f"GeneratedBackwardFor_{op._namespace}_{op._name}_default"
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(name, (Function,), methods)
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach() if value.requires_grad else value
+    return [_detached(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
 def _is_list_of(value: object, n: int) -> bool:

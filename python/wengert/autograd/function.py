@@ -32,10 +32,10 @@ class FunctionCtx:
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep inputs or outputs for backward, as `saved_tensors`; changes in place are noticed."""
-        for t in tensors:
+        for i, t in enumerate(tensors):
             if t is not None and not isinstance(t, Tensor):
                 raise TypeError(
-                    f"save_for_backward can only save variables, but argument is of type "
+                    f"save_for_backward can only save variables, but argument {i} is of type "
                     f"{type(t).__name__}"
                 )
         self._to_save = tensors
@@ -92,7 +92,12 @@ def _pull(ctx: FunctionCtx, grads: tuple[Tensor | None, ...]) -> tuple[Any, ...]
         given.append(grad)
     name = call.function.__name__ + "Backward"
     backward = call.function.backward
-    if backward is Function.backward:
+    if call.function.vjp is not Function.vjp:
+        if backward is not Function.backward:
+            raise RuntimeError(
+                "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You "
+                "should only implement one of them."
+            )
         backward = call.function.vjp
     result = backward(ctx, *given)
     grads_in = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -184,23 +189,47 @@ class Function:
         RuntimeError
             If forward breaks a promise, such as changing a leaf in place.
         """
+        with_setup = cls.setup_context is not Function.setup_context
+        if kwargs or (with_setup and getattr(cls.forward, "__defaults__", None)):
+            args, kwargs = _bind(cls.forward, args, kwargs, with_setup)
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         recording = _core.records() and any(ctx.needs_input_grad)
         before = _core.set_grad_mode(False)
         try:
-            if cls.setup_context is not Function.setup_context:
+            if with_setup:
                 result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
             _core.set_grad_mode(before)
-        if not recording:
-            return result
-        outputs = list(result) if isinstance(result, (tuple, list)) else [result]
-        _record(cls, ctx, args, outputs)
-        return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
+        several = isinstance(result, (tuple, list))
+        outputs = list(result) if several else [result]
+        if recording:
+            _record(cls, ctx, args, outputs)
+        else:  # an input that requires grad is returned without its history
+            outputs = [
+                o.detach() if isinstance(o, Tensor) and o.requires_grad else o for o in outputs
+            ]
+        if not several:
+            return outputs[0]
+        return outputs if isinstance(result, list) else tuple(outputs)
+
+
+def _bind(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], with_setup: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments by position where they can be; all of them, where setup_context is told."""
+    import inspect
+
+    signature = inspect.signature(forward)
+    if not with_setup:  # ctx is not the caller's
+        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+    bound = signature.bind(*args, **kwargs)
+    if with_setup:
+        bound.apply_defaults()
+    return bound.args, bound.kwargs
 
 
 def _among(t: object, tensors: tuple[Any, ...]) -> bool:
@@ -212,9 +241,18 @@ def _record(
 ) -> None:
     """Put the call on the tape; outputs that are inputs are replaced by views of them."""
     inputs = [a for a in args if isinstance(a, Tensor)]
+    dirty: list[Tensor] = []
     for t in ctx._dirty:
         if not _among(t, args):
-            raise RuntimeError("mark_dirty: a tensor that is not an input was marked")
+            import warnings
+
+            warnings.warn(
+                "ctx.mark_dirty() received a tensor that was not an input. Only input Tensors that "
+                "have been mutated should be passed to ctx.mark_dirty().",
+                stacklevel=3,
+            )
+            continue
+        dirty.append(t)
         if t.is_leaf and t.requires_grad:
             raise RuntimeError(
                 f"{cls.__name__}: a leaf Variable that requires grad is being used in an in-place "
@@ -225,18 +263,23 @@ def _record(
                 "Some elements marked as dirty during the forward method were not returned as "
                 "output. The inputs that are modified inplace must all be outputs of the Function."
             )
+    differentiable = []
     for i, out in enumerate(outputs):
-        if isinstance(out, Tensor) and not _among(out, ctx._dirty):
-            fresh = out.grad_fn is None and not out.requires_grad and not _among(out, args)
-            outputs[i] = out if fresh else out.detach()
+        if not isinstance(out, Tensor):
+            continue
+        has = out.dtype.is_floating_point and not _among(out, ctx._non_differentiable)
+        differentiable.append(has)
+        if _among(out, tuple(dirty)):
+            continue
+        if has and _among(out, args):  # a view: the argument is told of changes in place
+            outputs[i] = out.view(out.shape)
+        elif out.grad_fn is not None or out.requires_grad:
+            outputs[i] = out.detach()
     made = [o for o in outputs if isinstance(o, Tensor)]
-    differentiable = [
-        o.dtype.is_floating_point and not _among(o, ctx._non_differentiable) for o in made
-    ]
     ctx._call = _Call(cls, args, outputs)
     to_save, ctx._to_save = ctx._to_save, ()
     ctx._saved = _core.record_function(
-        cls.__name__ + "Backward", ctx, _pull, inputs, made, differentiable, list(to_save)
+        cls.__name__ + "Backward", ctx, _pull, inputs, made, differentiable, list(to_save), dirty
     )
 
 

@@ -54,7 +54,7 @@ def link_flags() -> list[str]:
 
 def load(
     name: str,
-    sources: str | Sequence[str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     extra_cflags: Sequence[str] = (),
     extra_ldflags: Sequence[str] = (),
     build_directory: str | os.PathLike[str] | None = None,
@@ -74,7 +74,8 @@ def load(
 
     from .. import ops
 
-    files = [Path(s).resolve() for s in ([sources] if isinstance(sources, str) else sources)]
+    several = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    files = [Path(s).resolve() for s in several]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(build_directory or cache / "wengert_extensions" / name)
     folder.mkdir(parents=True, exist_ok=True)
