@@ -61,7 +61,8 @@ def test_every_public_name_has_a_docstring() -> None:
 @pytest.mark.parametrize(
     "home",
     ["wg", "wg.autograd", "wg.linalg", "wg.nn", "wg.nn.functional", "wg.nn.init", "wg.nn.utils",
-     "wg.optim", "wg.distributions", "wg.random", "wg.testing", "wg.utils.data"],
+     "wg.optim", "wg.distributions", "wg.random", "wg.testing", "wg.utils.data", "wg.library",
+     "wg.ops", "wg.utils.cpp_extension"],
 )  # fmt: skip
 def test_every_public_name_is_on_a_page(home: str) -> None:
     listed = {id(value) for _, value in public_objects()}

@@ -195,6 +195,10 @@ PAGES = (
          ("wengert._tape.draw", ("Drawing",))), members=True),
     Page("viz", "Pictures", "`wg.viz`: losses, and the ways of optimizers over them.",
          (("wg.viz", ()),), members=True),
+    Page("custom", "Operations of one's own",
+         "`wg.library`, `wg.ops` and `wg.utils.cpp_extension`: "
+         "[how they are made](../custom-operations.md).",
+         (("wg.library", ()), ("wg.ops", ()), ("wg.utils.cpp_extension", ())), members=True),
     Page("testing", "Checks", "`wg.testing`.", (("wg.testing", ()),), members=True),
 )  # fmt: skip
 

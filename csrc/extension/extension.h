@@ -1,10 +1,11 @@
 // What a library of a user's own operations includes, and all that it needs:
 //
 //   using namespace wengert;
-//   const Extension wengert_extension{"mine", [](Library& library) {
+//   static void add_operations(Library& library) {
 //     library.add<&my_function>("my_function(Tensor x, int n=2)", "What it does. Derivative: ...");
 //     library.add<MyFunctor, double>("my_functor(Tensor x, float beta=1.0)", "...");
-//   }};
+//   }
+//   const Extension wengert_extension{"mine", &add_operations};
 //
 // After wengert.ops.load_library(path) they are wengert.ops.mine.my_function and so on. What a
 // signature may say stands in ops/op_table.h, what a functor is in kernels/functors/functor.h, how

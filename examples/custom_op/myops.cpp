@@ -92,19 +92,18 @@ Tensor leaky_sum(const Tensor& input, double decay, bool reverse) {
   return y;
 }
 
-}  // namespace
-
 // --- what wengert.ops.load_library finds -------------------------------------------------------
 
-const Extension wengert_extension{
-    "myops", [](Library& library) {
-      library.add<Swish2, double>(
-          "swish2(Tensor x, float beta=1.0)",
-          "x sigmoid(beta x). Derivative: s + beta x s (1 - s), where s = sigmoid(beta x).");
-      leaky_sum_kernel =
-          library.add_kernel("leaky_sum", &run_leaky_sum<float>, &run_leaky_sum<double>);
-      library.add<&leaky_sum>("leaky_sum(Tensor x, float decay, *, bool reverse=False)",
-                              "y[t] = x[t] + decay y[t - 1] along the last dimension. Derivative: "
-                              "the same sum of g, from "
-                              "the other end.");
-    }};
+void add_operations(Library& library) {
+  library.add<Swish2, double>(
+      "swish2(Tensor x, float beta=1.0)",
+      "x sigmoid(beta x). Derivative: s + beta x s (1 - s), where s = sigmoid(beta x).");
+  leaky_sum_kernel = library.add_kernel("leaky_sum", &run_leaky_sum<float>, &run_leaky_sum<double>);
+  library.add<&leaky_sum>("leaky_sum(Tensor x, float decay, *, bool reverse=False)",
+                          "y[t] = x[t] + decay y[t - 1] along the last dimension. Derivative: the "
+                          "same sum of g, from the other end.");
+}
+
+}  // namespace
+
+const Extension wengert_extension{"myops", &add_operations};

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["load_library", "loaded_libraries"]
+__all__ = ["load_library"]
 
-loaded_libraries: set[str] = set()
+loaded_libraries: set[str] = set()  # their paths
 _namespaces: dict[str, _OpNamespace] = {}
 
 
