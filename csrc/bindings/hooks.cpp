@@ -218,19 +218,6 @@ SavedTensors record_function(const std::string& name, py::object context, py::ob
 
 // --- nodes -------------------------------------------------------------------------------------
 
-// `index_put_` as `IndexPutBackward0`; a Function's node has the Function's name.
-std::string name_of(const Node& n) {
-  if (n.leaf) return "AccumulateGrad";
-  if (n.extras && n.extras->custom) return n.name();
-  std::string out;
-  bool start = true;
-  for (const char* c = n.name(); *c; ++c) {
-    if (*c != '_') out += start ? static_cast<char>(std::toupper(*c)) : *c;
-    start = *c == '_';
-  }
-  return out + "Backward0";
-}
-
 struct PyNode {
   Ref<Node> node;
 };
@@ -247,7 +234,7 @@ py::object attribute_of_context(const PyNode& n, const py::str& name) {
     }
   }
   throw py::attribute_error(
-      text("'", name_of(*n.node), "' object has no attribute '", std::string(name), "'"));
+      text("'", n.node->backward_name(), "' object has no attribute '", std::string(name), "'"));
 }
 
 struct Handle {

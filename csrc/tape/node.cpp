@@ -132,9 +132,9 @@ Saved Saved::output_of(const Tensor& t, int slot) {
   return {t.view(t.sizes(), t.strides()), t.version(), static_cast<int16_t>(slot)};
 }
 
-// `index_put_` as `IndexPutBackward0`.
+// `index_put_` as `IndexPutBackward0`; a rule of a user's own says its name itself.
 std::string Node::backward_name() const {
-  if (leaf) return rule->name;
+  if (leaf || (extras && extras->custom)) return name();
   std::string out;
   bool start = true;
   for (const char* c = name(); *c; ++c) {

@@ -243,7 +243,7 @@ def _function_of(op: CustomOpDef) -> type[Function]:
 
     name = f"GeneratedBackwardFor_{op._namespace}_{op._name}_default"
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    return type(name, (Function,), methods)
+    return type(name, (Function,), {**methods, "_binds": False})
 
 
 def _detached(value: Any) -> Any:

@@ -141,6 +141,8 @@ class Function:
     ...         return grad * y
     """
 
+    _binds = True  # keywords to positions; it takes a while
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError(
             f"{type(self).__name__} should not be instantiated. Methods on autograd functions are "
@@ -190,7 +192,7 @@ class Function:
             If forward breaks a promise, such as changing a leaf in place.
         """
         with_setup = cls.setup_context is not Function.setup_context
-        if kwargs or (with_setup and getattr(cls.forward, "__defaults__", None)):
+        if (kwargs and cls._binds) or (with_setup and getattr(cls.forward, "__defaults__", None)):
             args, kwargs = _bind(cls.forward, args, kwargs, with_setup)
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
