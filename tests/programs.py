@@ -5,15 +5,16 @@ there are, by their shapes in the reference, and writes a line of Python, in whi
 library. Smaller numbers make simpler lines and 0 is the newest tensor, so that what fails shrinks
 to something that can be read, and the program is its own report.
 
-A line may be refused, by both libraries or by none, but for two things. A gradient for which PyTorch
-needs a value that has been changed in place may be one that wengert can do without: it is then
-compared with that of the same program in PyTorch while that keeps copies of what it saved. And some
-changes in place that PyTorch does not support (`LIMITS`) end a program, as wengert supports them.
+A line may be refused, by both libraries or by none, but for two things. A gradient for which
+PyTorch needs a value that has been changed in place may be one that wengert can do without: it is
+then compared with that of the same program in PyTorch while that keeps copies of what it saved. And
+some changes in place that PyTorch does not support (`LIMITS`) end a program, as wengert does.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,15 @@ LIMITS = (
     "some elements of the input tensor and the written-to tensor refer to a single memory location",
     "A view was created in no_grad mode and its base or another view of its base",
     "the output of a function that returns multiple views and its base or another view",
-    "the input and output tensors refer to",
+    "A view was created in no_grad mode and is being modified inplace",
+    "Can't detach views in-place",
+    "Trying to use a saved tensor that has been detached in-place",
+    "the derivative for '_cdist_backward' is not implemented",
 )
+
+
+# What wengert refuses to change a part of, and PyTorch as a whole only.
+OUR_LIMIT = "more than one element of the written-to tensor refers to a single memory location"
 
 
 class Ended(Exception):  # noqa: N818
@@ -75,6 +83,7 @@ class Program:
     names: list[str] = field(default_factory=list)
     leaves: list[str] = field(default_factory=list)
     spaces: list[dict[str, Any]] = field(default_factory=list)
+    copied: bool = False  # PyTorch's graph is of the second run, and can only be read there
 
     def __post_init__(self) -> None:
         self.spaces = [{"m": self.ours}, {"m": self.theirs}]
@@ -90,6 +99,16 @@ class Program:
     def usable(self) -> list[str]:
         """The tensors, newest first; never none."""
         return [n for n in reversed(self.names) if math.prod(self.shape(n)) <= LARGEST]
+
+    def apart(self, u: str, v: str) -> bool:
+        """Whether two tensors share no memory, or are the same: PyTorch misses some overlaps."""
+        a, b = self.spaces[1][u], self.spaces[1][v]
+        return a is b or a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr()
+
+    def family(self, name: str) -> list[Any]:
+        """The tensor and, if it is a view, what of."""
+        t = self.spaces[1][name]
+        return [t, t._base] if t._is_view() else [t]
 
     def pick(self, d: Draws, fits: Callable[[Shape], bool] = lambda shape: True) -> Any:
         found = [n for n in self.usable() if fits(self.shape(n))]
@@ -114,10 +133,16 @@ class Program:
             except Exception as error:
                 errors.append(error)
         ours, theirs = errors
-        if theirs is not None and any(limit in str(theirs) for limit in LIMITS):
+        if theirs is not None and ours is None:
+            if any(limit in str(theirs) for limit in LIMITS):
+                raise Ended
+            changed = self.spaces[0].get(re.split(r"\W", line)[0])
+            if "leaf Variable" in str(theirs) and changed is not None and not changed.is_leaf:
+                raise Ended  # a view whose base came to require grad: PyTorch is not up to date
+            if "modified by an inplace" in str(theirs):
+                theirs = self.with_copies(line)
+        if theirs is None and ours is not None and OUR_LIMIT in str(ours):
             raise Ended
-        if theirs is not None and ours is None and "modified by an inplace" in str(theirs):
-            theirs = self.with_copies(line)
         if theirs is not None:
             self.lines[-1] += f"  # {type(theirs).__name__}: {str(theirs).splitlines()[0][:60]}"
         assert (ours is None) == (theirs is None), f"{self}\nPyTorch: {theirs!r}\nwengert: {ours!r}"
@@ -133,6 +158,11 @@ class Program:
             self.names.append(name)
             a, b = (space[name] for space in self.spaces)
             assert tuple(a.shape) == tuple(b.shape), f"{self}\n{name}: {a.shape}, {b.shape}"
+            if tuple(a.stride()) != tuple(b.stride()) and b.numel() > 1:
+                # PyTorch's results lie in memory as operands do; what is a view depends on it.
+                if b._is_view():
+                    raise Ended
+                self.run(f"{name} = {name}.contiguous()")
         return None, None
 
     def with_copies(self, line: str) -> Exception | None:
@@ -152,6 +182,7 @@ class Program:
                     if each is line:
                         return error
         self.spaces[1] = space
+        self.copied = True
         return None
 
     def let(self, expression: str, count: int = 1, before: str = "") -> None:
@@ -165,10 +196,12 @@ class Program:
     def same(self, a: Any, b: Any, what: str) -> None:
         if a is None and b is not None and not b.any():  # what was overwritten as a whole
             return
+        if b is None and a is not None and not a.any():  # a slope that is constant piece by piece
+            return
         assert (a is None) == (b is None), f"{self}\n{what}: wengert {a}, PyTorch {b}"
         if a is None:
             return
-        x, y = a.detach().numpy(), b.detach().numpy()
+        x, y = a.detach().numpy(), b.detach().clone().numpy()
         assert x.shape == y.shape, f"{self}\n{what}: shapes {x.shape}, {y.shape}"
         assert str(a.dtype)[8:] == str(b.dtype)[6:], f"{self}\n{what}: {a.dtype}, {b.dtype}"
         finite = np.isfinite(y)
@@ -189,9 +222,15 @@ class Program:
                     raise Ended from None
                 assert getattr(a, flag) == expected, f"{self}\n{name}.{flag}: not {expected}"
 
+    def overwrites(self) -> bool:
+        """Whether something is overwritten as a whole: no gradient, where PyTorch's is 0."""
+        words = ("fill_(", "zero_(", "copy_(", "] = ", "scatter_(")
+        return any(word in line for line in self.lines for word in words)
+
     def wanting(self) -> list[str]:
-        """The leaves that want gradients."""
-        return [n for n in self.leaves if self.spaces[1][n].requires_grad]
+        """The leaves that want gradients; a constant that was changed is none any more."""
+        found = [(n, self.spaces[1][n]) for n in self.leaves]
+        return [n for n, t in found if t.is_leaf and t.requires_grad]
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -209,7 +248,7 @@ UNARY = [
     "{}.relu()", "({} * 0.5).exp()", "({}.square() + 1).sqrt()", "({}.square() + 0.5).log()",
     "1 / ({}.square() + 1)", "{}.clamp(-0.7, 0.9)", "{}.clone()", "{}.cos()", "{} ** 3",
     "{}.atan()", "m.nn.functional.softplus({})", "m.nn.functional.gelu({})", "{}.erf()",
-    "{}.contiguous()", "{}.sign() * 3", "{}.tril() if {}.dim() > 1 else {}.expm1()",
+    "{}.sign() * 3", "{}.tril() if {}.dim() > 1 else {}.expm1()",
 ]  # fmt: skip
 
 
@@ -391,6 +430,8 @@ IN_PLACE = [
     "{v}.tanh_()", "{v}.neg_()", "{v}.clamp_(-0.5, 0.5)", "{v}.exp_()", "{v} *= 0.5",
     "{v}.sigmoid_()", "{v}.masked_fill_({mask}, 0.25)", "{v}.square_()", "{v}.abs_()",
     "{v}.detach_()", "{v}.unsqueeze_(0)", "{v}.squeeze_()", "{v}.erf_()",
+    "{v}.transpose_(0, -1) if {v}.dim() else {v}.atan_()",
+    "{v}.t_() if {v}.dim() < 3 else {v}",
     "m.nn.functional.relu({v}, inplace=True)",
     "{v}.cumsum_(0) if {v}.dim() else {v}.cos_()", "{v}.pow_(2)",
 ]  # fmt: skip
@@ -408,8 +449,8 @@ def changed(p: Program, d: Draws) -> None:
 CHANGED_BY = [
     "{v}.add_({u})", "{v}.mul_({u})", "{v}.copy_({u})", "{v}.sub_({u}, alpha=2)",
     "{v}.div_({u}.square() + 1)", "{v} += {u}", "{v}.addcmul_({u}, {u}, value=0.5)",
-    "{v}.lerp_({u}.expand_as({v}), 0.25)", "{v}.masked_scatter_({mask}, {u}.clone().expand_as({v}))",
-    "m.mul({v}, {u}, out={v})",
+    "{v}.lerp_({u}.expand_as({v}), 0.25)", "m.mul({v}, {u}, out={v})",
+    "{v}.masked_scatter_({mask}, {u}.clone().expand_as({v}))",
 ]  # fmt: skip
 
 
@@ -417,6 +458,8 @@ CHANGED_BY = [
 def changed_by(p: Program, d: Draws) -> None:
     v = str(p.pick(d))
     u = p.pick(d, lambda shape: broadcast(shape, p.shape(v)) == p.shape(v))
+    if not p.apart(u, v):
+        u = v
     line = d.of(CHANGED_BY)
     p.run(line.format(v=v, u=u, mask=mask(p, v, d) if "mask" in line else ""))
 
@@ -428,7 +471,7 @@ def assigned(p: Program, d: Draws) -> None:
     shape = tuple(p.spaces[1][v].detach()[eval(f"np.index_exp[{place}]", {"np": np})].shape)
     u = p.pick(d, lambda other: broadcast(other, shape) == shape)
     kind = d.below(5)
-    if kind == 0 or u is None:
+    if kind == 0 or u is None or not p.apart(u, v):
         p.run(f"{v}[{place}] = 0.5")
     elif kind == 1:
         p.run(f"{v}[{place}] = {u}")
@@ -448,7 +491,7 @@ def changed_at(p: Program, d: Draws) -> None:
     n = p.shape(v)[0]
     i = d.below(n)
     u = p.pick(d, lambda shape: shape == p.shape(str(v))[1:])
-    if u is None:
+    if u is None or not p.apart(u, v):
         p.run(f"{v}.index_fill_(0, m.tensor([{i}]), 0.5)")
     else:
         how = d.of(["index_add_", "index_copy_"])
@@ -458,21 +501,22 @@ def changed_at(p: Program, d: Draws) -> None:
 @step
 def unrecorded(p: Program, d: Draws) -> None:
     v = str(p.pick(d))
-    how = d.below(4)
+    how = d.below(3)
     if how == 0:
         p.let(f"{v} * 2", before="with m.no_grad(): ")
     elif how == 1:
         p.run(f"with m.no_grad(): {v}.mul_(2)")
-    elif how == 2:
+    else:
         p.let(f"{v}.detach() * 2 + {v}")
-    elif not p.spaces[1][v].is_leaf:  # a view of a leaf: PyTorch says that it requires grad
-        p.let(f"{v}[{part(p, v, d)}]", before="with m.no_grad(): ")
 
 
 @step
 def watched(p: Program, d: Draws) -> None:
     v = p.pick(d)
-    if p.spaces[1][v]._is_view():  # PyTorch crashes where such a view's history is out of date
+    # PyTorch crashes where a view's history is out of date; and there a gradient of a view that
+    # was changed reaches its base, while wengert knows how the view was computed.
+    t = p.spaces[1][v]
+    if t._is_view() or any(p.family(n)[-1] is t for n in p.names if n != v):
         return
     line = d.of(["{v}.register_hook(lambda g: g * 2)", "{v}.retain_grad()", "{v}.requires_grad_()"])
     p.run(line.format(v=v))
@@ -494,7 +538,7 @@ def helped(p: Program, d: Draws) -> None:
                 f"{f}.mse_loss({v}, {u})",
                 f"{f}.normalize({v}, dim=-1, eps=0.5)",
                 f"{f}.smooth_l1_loss({v}, {u})",
-                f"{f}.cross_entropy({v}.reshape(-1, {n}), {v}.reshape(-1, {n}).detach().argmax(1))",
+                f"{f}.cross_entropy(({v} + 1).reshape(-1, {n}), {v}.reshape(-1, {n}).argmax(1))",
                 f"m.einsum('...i,...i->...', {v}, {u})",
                 f"{f}.silu({v})",
                 f"{f}.pad({v}, (1, 1))",

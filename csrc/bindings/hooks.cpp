@@ -7,6 +7,7 @@
 
 #include "bindings/held.h"
 #include "bindings/py_tensor.h"
+#include "ops/aliasing.h"
 #include "ops/ops.h"
 #include "tape/backward.h"
 #include "tape/node.h"
@@ -256,6 +257,7 @@ Handle attach_hook(Node& node, HookPoint point, uint32_t slot, py::object fn, py
 }
 
 Handle tensor_hook(const Tensor& t, py::object fn) {
+  forget_lost_base(t);  // or a change in place would go past the hook
   if (!requires_grad(t)) {
     fail("register_hook: cannot register a hook on a tensor that doesn't require gradient");
   }

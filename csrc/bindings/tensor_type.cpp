@@ -8,6 +8,7 @@
 #include "bindings/capi.h"
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "ops/aliasing.h"
 #include "ops/autograd.h"
 #include "tape/node.h"
 #include "transforms/call.h"
@@ -376,8 +377,13 @@ PyObject* m_requires_grad_(PyObject* o, PyObject* args, PyObject* kwargs) {
 }
 PyObject* m_detach_(PyObject* o, PyObject*) {
   return guarded([&] {
-    tensor_of(o)->node = nullptr;
-    tensor_of(o)->slot = 0;
+    const Tensor& t = tensor_of(o);
+    forget_lost_base(t);
+    if (t->base && requires_grad(t)) {
+      fail("detach_: can't detach views in-place; use detach() instead");
+    }
+    t->node = nullptr;
+    t->slot = 0;
     return Py_NewRef(o);
   });
 }

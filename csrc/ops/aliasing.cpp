@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/launch.h"
+#include "ops/aliasing.h"
 #include "ops/anomaly.h"
 #include "ops/elementwise.h"
 #include "ops/inference.h"
@@ -136,7 +137,11 @@ Tensor clear(const Tensor& x, const Geometry& v) {
 void refresh_view(const Tensor& view) {
   const Tensor base(view->base);
   view->base_history = base->history;
-  if (!same_memory(view) || !requires_grad(base)) return;
+  if (!same_memory(view)) return;
+  if (!requires_grad(base)) {  // detached in place: so is the view, unless it is a leaf by itself
+    if (node_of(view) && !node_of(view)->leaf) view->node = nullptr;
+    return;
+  }
   const Tensor* in[] = {&base};
   record(kTake, in, 1, view, 0, geometry_of(view));
   view->base_history = base->history;
@@ -184,6 +189,23 @@ std::string name_in_place(const char* op) {
 
 }  // namespace
 
+void forget_lost_base(const Tensor& view) {
+  if (!view->base || !view->base->unique() || may_overlap(view.sizes(), view.strides())) return;
+  const bool recorded = requires_grad(view);
+  const Tensor base(view->base);
+  if (requires_grad(base) == recorded && !(recorded && is_leaf(base))) view->base = nullptr;
+}
+
+void check_no_view_of_leaf(const char* op, const Tensor& self) {
+  if (!self->base) return;
+  const Tensor base(self->base);
+  if (requires_grad(base) && is_leaf(base)) {
+    fail(name_in_place(op),
+         ": a view of a leaf Variable that requires grad is being used in an in-place operation",
+         at_place(source_here()), "; do it under no_grad(), or out of place", made_at(base, self));
+  }
+}
+
 void check_no_leaf(const char* op, const Tensor& self) {
   if (!grad_enabled() || !requires_grad(self) || !is_leaf(self)) return;
   fail(name_in_place(op),
@@ -217,12 +239,10 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
   const bool records = on && (inputs_record || requires_grad(self));
   check_no_leaf(op, self);
   if (!on || !self->base) return records;
+  forget_lost_base(self);
+  if (!self->base) return records;
+  check_no_view_of_leaf(op, self);
   const Tensor base(self->base);
-  if (requires_grad(base) && is_leaf(base)) {
-    fail(name_in_place(op),
-         ": a view of a leaf Variable that requires grad is being used in an in-place operation",
-         at_place(source_here()), "; do it under no_grad(), or out of place", made_at(base, self));
-  }
   if (requires_grad(base) && !requires_grad(self)) {
     fail(op,
          ": a view was created in no_grad mode and is being modified inplace with grad mode "
@@ -232,7 +252,7 @@ bool check_inplace(const char* op, const Tensor& self, bool inputs_record) {
     fail(op, ": recording an in-place change of a ", name_of(self.dtype()), " view of a ",
          name_of(base.dtype()), " tensor is not supported; clone() the tensor first");
   }
-  if (records && may_overlap(self.sizes(), self.strides())) {
+  if (records && self.numel() > 0 && may_overlap(self.sizes(), self.strides())) {
     fail(op, ": elements of the written-to view of shape ", self.sizes(), " and strides ",
          self.strides(), " share memory; clone() the tensor first");
   }

@@ -231,6 +231,33 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
   return out;
 }
 
+namespace {
+
+// The derivative of a slope that is constant piece by piece: 0, which is not the same as none.
+constexpr Rule kFlat{"constant_slope", [](Node& node, Tensor* g, Tensor* out) {
+                       for (int i = 0; i < node.num_inputs; ++i) {
+                         if (!node.wants(i)) continue;
+                         out[i] = ops::zeros(node.input_sizes(i), g->dtype(), g->device());
+                       }
+                     }};
+
+// The gradient that a recorded pull has made of g and those operands that it uses, as something
+// computed from these, even if its value does not change with them.
+Tensor dependent(Tensor made, const Tensor& g, const Tensor* x, int n, unsigned uses) {
+  const Tensor* in[4];
+  int tied = 0;
+  for (int i = 0; i < n; ++i) {
+    const bool used = uses & (i == n - 1 ? unsigned{kY} : 1u << i);
+    if (used && requires_grad(x[i])) in[tied++] = &x[i];
+  }
+  if (tied == 0 || requires_grad(made)) return made;
+  if (made.impl() == g.impl() || made->base) made = ops::clone(made);
+  record(kFlat, in, tied, made, 0);
+  return made;
+}
+
+}  // namespace
+
 void map_pull(Node& node, Tensor* g, Tensor* out) {
   const auto& info = static_cast<const MapInfo&>(*node.rule);
   int last = -1;
@@ -264,6 +291,7 @@ void map_pull(Node& node, Tensor* g, Tensor* out) {
     if (grad_enabled()) {
       // A slope selected among constants alone, as leaky_relu's, has no dtype to yield to.
       out[i] = ops::to(info.pull_var[i](*g, x, y, params), g->dtype());
+      out[i] = dependent(std::move(out[i]), *g, x, info.arity + 1, info.uses[i]);
       continue;
     }
     const Tensor* operands[kMaxBuffers];

@@ -1,5 +1,6 @@
 // Shapes by name: what is a composition of the views of view.cpp, the bits of a tensor as another
 // dtype, the orders of memory, and the views that a tensor becomes in place.
+#include "ops/aliasing.h"
 #include "ops/inference.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
@@ -183,11 +184,8 @@ Tensor become(const char* op, const Tensor& x, Make&& make) {
            ": the result of a recorded operation cannot be changed unrecorded; do it out of "
            "place");
     }
-    if (x->base) {
-      fail(op,
-           ": recording an in-place change of a view of another tensor is not supported; do "
-           "it out of place");
-    }
+    forget_lost_base(x);
+    check_no_view_of_leaf(op, x);
   }
   const Tensor v = make(x);
   x->sizes = v.sizes();
