@@ -44,9 +44,9 @@ def programs(fn: Callable[..., None]) -> Callable[[], None]:
     )
 
     @functools.wraps(fn)
-    def check(*args: Any) -> None:
+    def check(**drawn: Any) -> None:
         with contextlib.suppress(Ended):
-            fn(*args)
+            fn(**drawn)
 
     made = settings(hypothesis.given(leaf_lists, steps, st.integers(0, 30))(check))
     return made if SEED is None else hypothesis.seed(int(SEED))(made)
