@@ -252,10 +252,10 @@ def test_vmap_of_changes_in_place(row: Row) -> None:
             return (y,)
 
         try:
-            got, want = mapped(change, samples, tensor_places(samples[0]), 0)
-        except RuntimeError as refusal:
-            assert "dtype" in str(refusal) or "type" in str(refusal)
-            continue
+            change(*(to_wg(a) for a in samples[0].args))
+        except RuntimeError:
+            continue  # results of another dtype, refused without vmap, too
+        got, want = mapped(change, samples, tensor_places(samples[0]), 0)
         compare(row, got, want)
 
 

@@ -87,6 +87,13 @@ void register_transforms(py::module_& m) {
       "The highest level among tensors (0: none), whether it is one of forward mode, and the size "
       "of the batch.");
   m.def(
+      "randomness_of",
+      [](uint64_t level) {
+        constexpr const char* names[] = {"error", "different", "same"};
+        return names[static_cast<int>(known(level).randomness)];
+      },
+      py::arg("level"), "What random numbers are inside of a batch.");
+  m.def(
       "has_level", [](const AnyTensor& t, uint64_t level) { return has_level(t.tensor, level); },
       py::arg("tensor"), py::arg("level"), "Whether the outermost layer is of the level.");
   m.def(

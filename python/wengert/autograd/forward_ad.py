@@ -96,7 +96,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
 
 
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
-    """Return the value and the tangent of a dual number; the tangent is None where there is none."""
+    """Return the value and the tangent of a dual number; None where there is no tangent."""
     del level
     if not _entered:
         return UnpackedDualTensor(tensor, None)

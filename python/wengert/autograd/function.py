@@ -28,6 +28,8 @@ class FunctionCtx:
     _non_differentiable: tuple[Tensor, ...] = ()
     _materialize = True
     _saved: _core.SavedTensors | None = None
+    _for_forward: tuple[Tensor | None, ...] | None = None
+    _in_forward_mode = False
     _call: _Call
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -53,6 +55,8 @@ class FunctionCtx:
         RuntimeError
             If it has been freed by a backward, or changed in place since.
         """
+        if self._in_forward_mode and self._for_forward is not None:
+            return self._for_forward
         return self._to_save if self._saved is None else self._saved.get()
 
     def mark_dirty(self, *tensors: Tensor) -> None:
@@ -141,6 +145,7 @@ class Function:
     ...         return grad * y
     """
 
+    generate_vmap_rule = False  # as PyTorch has it; func.vmap needs no such leave
     _binds = True  # keywords to positions; it takes a while
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -182,6 +187,16 @@ class Function:
             "forward mode AD."
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        """Return the outputs for a whole batch, and the dimensions that are the batch's.
+
+        Subclasses may define it; without it, `func.vmap` calls forward for each of the batch.
+        ``info`` has ``batch_size`` and ``randomness``; ``in_dims`` holds for each argument the
+        batch's dimension, or None.
+        """
+        raise NotImplementedError("vmap is not implemented.")
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Compute the result, and record it if an argument requires grad.
@@ -191,6 +206,15 @@ class Function:
         RuntimeError
             If forward breaks a promise, such as changing a leaf in place.
         """
+        if _core.any_layer(args):
+            from ..func._functions import apply_function
+
+            return apply_function(cls, args, kwargs)
+        return cls._run(args, kwargs)[1]
+
+    @classmethod
+    def _run(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[FunctionCtx, Any]:
+        """Compute and record; what was carried is returned, too."""
         with_setup = cls.setup_context is not Function.setup_context
         if (kwargs and cls._binds) or (with_setup and getattr(cls.forward, "__defaults__", None)):
             args, kwargs = _bind(cls.forward, args, kwargs, with_setup)
@@ -215,8 +239,8 @@ class Function:
                 o.detach() if isinstance(o, Tensor) and o.requires_grad else o for o in outputs
             ]
         if not several:
-            return outputs[0]
-        return outputs if isinstance(result, list) else tuple(outputs)
+            return ctx, outputs[0]
+        return ctx, outputs if isinstance(result, list) else tuple(outputs)
 
 
 def _bind(

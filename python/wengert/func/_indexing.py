@@ -92,7 +92,14 @@ def get_item(x: Tensor, index: Any) -> Tensor:
 
 
 def _each(f: Callable[[int], Tensor], size: int, level: int) -> Tensor:
-    return _core.batch(_core.stack([f(i) for i in range(size)]), 0, level)
+    parts = [f(i) for i in range(size)]
+    if any(p.shape != parts[0].shape for p in parts):
+        raise RuntimeError(
+            f"vmap: index: the result has another shape for each of the batch, "
+            f"{', '.join(str(tuple(p.shape)) for p in parts[:4])}; a mask whose count depends on "
+            "the values cannot be mapped; use where"
+        )
+    return _core.batch(_core.stack(parts), 0, level)
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> None:

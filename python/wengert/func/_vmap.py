@@ -29,6 +29,8 @@ def vmap(
     Inside func, tensors lack the mapped dimension; every operation runs once for the whole batch
     where there is a rule for it, else once for each of the batch.
 
+    Keyword arguments are passed whole.
+
     Parameters
     ----------
     func
@@ -68,12 +70,6 @@ def vmap(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, spec = tree_flatten(args)
         dims = _input_dims(who, in_dims, args, leaves, spec)
-        # Keyword arguments are mapped over their first dimension.
-        named, named_spec = tree_flatten(kwargs)
-        named_dims = [0 if isinstance(t, Tensor) else None for t in named]
-        for t, d in zip(named, named_dims, strict=True):
-            _check_dim(who, d, t)
-        leaves, dims = leaves + named, dims + named_dims
         size = _batch_size(who, leaves, dims)
         step = size if chunk_size is None else chunk_size
         results = []
@@ -84,7 +80,7 @@ def vmap(
                 for t, d in zip(leaves, dims, strict=True)
             ]
             results.append(
-                _mapped(who, func, part, dims, spec, named_spec, count, out_dims, randomness)
+                _mapped(who, func, part, dims, spec, kwargs, count, out_dims, randomness)
             )
         return results[0] if len(results) == 1 else _joined(who, results, out_dims)
 
@@ -97,7 +93,7 @@ def _mapped(
     leaves: list[Any],
     dims: list[int | None],
     spec: TreeSpec,
-    named_spec: TreeSpec,
+    kwargs: dict[str, Any],
     size: int,
     out_dims: Dims,
     randomness: str,
@@ -107,10 +103,7 @@ def _mapped(
         inside = [
             t if d is None else _core.batch(t, d, level) for t, d in zip(leaves, dims, strict=True)
         ]
-        n = spec.num_leaves
-        args = tree_unflatten(inside[:n], spec)
-        kwargs = tree_unflatten(inside[n:], named_spec)
-        result = func(*args, **kwargs)
+        result = func(*tree_unflatten(inside, spec), **kwargs)
         outputs, out_spec = tree_flatten(result)
         places = _output_dims(who, out_dims, result, len(outputs))
         return tree_unflatten(
