@@ -31,9 +31,9 @@ void in_threads(const std::function<void(int)>& work) {
   for (auto& t : threads) t.join();
 }
 
-Tensor filled(const Dims& sizes, double value, bool requires = false) {
+Tensor filled(const Dims& sizes, double value, bool tracked = false) {
   const Tensor t = ops::full(sizes, {false, 0, value}, DType::Float64);
-  if (requires) set_requires_grad(t, true);
+  if (tracked) set_requires_grad(t, true);
   return t;
 }
 
