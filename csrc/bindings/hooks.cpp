@@ -85,6 +85,27 @@ class PythonHook : public Hook {
   Held fn_, self_;
 };
 
+// The dict that a user keeps with a node: a hook that does nothing.
+class Metadata : public Hook {
+ public:
+  void call(std::vector<Tensor>&, const std::vector<Tensor>&) override {}
+  const py::object& dict() const { return dict_.get(); }
+
+ private:
+  Held dict_{py::dict()};
+};
+
+py::object metadata_of(Node& node) {
+  if (node.extras) {
+    for (const NodeExtras::Entry& e : node.extras->hooks) {
+      if (const auto* found = dynamic_cast<const Metadata*>(e.hook.get())) return found->dict();
+    }
+  }
+  auto made = std::make_shared<Metadata>();
+  add_hook(node, HookPoint::Accumulated, 0, made);
+  return made->dict();
+}
+
 // --- rules -------------------------------------------------------------------------------------
 
 // One call of a wengert.autograd.Function. The context is Python's; what it saved is kept here, so
@@ -303,6 +324,9 @@ void register_hooks(py::module_& m) {
             return out;
           },
           "For each input the node that made it and its place there; None where no gradient goes.")
+      .def_property_readonly(
+          "metadata", [](const PyNode& n) { return metadata_of(*n.node); },
+          "A dict for whatever a user wants to keep with the node.")
       .def(
           "register_hook",
           [](const PyNode& n, py::object fn) {

@@ -1,7 +1,10 @@
 #include "ops/autograd.h"
 
+#include <algorithm>
+
 #include "ops/ops.h"
 #include "tape/backward.h"
+#include "tape/hooks.h"
 
 namespace wengert {
 namespace {
@@ -41,8 +44,8 @@ void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Ten
 
 std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
                          const std::vector<Tensor>& inputs, const BackwardOptions& options) {
+  if (inputs.empty()) fail("grad: `inputs` argument to `grad()` cannot be empty");
   prepare("grad", outputs, grads);
-  if (inputs.empty()) fail(ErrorKind::Value, "grad: requires non-empty inputs");
   for (const Tensor& t : inputs) {
     if (!t.defined()) fail(ErrorKind::Type, "grad: an input is None, expected a Tensor");
     if (!requires_grad(t)) {
@@ -55,6 +58,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor>
     if (results[i].defined()) continue;
     if (options.materialize) {
       results[i] = ops::zeros_like(inputs[i]);
+      if (options.create_graph) set_requires_grad(results[i], true);
     } else if (!options.allow_unused) {
       fail("grad: one of the differentiated tensors (inputs[", i,
            "]) appears to not have been used in the graph; set allow_unused=True if this is the "
@@ -75,10 +79,14 @@ void backward(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
   each.allow_unused = true;
   const std::vector<Tensor> results = grad(outputs, std::move(grads), inputs, each);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!results[i].defined()) continue;
+    const auto same = [&](const Tensor& t) { return t.impl() == inputs[i].impl(); };
+    const auto here = inputs.begin() + static_cast<std::ptrdiff_t>(i);
+    if (!results[i].defined() || std::any_of(inputs.begin(), here, same)) continue;
+    if (!is_leaf(inputs[i]) && retains_grad(inputs[i])) continue;  // the walk has kept it
     const Tensor have = grad_of(inputs[i]);
     set_grad(inputs[i], have.defined() ? add_gradients(have, results[i], !options.create_graph)
-                                       : copy_gradient(results[i]));
+                        : options.create_graph ? results[i]
+                                               : copy_gradient(results[i]));
   }
 }
 

@@ -42,6 +42,10 @@ def backward(
     RuntimeError
         If a tensor has no history, or a gradient is missing or of the wrong shape.
     """
+    if inputs is not None and len(_listed(inputs)) == 0:
+        raise RuntimeError("backward: `inputs` argument to `backward()` cannot be empty")
+    if tensors is None:
+        raise TypeError("backward: expected tensors, got None")
     retain = create_graph if retain_graph is None else retain_graph
     _core.backward(_listed(tensors), _listed(grad_tensors), retain, create_graph, _listed(inputs))
 
@@ -80,9 +84,13 @@ def grad(
     RuntimeError
         If an input is not reached and allow_unused is not set, or a tensor has no history.
     """
-    retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is False and materialize_grads:
         raise ValueError("grad: expected allow_unused to be True or None with materialize_grads")
+    if outputs is None or inputs is None:
+        raise TypeError("grad: expected outputs and inputs, got None")
+    if len(_listed(inputs)) == 0:
+        raise RuntimeError("grad: `inputs` argument to `grad()` cannot be empty")
+    retain = create_graph if retain_graph is None else retain_graph
     result = _core.grad(
         _listed(outputs), _listed(inputs), _listed(grad_outputs), retain, create_graph,
         bool(allow_unused), materialize_grads, is_grads_batched,
