@@ -83,7 +83,7 @@ def gradients(p: Program, of: str, how: str) -> bool:
     for i, name in enumerate(wanting):
         a, b = (space[f"g{of}{i}"] for space in p.spaces)
         p.same(a, b, f"gradient of {of} by {name}")
-        if a is not None and a.numel() and not p.overwrites():
+        if a is not None and b is not None and a.numel() and not p.overwrites():
             assert a.requires_grad or not b.requires_grad, f"{p}\ng{of}{i}.requires_grad"
     return not p.copied
 
