@@ -133,6 +133,18 @@ PAGES = (
         members=True,
     ),
     Page(
+        "func",
+        "Functions of functions",
+        "`wg.func`: transforms that take a function of tensors, or of trees of them, and return "
+        "another. They nest. `wg.autograd.forward_ad` has the dual numbers of forward mode, "
+        "`wg.autograd.functional` derivatives at a point.",
+        (
+            ("wg.func", ()),
+            ("wg.autograd.forward_ad", ()),
+            ("wg.autograd.functional", ()),
+        ),
+    ),
+    Page(
         "functional",
         "Functions of neural networks",
         "`wg.nn.functional`: compositions of operations. Activations, softmax and losses that are "

@@ -26,7 +26,7 @@ from harness import Settings, run_case
 if TYPE_CHECKING:
     from harness import Case
 
-FAMILIES = ("scalar", "rows", "gemm", "layer", "mlp", "optim", "anomaly")
+FAMILIES = ("scalar", "rows", "gemm", "layer", "mlp", "optim", "anomaly", "derivative")
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
 IMPORTS = "import"
