@@ -156,7 +156,6 @@ def test_batches_of_gradients() -> None:
         lambda m, g: (g["v"], g["x"], weights(m, 3, 3), {}),
         lambda m, g: (g["v"], g["x"], weights(m, 2), {}),
         lambda m, g: (g["s"], g["x"], weights(m, 4), {}),
-        lambda m, g: (g["v"], (g["x"], g["z"]), weights(m, 2, 2), {"materialize_grads": True}),
         lambda m, g: (g["c"], g["x"], weights(m, 2, 2), {}),
     ]
     for i, case in enumerate(cases):

@@ -128,6 +128,7 @@ PAGES = (
             ),
             ("wg.autograd", ("is_anomaly_check_nan_enabled",)),
             ("wg.autograd.graph", ()),
+            ("wg.autograd.functional", ()),
             ("wg.utils.checkpoint", ()),
         ),
         members=True,
@@ -170,7 +171,7 @@ PAGES = (
         "nn-utils",
         "Initialisation and utilities of networks",
         "`wg.nn.init` and `wg.nn.utils`.",
-        (("wg.nn.init", ()), ("wg.nn.utils", ()), ("wg.nn.utils.rnn", ())),
+        (("wg.nn.init", ()), ("wg.nn.utils", ()), ("wg.nn.utils.rnn", ()), ("wg.nn.utils.stateless", ())),
     ),
     Page(
         "optim",
