@@ -171,7 +171,12 @@ PAGES = (
         "nn-utils",
         "Initialisation and utilities of networks",
         "`wg.nn.init` and `wg.nn.utils`.",
-        (("wg.nn.init", ()), ("wg.nn.utils", ()), ("wg.nn.utils.rnn", ()), ("wg.nn.utils.stateless", ())),
+        (
+            ("wg.nn.init", ()),
+            ("wg.nn.utils", ()),
+            ("wg.nn.utils.rnn", ()),
+            ("wg.nn.utils.stateless", ()),
+        ),
     ),
     Page(
         "optim",
