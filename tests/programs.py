@@ -551,7 +551,7 @@ def helped(p: Program, d: Draws) -> None:
                 f"m.tensordot({v}, {u}, dims=1) if {v}.dim() < 2 else {v}",
                 f"{v}.norm() + 1",
                 f"{v}.repeat(2, *[1] * {v}.dim())",
-                f"m.cdist({w}, {w} + 3)",
+                f"m.cdist({w}, {w} + 3) * 1",  # PyTorch does not notice a change of what it needs
                 f"m.addmm({v}.sum(), {w}, {w}.t())",
             ]
         )
