@@ -231,6 +231,50 @@ def _build_pinn(p: Peers) -> list[Candidate]:
     return [*found, _jax_pinn(p)] if p.jax else found
 
 
+# --- what it costs that every node knows its line ----------------------------------------------
+
+
+def _places_case(sizes: tuple[int, ...], batch: int) -> Case:
+    def build(p: Peers) -> list[Candidate]:
+        from wengert import _core  # type: ignore[import-not-found,unused-ignore]
+
+        nn, rng = p.wg.nn, p.rng()
+        layers: list[Any] = []
+        for inputs, outputs in itertools.pairwise(sizes):
+            layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+        model = nn.Sequential(*layers[:-1])
+        x = p.array(WENGERT, rng.standard_normal((batch, sizes[0])).astype(np.float32))
+        y = p.array(WENGERT, rng.standard_normal((batch, sizes[-1])).astype(np.float32))
+        optimizer = p.wg.optim.Adam(model.parameters(), lr=0.0)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def steps(on: bool) -> Any:
+            _core._note_places(on)
+            try:
+                for _ in range(10):
+                    loss = step()
+            finally:
+                _core._note_places(True)
+            return loss
+
+        names = {"steps": steps}
+        return [
+            Candidate(WENGERT, "steps(True)", names, lambda: [steps(True)]),
+            Candidate("wengert without lines", "steps(False)", names, lambda: [steps(False)]),
+        ]
+
+    network = "-".join(map(str, sizes))
+    return Case(
+        f"derivative/lines kept/{network} batch {batch}", "one training step", build, per=10
+    )
+
+
 # --- Jacobians ---------------------------------------------------------------------------------
 
 
@@ -282,6 +326,8 @@ CASES: list[Case] = [
         rtol=2e-2,
         atol=1e-4,
     ),
+    _places_case((2, 32, 32, 1), 256),
+    _places_case((784, 128, 64, 10), 64),
     _jacobian_case("jacrev"),
     _jacobian_case("jacfwd"),
 ]
