@@ -125,5 +125,7 @@ def test_backward(leaves: Any, drawn: Any, other: int) -> None:
     p.compare_variables()
     for name in p.names:
         a, b = (space[name] for space in p.spaces)
-        if b.is_leaf or b.retains_grad:
+        # A gradient that comes to a view that was changed reaches its base in PyTorch alone.
+        viewed = any(p.family(n)[-1] is b for n in p.names if n != name)
+        if b.is_leaf or (b.retains_grad and not viewed):
             p.same(a.grad, b.grad, f"{name}.grad")
