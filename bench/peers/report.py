@@ -110,6 +110,8 @@ def not_ahead(runs: Sequence[dict[str, Any]], margin: float = 1.1) -> str:
     for run in runs:
         for case in run["cases"]:
             for r in case.get("rows", [])[1:]:
+                if r["name"].startswith("wengert "):  # a variant of ours is no peer
+                    continue
                 if min(r["ratio_min"], r["ratio_median"]) < margin:
                     ratios = [f"{r['ratio_min']:.2f}", f"{r['ratio_median']:.2f}"]
                     rows.append([case["name"], str(run["threads"]), r["name"], *ratios])
