@@ -224,8 +224,14 @@ def functions() -> dict[str, list[list[Any]]]:
         "device": [["cpu"], ["cpu", 0]],
         "numel": [[x]],
         "is_nonzero": [[v[:1]]],
-        "autograd.grad": [[x, x]],
+        "autograd.grad": [[x, x], [x, x, x, None, False, None, True]],
         "autograd.backward": [[x]],
+        "autograd.forward_ad.make_dual": [[x, x]],
+        "autograd.forward_ad.unpack_dual": [[x]],
+        "func.hostile.grad": [[x, 0]],
+        "func.hostile.vmap": [[x, 0, 0], [x, 1, 1]],
+        "func.hostile.jvp": [[x, x]],
+        "func.hostile.vjp": [[x, x]],
         "linalg.vector_norm": [[x, 2, 0]],
         "linalg.matrix_norm": [[x, "fro", (0, 1)]],
         "linalg.norm": [[x, 2, 0]],
@@ -293,7 +299,17 @@ def functions() -> dict[str, list[list[Any]]]:
     return {name: args for name, args in calls.items() if found(name) is not None}
 
 
+TRANSFORMED: dict[str, Callable[..., Any]] = {
+    "func.hostile.grad": lambda x, argnums: wg.func.grad(lambda a: a.sum(), argnums)(x),
+    "func.hostile.vmap": lambda x, i, o: wg.func.vmap(lambda a: a.sin(), i, o)(x),
+    "func.hostile.jvp": lambda x, t: wg.func.jvp(lambda a: a.sin(), (x,), (t,)),
+    "func.hostile.vjp": lambda x, v: wg.func.vjp(lambda a: a.sin(), x)[1](v),
+}
+
+
 def found(name: str) -> Any:
+    if name in TRANSFORMED:
+        return TRANSFORMED[name]
     thing: Any = wg
     for part in name.split("."):
         thing = getattr(thing, part, None)

@@ -128,6 +128,7 @@ _LATER = {
     "Function": "function",
     "anomaly_mode": "anomaly_mode",
     "detect_anomaly": "anomaly_mode",
+    "forward_ad": "forward_ad",
     "function": "function",
     "functional": "functional",
     "graph": "graph",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .. import _core
-from .._core import Tensor
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NamedTuple
+
+    from .._core import Tensor
 
     class UnpackedDualTensor(NamedTuple):
         """The value and the tangent of a dual number."""

@@ -159,9 +159,8 @@ def jacfwd(
             outputs, out_spec = tensors_of(result, who, "the output of the function")
             tangents = []
             for out in outputs:
-                value, tangent = _core.undual(out, level)
-                if tangent is None:
-                    tangent = _core.zeros_like(value)
+                value, moved = _core.undual(out, level)
+                tangent = _core.zeros_like(value) if moved is None else moved
                 tangents.append(_core.unbatch(tangent, 0, batch))
         finally:
             _core.leave_level(batch)

@@ -111,6 +111,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
         plain = _below(entries, level)
         own, tangent = _core.undual(x, level)
         given, moved = _core.undual(value, level) if isinstance(value, Tensor) else (value, None)
+        assert tangent is not None  # it has just been given one
         own[plain] = given
         tangent[plain] = 0 if moved is None else moved
         return
