@@ -20,6 +20,9 @@ else:
     from collections import namedtuple
 
     UnpackedDualTensor = namedtuple("UnpackedDualTensor", ["primal", "tangent"])
+    UnpackedDualTensor.__doc__ = "The value and the tangent of a dual number."
+    UnpackedDualTensor.primal.__doc__ = "The value, without its tangent."
+    UnpackedDualTensor.tangent.__doc__ = "The tangent, or None."
 
 __all__ = [
     "UnpackedDualTensor",

@@ -55,6 +55,12 @@ class CallHooks:
         self.full = full
         return added(self.after_backward, hook, prepend)
 
+    def some(self) -> bool:
+        """Whether any hook is registered, here or for all modules."""
+        return any(
+            h.before or h.after or h.before_backward or h.after_backward for h in (self, EVERY)
+        )
+
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the module's forward and the hooks around it, those of all modules first."""
         called: set[int] = set()

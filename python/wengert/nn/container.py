@@ -30,6 +30,12 @@ def _can_fuse(first: Any, then: Any) -> bool:
     )
 
 
+def _hooked(module: Module) -> bool:
+    """Whether anything is called around a module's forward; hooks may have been removed again."""
+    hooks = module._call_hooks
+    return hooks is not None and hooks.some()
+
+
 class Sequential(Module):
     """Modules applied one after the other.
 
@@ -76,7 +82,7 @@ class Sequential(Module):
         for module, activation, then in self.__dict__.get("_plan") or self._make_plan():
             if activation is None:
                 input = module(input)
-            elif module._call_hooks is None and then._call_hooks is None:
+            elif not (_hooked(module) or _hooked(then)):
                 input = _linear_activation(input, module.weight, module.bias, activation)
             else:
                 input = then(module(input))
