@@ -146,6 +146,14 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
         const Tensor &x = any_tensor_of(a), &y = any_tensor_of(args[nargs - 1]);
         return wrap(x->layer || y->layer ? transforms::call(first, x, y) : first.binary(x, y));
       }
+      if (first.ternary && nargs == 3 && is_tensor(args[0]) && is_tensor(args[1]) &&
+          (is_tensor(args[2]) || args[2] == Py_None)) {
+        static const Tensor none;
+        const Tensor &x = any_tensor_of(args[0]), &y = any_tensor_of(args[1]);
+        const Tensor& z = args[2] == Py_None ? none : any_tensor_of(args[2]);
+        const bool layered = x->layer || y->layer || (z.defined() && z->layer);
+        if (!layered) return wrap(first.ternary(x, y, z));
+      }
     }
     std::string why;
     for (const Op* op : overloads) {

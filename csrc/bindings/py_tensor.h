@@ -174,6 +174,7 @@ void register_saved_hooks(py::module_& m);
 void register_gauges(py::module_& m);
 void register_random(py::module_& m);
 void register_transforms(py::module_& m);
+void register_forward_call(py::module_& m);
 void register_library(py::module_& m);
 
 }  // namespace wengert::bindings

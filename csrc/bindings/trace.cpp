@@ -138,8 +138,8 @@ Tensor plain(const Tensor& t) {
 void register_trace(py::module_& m) {
   set_source_hooks({&here, &describe_place});
   m.def(
-      "_note_places",
-      [](bool on) { set_source_hooks({on ? &here : nullptr, &describe_place}); }, py::arg("on"),
+      "_note_places", [](bool on) { set_source_hooks({on ? &here : nullptr, &describe_place}); },
+      py::arg("on"),
       "Whether nodes get the line that records them: for a benchmark of what that costs.");
   py::class_<Trace, std::shared_ptr<Trace>>(m, "Trace", "The tape, to be read.")
       .def(py::init(&Trace::make))

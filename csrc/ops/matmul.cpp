@@ -289,8 +289,10 @@ void add_matmul(OpTable& t) {
                        "Derivatives: dA = dC B^T, dB = A^T dC.");
   op.binary = &matmul;
   t.push_back(op);
-  t.push_back(row<&linear>("linear(Tensor input, Tensor weight, Tensor? bias=None)", kFunctional,
-                           "input weight^T + bias, in one pass."));
+  Op line = row<&linear>("linear(Tensor input, Tensor weight, Tensor? bias=None)", kFunctional,
+                         "input weight^T + bias, in one pass.");
+  line.ternary = &linear;
+  t.push_back(line);
   t.push_back(row<&linear_activation>(
       "_linear_activation(Tensor input, Tensor weight, Tensor? bias, str activation)", kInternal,
       "activation(input weight^T + bias), in one pass."));

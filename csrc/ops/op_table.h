@@ -91,6 +91,7 @@ struct Op {
   Tensor (*unary)(const Tensor&) = nullptr;
   Tensor (*binary)(const Tensor&, const Tensor&) = nullptr;
   Tensor (*binary_inplace)(const Tensor&, const Tensor&) = nullptr;
+  Tensor (*ternary)(const Tensor&, const Tensor&, const Tensor&) = nullptr;  // the last may be None
 
   bool has_inplace() const { return call_inplace || inplace_by_copy; }
   Tensor inplace(const Arg* args) const;

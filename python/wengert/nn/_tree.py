@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wengert._core import Tensor
+from wengert._core import CallsForward, Tensor
 
 from .parameter import Parameter
 
@@ -69,7 +69,7 @@ _NON_LEAF = (
 )
 
 
-class Tree:
+class Tree(CallsForward):
     """The part of `Module` that knows its members. Nothing but modules derives from it."""
 
     _parameters: _Registry

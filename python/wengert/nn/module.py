@@ -45,14 +45,8 @@ class Module(Tree):
             f'Module [{type(self).__name__}] is missing the required "forward" function'
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call ``forward``, and the hooks around it.
-
-        This is what stands here until the first hook of all is registered; `_hooks` then puts
-        `_call_with_hooks` in its place.
-        """
-        return self.forward(*args, **kwargs)
-
+    # A call is a call of forward (`CallsForward`), until the first hook of all is registered;
+    # `_hooks` then puts `_call_with_hooks` in the place of `__call__`.
     def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         if self._call_hooks is None:
             return self.forward(*args, **kwargs)
