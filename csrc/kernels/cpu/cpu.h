@@ -62,6 +62,10 @@ using DropoutLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double 
 using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& item, int64_t begin,
                                int64_t end);
 
+// dst[i * dst_row + j] = src[j * src_row + i] of items of some size; strides in items
+using TurnLoop = void (*)(const void* src, int64_t src_row, void* dst, int64_t dst_row,
+                          int64_t rows, int64_t columns);
+
 using AllFiniteLoop = bool (*)(const void* x, int64_t n);
 
 struct CpuIsa {
@@ -78,6 +82,7 @@ struct CpuIsa {
   void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
                    int64_t* out);
   OptimizerLoop optimizer[4][kNumDTypes];
+  TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
   AllFiniteLoop all_finite[kNumDTypes];
   void* (*vmath)(const char* function, DType);
 };

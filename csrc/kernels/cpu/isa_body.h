@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/copy_isa.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/map_isa.h"
@@ -30,6 +31,7 @@ void fill(cpu::CpuIsa& isa) {
   fill_optim<double>(isa);
   isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();
   isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
+  fill_copy(isa);
   fill_finite(isa);
   isa.vmath = &vmath_loop;
 }

@@ -99,6 +99,8 @@ void drive_rows(const Launch& l, MapFn inner, const double* params, bool widen, 
   const int64_t per_row = (n + step - 1) / step;
   Odometer row(l, last, begin / per_row);
   int64_t piece = begin % per_row;
+  // Of an operand that is the same along the row, which element its tile repeats.
+  const char* repeats[kMaxBuffers] = {};
   for (int64_t u = begin; u < end; ++u) {
     const int64_t i = piece * step, m = std::min(step, n - i);
     char* ptr[kMaxBuffers];
@@ -107,7 +109,13 @@ void drive_rows(const Launch& l, MapFn inner, const double* params, bool widen, 
       ptr[k] = p;
       if (staged[k]) {
         ptr[k] = tiles.bytes[k];
-        if (k > 0) staging[k].load(p, l.buffer[k].stride[last], m, ptr[k]);
+        if (k == 0) continue;
+        if (l.buffer[k].stride[last] != 0) {
+          staging[k].load(p, l.buffer[k].stride[last], m, ptr[k]);
+        } else if (repeats[k] != p) {
+          staging[k].load(p, 0, std::min(step, n), ptr[k]);
+          repeats[k] = p;
+        }
       }
     }
     inner(ptr, m, params);
@@ -201,11 +209,6 @@ void drive(const Launch& l, MapFn inner, const double* params, bool widen) {
 
 void run_map(const Launch& l) {
   drive(l, isa().map[l.kernel][static_cast<int>(compute_dtype(l.dtype))], l.number, true);
-}
-
-void run_copy(const Launch& l) {
-  drive(l, isa().cast[static_cast<int>(l.buffer[1].dtype)][static_cast<int>(l.dtype)], nullptr,
-        false);
 }
 
 void run_fill(const Launch& l) {
