@@ -10,16 +10,55 @@
 
 namespace wengert::WENGERT_ISA {
 
-// Masks are stored as bool bytes.
+// Masks are stored as bool bytes. Some compilers widen and narrow bytes one by one; hence the
+// instructions by name.
 template <class T>
 WENGERT_INLINE Mask<T> load_mask(const char* p, int n) {
   typedef uint8_t Bytes __attribute__((vector_size(Vec<T>::N)));
   Bytes b{};
   __builtin_memcpy(&b, p, static_cast<size_t>(n));
+#if defined(__SSE4_2__)
+  if constexpr (sizeof(T) == 4 || sizeof(T) == 8) {
+    __m128i all{};
+    __builtin_memcpy(&all, &b, sizeof b);
+    Raw<int_of<T>> wide;
+    constexpr bool four = sizeof(T) == 4;
+#if defined(__AVX512F__)
+    const __m512i v = four ? _mm512_maskz_cvtepu8_epi32(static_cast<__mmask16>(-1), all)
+                           : _mm512_maskz_cvtepu8_epi64(static_cast<__mmask8>(-1), all);
+#elif defined(__AVX2__)
+    const __m256i v = four ? _mm256_cvtepu8_epi32(all) : _mm256_cvtepu8_epi64(all);
+#else
+    const __m128i v = four ? _mm_cvtepu8_epi32(all) : _mm_cvtepu8_epi64(all);
+#endif
+    __builtin_memcpy(&wide, &v, sizeof wide);
+    return {wide != 0};
+  }
+#endif
   return {__builtin_convertvector(b, Raw<int_of<T>>) != 0};
 }
 template <class T>
 WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) == 4 || sizeof(T) == 8) {
+    __m512i v;
+    __builtin_memcpy(&v, &m.v, sizeof v);
+    const auto lanes =
+        static_cast<__mmask16>(sizeof(T) == 4 ? _mm512_movepi32_mask(v) : _mm512_movepi64_mask(v));
+    const __m128i ones = _mm_maskz_set1_epi8(lanes, 1);
+    __builtin_memcpy(p, &ones, static_cast<size_t>(n));
+    return;
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    __m128i half[2];
+    __builtin_memcpy(half, &m.v, sizeof half);
+    const __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(half[0], half[1]), _mm_setzero_si128());
+    const __m128i ones = _mm_and_si128(bytes, _mm_set1_epi8(1));
+    __builtin_memcpy(p, &ones, static_cast<size_t>(n));
+    return;
+  }
+#endif
   typedef int8_t Bytes __attribute__((vector_size(Vec<T>::N)));
   const Bytes b = __builtin_convertvector(m.v, Bytes) & 1;
   __builtin_memcpy(p, &b, static_cast<size_t>(n));
