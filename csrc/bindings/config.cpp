@@ -1,4 +1,5 @@
 // What this build and this machine are; threads, memory, default dtype.
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -90,6 +91,18 @@ void register_config(py::module_& m) {
       },
       py::arg("n"), "Sets the threads that a kernel may use.");
   m.def("pool_started", &pool_started, "Whether worker threads exist in this process.");
+  m.def(
+      "measure_peak",
+      [](double seconds) {
+        const cpu::Peak p = [&] {
+          const py::gil_scoped_release released;
+          return cpu::measure_peak(std::min(seconds, 60.0));
+        }();
+        return py::make_tuple(p.flops, p.bytes);
+      },
+      py::arg("seconds") = 0.4,
+      "Float32 operations, and bytes of a copy, a second: the most that this machine's cores do "
+      "with this build's instruction set and threads.");
   m.def(
       "get_default_dtype", [] { return py::reinterpret_steal<py::object>(wrap(default_dtype())); },
       "The dtype of new floating point tensors.");

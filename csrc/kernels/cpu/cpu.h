@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/peak.h"
 #include "kernels/kernels.h"
 #include "kernels/launch.h"
 
@@ -85,6 +86,7 @@ struct CpuIsa {
   TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
   AllFiniteLoop all_finite[kNumDTypes];
   void* (*vmath)(const char* function, DType);
+  PeakLoops peak;
 };
 
 // The best ISA of this machine, or the one that WENGERT_ISA names.

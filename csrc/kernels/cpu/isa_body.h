@@ -8,6 +8,7 @@
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/map_isa.h"
 #include "kernels/cpu/optim_isa.h"
+#include "kernels/cpu/peak_isa.h"
 #include "kernels/cpu/random_isa.h"
 #include "kernels/cpu/reduce_isa.h"
 #include "kernels/cpu/row_isa.h"
@@ -33,6 +34,7 @@ void fill(cpu::CpuIsa& isa) {
   isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
   fill_copy(isa);
   fill_finite(isa);
+  fill_peak(isa);
   isa.vmath = &vmath_loop;
 }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import SMALL, Row, cases, first, placed
+from .rows import SMALL, Row, cases, first, placed
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 ROWS = (
     Row("sort", "a.sort()", "np.sort(a)", "jnp.sort(a)", sizes=SMALL, compared=first),

@@ -10,12 +10,13 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
+
+from .harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from peers import Peers
+    from .peers import Peers
 
 SIZES = (64, 64, 64, 10)
 BATCH = 32
@@ -196,11 +197,14 @@ def _asking(label: str, expr: str, names: dict[str, Any]) -> Candidate:
 
 
 NETWORK = "-".join(map(str, SIZES))
+FORWARD = 2.0 * sum(m * n for m, n in itertools.pairwise(SIZES))  # of the products, for a row
 CASES: list[Case] = [
     Case(
         f"mlp/training step/{NETWORK} batch {BATCH}",
         "one step: zero_grad, forward, cross-entropy, backward, Adam",
         _build_training,
+        # forward, the weights' gradients, and the inputs', but for the first layer's
+        flops=BATCH * (3 * FORWARD - 2.0 * SIZES[0] * SIZES[1]),
         rtol=1e-3,
         atol=1e-5,
     ),
@@ -208,6 +212,7 @@ CASES: list[Case] = [
         f"mlp/inference/{NETWORK} batch 1",
         "one forward, not recorded",
         _build_inference,
+        flops=FORWARD,
         rtol=1e-4,
         atol=1e-5,
     ),

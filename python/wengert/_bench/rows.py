@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Case
-from peers import expressions
+
+from .harness import WENGERT, Case
+from .peers import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +116,7 @@ class Row:
     ours
         How wengert and PyTorch write it: `a`, `mask` and so on are of `OPERANDS`, `T` is the
         library and `F` its functional operations.
-    numpy, jax
+    numpy, jax, mlx
         How those do; "=": as ours; None: they take no part.
     shape
         Of `SHAPES`.
@@ -124,16 +126,20 @@ class Row:
         As in `SIZES` and `Case`.
     loose
         Tolerance, relative and absolute, where sums are long or functions steep.
+    flops
+        Floating point operations an element, where they can be counted.
     """
 
     what: str
     ours: str
     numpy: str | None = None
     jax: str | None = None
+    mlx: str | None = None
     shape: str = "flat"
     grad: tuple[str, ...] = ()
     sizes: Sequence[str] = tuple(SIZES)
     loose: float = 1e-4
+    flops: float = 0
     compared: Callable[[Any], Any] | None = None
 
 
@@ -154,10 +160,12 @@ def _exprs(row: Row, n: int) -> dict[str, str]:
             exprs["numpy"] = row.ours if row.numpy == "=" else row.numpy
         if jax:
             exprs["jax jit"] = jax
+        if row.mlx and n >= SIZES["1M"]:
+            exprs["mlx"] = row.ours if row.mlx == "=" else row.mlx
     return {k: re.sub(r"\bN\b", str(n), v) for k, v in exprs.items()}
 
 
-def _case(family: str, row: Row, size: str) -> Case:
+def _case(family: str, row: Row, size: str, streams: bool) -> Case:
     shape = SHAPES[row.shape][size]
     names = [k for k in OPERANDS if re.search(rf"\b{k}\b", row.ours)]
 
@@ -174,12 +182,14 @@ def _case(family: str, row: Row, size: str) -> Case:
         rtol=row.loose,
         atol=row.loose,
         compared=row.compared,
+        flops=row.flops * math.prod(shape),
+        streams=streams and not row.grad,
     )
 
 
-def cases(family: str, rows: Sequence[Row]) -> list[Case]:
-    """Return the cases of a family's rows, size by size."""
-    return [_case(family, row, size) for row in rows for size in row.sizes]
+def cases(family: str, rows: Sequence[Row], streams: bool = False) -> list[Case]:
+    """Return the cases of a family's rows, size by size; `streams` as in `Case`."""
+    return [_case(family, row, size, streams) for row in rows for size in row.sizes]
 
 
 def placed(what: str, ours: str, places: Sequence[str] = tuple(PLACES), **row: Any) -> list[Row]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from peers import everywhere, expressions
+
+from .peers import everywhere, expressions
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 BATCH, WIDTH = 256, 1024
 _JAX = "lambda x, w, b: jax.nn.relu(x @ w.T + b)"
@@ -30,11 +31,12 @@ def _inputs(rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
 def _case(name: str, ours: str, jax_expr: str, products: int, grad: tuple[str, ...]) -> Case:
     return expressions(
         f"layer/{name}/{BATCH}x{WIDTH}x{WIDTH}",
-        {**everywhere(ours), "jax jit": jax_expr},
+        {**everywhere(ours), "jax jit": jax_expr, **({} if grad else {"mlx": jax_expr})},
         _inputs,
         counted="one layer",
         grad=grad,
         flops=2.0 * products * BATCH * WIDTH * WIDTH,
+        nbytes=4.0 * products * (2 * BATCH + WIDTH) * WIDTH,
         rtol=1e-3,
         atol=1e-3,
     )

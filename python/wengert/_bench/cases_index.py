@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import Row, cases
+from .rows import Row, cases
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 ROWS = (
     Row("gather, first axis", "a.gather(0, at)", "np.take_along_axis(a, at, 0)",

@@ -9,10 +9,11 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
+
+from .harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
-    from peers import Peers
+    from .peers import Peers
 
 STEPS = 10  # a call, under one switch, as a program has it
 NETWORKS = {(784, 128, 64, 10): 64, (2, 32, 32, 1): 256}  # and the batch

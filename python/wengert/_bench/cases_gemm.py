@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Case
-from peers import expressions
+
+from .harness import WENGERT, Case
+from .peers import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ def _case(m: int, k: int, n: int, transposed: bool = False) -> Case:
         "torch": f"torch.mm(a, {'b.t()' if transposed else 'b'})",
         "numpy": product,
         "jax jit": product,
+        "mlx": product,
     }
     return expressions(
         f"gemm/{m}x{k} by {'transposed ' if transposed else ''}{k}x{n}",
@@ -38,6 +40,7 @@ def _case(m: int, k: int, n: int, transposed: bool = False) -> Case:
         _inputs((m, k), (n, k) if transposed else (k, n)),
         counted="one product",
         flops=2.0 * m * k * n,
+        nbytes=4.0 * (m * k + k * n + m * n),
         rtol=1e-4,
         atol=1e-5 * k**0.5 * 10,
     )

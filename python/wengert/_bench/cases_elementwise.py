@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import Row, cases
+from .rows import Row, cases
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 BOTH = ("a", "b")
 
 ROWS = (
-    Row("add", "a + b", "=", "="),
+    Row("add", "a + b", "=", "=", "=", flops=1),
     Row("add a number", "a + 2.5", "=", "="),
     Row("add in place", "a.add_(b)", "np.add(a, b, out=a)"),
-    Row("mul", "a * b", "=", "="),
+    Row("mul", "a * b", "=", "=", "=", flops=1),
     Row("div", "a / positive", "=", "="),
     Row("pow", "positive ** b", "=", "="),
     Row("square", "a ** 2", "=", "="),
@@ -24,7 +24,7 @@ ROWS = (
     Row("maximum", "T.maximum(a, b)", "np.maximum(a, b)", "jnp.maximum(a, b)"),
     Row("floor", "a.floor()", "np.floor(a)", "jnp.floor(a)"),
     Row("reciprocal", "positive.reciprocal()", "np.reciprocal(positive)", "1 / positive"),
-    Row("exp", "a.exp()", "np.exp(a)", "jnp.exp(a)"),
+    Row("exp", "a.exp()", "np.exp(a)", "jnp.exp(a)", "mx.exp(a)"),
     Row("expm1", "a.expm1()", "np.expm1(a)", "jnp.expm1(a)"),
     Row("log", "positive.log()", "np.log(positive)", "jnp.log(positive)"),
     Row("log1p", "positive.log1p()", "np.log1p(positive)", "jnp.log1p(positive)"),
@@ -33,7 +33,7 @@ ROWS = (
     Row("sin", "a.sin()", "np.sin(a)", "jnp.sin(a)"),
     Row("cos", "a.cos()", "np.cos(a)", "jnp.cos(a)"),
     Row("atan2", "T.atan2(a, b)", "np.arctan2(a, b)", "jnp.arctan2(a, b)"),
-    Row("tanh", "a.tanh()", "np.tanh(a)", "jnp.tanh(a)"),
+    Row("tanh", "a.tanh()", "np.tanh(a)", "jnp.tanh(a)", "mx.tanh(a)"),
     Row("sigmoid", "a.sigmoid()", None, "jax.nn.sigmoid(a)"),
     Row("relu", "a.relu()", "np.maximum(a, 0)", "jax.nn.relu(a)"),
     Row("gelu", "F.gelu(a)", None, "jax.nn.gelu(a, approximate=False)"),
@@ -45,8 +45,8 @@ ROWS = (
     Row("digamma", "positive.digamma()", None, "jax.lax.digamma(positive)"),
     Row("clamp", "a.clamp(-1, 1)", "np.clip(a, -1, 1)", "jnp.clip(a, -1, 1)"),
     Row("where", "T.where(mask, a, b)", "np.where(mask, a, b)", "jnp.where(mask, a, b)"),
-    Row("lerp", "a.lerp(b, 0.3)", "a + 0.3 * (b - a)", "a + 0.3 * (b - a)"),
-    Row("addcmul", "a.addcmul(b, c, value=0.5)", "a + 0.5 * b * c", "a + 0.5 * b * c"),
+    Row("lerp", "a.lerp(b, 0.3)", "a + 0.3 * (b - a)", "a + 0.3 * (b - a)", flops=3),
+    Row("addcmul", "a.addcmul(b, c, value=0.5)", "a + 0.5 * b * c", "a + 0.5 * b * c", flops=3),
     Row("less", "a < b", "=", "="),
     Row("isnan", "a.isnan()", "np.isnan(a)", "jnp.isnan(a)"),
     Row("int64 add", "i + j", "="),
@@ -82,4 +82,4 @@ ROWS = (
     Row("add a row", "a + row", jax="=", shape="matrix", grad=("a", "row"), loose=1e-2),
     Row("mul a column", "a * column", jax="=", shape="matrix", grad=("a", "column"), loose=1e-2),
 )
-CASES: list[Case] = cases("elementwise", ROWS)
+CASES: list[Case] = cases("elementwise", ROWS, streams=True)

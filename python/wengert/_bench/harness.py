@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from peers import Peers
+    from .peers import Peers
 
 WENGERT = "wengert"
 
@@ -67,6 +67,8 @@ class Case:
         How many units a statement does.
     flops, nbytes
         Floating point operations and bytes that must move at least, a unit; 0: not shown.
+    streams
+        Whether those bytes are what the operands and the result hold.
     rtol, atol
         How closely the values must agree: ``|x - wengert| <= atol + rtol |wengert|``.
     compared
@@ -80,6 +82,7 @@ class Case:
     per: int = 1
     flops: float = 0
     nbytes: float = 0
+    streams: bool = False
     rtol: float = 1e-5
     atol: float = 1e-6
     compared: Callable[[Any], Any] | None = None
@@ -286,6 +289,13 @@ def _stretch(loop: Loop, timing: Timing, per: int, settings: Settings) -> None:
 # --- results -----------------------------------------------------------------------------------
 
 
+def _held_bytes(ours: Candidate, peers: Peers) -> float:
+    """Return how many bytes the tensors hold that a candidate reads and makes."""
+    tensor, result = peers.wg.Tensor, ours.check()
+    made = result if isinstance(result, (tuple, list)) else [result]
+    return float(sum(v.nbytes for v in (*ours.names.values(), *made) if isinstance(v, tensor)))
+
+
 def run_case(case: Case, peers: Peers, settings: Settings) -> dict[str, Any]:
     """Build, check and time a case; the result is ready for JSON.
 
@@ -311,6 +321,8 @@ def run_case(case: Case, peers: Peers, settings: Settings) -> dict[str, Any]:
     except Exception as e:
         return {**result, "refused": f"{type(e).__name__}: {e}"}
     ours = timings[0]
+    nbytes = _held_bytes(candidates[0], peers) if case.streams else case.nbytes
+    result.update(flops=case.flops, nbytes=nbytes)
     rows = []
     for t in timings:
         row: dict[str, Any] = {
@@ -326,7 +338,7 @@ def run_case(case: Case, peers: Peers, settings: Settings) -> dict[str, Any]:
         }
         if case.flops:
             row["gflops"] = case.flops / t.min / 1e9
-        if case.nbytes:
-            row["gbytes"] = case.nbytes / t.min / 1e9
+        if nbytes:
+            row["gbytes"] = nbytes / t.min / 1e9
         rows.append(row)
     return {**result, "rows": rows}

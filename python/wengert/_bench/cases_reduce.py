@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import SMALL, Row, cases, first, placed
+from .rows import SMALL, Row, cases, first, placed
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 AXES = ("last axis", "first axis", "middle axis")
 
 ROWS = (
-    Row("sum", "a.sum()", "=", "=", loose=1e-1),  # numbers of both signs
+    Row("sum", "a.sum()", "=", "=", "=", loose=1e-1, flops=1),  # numbers of both signs
     Row("sum of int64", "i.sum()", "="),
     Row("sum of bfloat16", "h.sum()", None, None, loose=1e9),  # their sums are worth little
-    Row("mean", "a.mean()", "=", "="),
+    Row("mean", "a.mean()", "=", "=", "=", flops=1),
     Row("var", "a.var()", "a.var(ddof=1)", "a.var(ddof=1)"),
     Row("prod", "near1.prod()", "=", "=", loose=1e-2),
     Row("max", "a.max()", "=", "="),
@@ -27,7 +27,7 @@ ROWS = (
     Row("count_nonzero", "T.count_nonzero(mask)", "np.count_nonzero(mask)",
         "jnp.count_nonzero(mask)"),
     Row("median", "a.median()", sizes=SMALL),
-    *placed("sum", "a.sum({})", numpy="a.sum({})", jax="a.sum({})", loose=1e-2),
+    *placed("sum", "a.sum({})", numpy="a.sum({})", jax="a.sum({})", loose=1e-2, flops=1),
     *placed("mean", "a.mean({})", AXES, numpy="a.mean({})", jax="a.mean({})"),
     *placed("var", "a.var({})", numpy="a.var({}, ddof=1)", jax="a.var({}, ddof=1)"),
     *placed("prod", "near1.prod({})", AXES, numpy="near1.prod({})", jax="near1.prod({})"),
@@ -45,4 +45,4 @@ ROWS = (
     *placed("logsumexp", "a.logsumexp({})", ("last axis",), jax="jax.nn.logsumexp(a, {})",
             grad=("a",)),
 )  # fmt: skip
-CASES: list[Case] = cases("reduce", ROWS)
+CASES: list[Case] = cases("reduce", ROWS, streams=True)

@@ -28,8 +28,10 @@ def _processor() -> str:
     return model
 
 
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+def _commit(source: Path | None) -> str:
+    if source is None:  # installed: the version says it
+        return ""
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
@@ -37,12 +39,12 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def header() -> dict[str, Any]:
-    """Return date, machine and commit."""
+def header(source: Path | None = None) -> dict[str, Any]:
+    """Return date, machine and, where there is a checkout, its commit."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": _commit(source),
         "machine": {
             "cpu": _processor(),
             "cores": cores,
@@ -92,7 +94,9 @@ def case_text(case: dict[str, Any], threads: int) -> str:
     title = f"{case['name']}  (counted: {case['counted']}; threads: {threads})"
     if "refused" in case:
         return f"{title}\n  REFUSED, not timed: {case['refused']}\n"
-    rate = next((k for k in ("gflops", "gbytes") if k in case["rows"][0]), None)
+    streams = case["flops"] < 4 * case["nbytes"]
+    rates = ("gbytes", "gflops") if streams else ("gflops", "gbytes")
+    rate = next((k for k in rates if k in case["rows"][0]), None)
     head = ["", "min", "median", "ratio min", "ratio median", "cores"]
     head += [{"gflops": "GFLOP/s", "gbytes": "GB/s"}[rate]] if rate else []
     rows = []

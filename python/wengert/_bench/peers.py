@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
+
+from .harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,18 +22,20 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32] | NDArray[np.int64]
 
-NAMES = (WENGERT, "numpy", "torch", "jax")
+NAMES = (WENGERT, "numpy", "torch", "jax", "mlx")
 PACKAGES = {
     WENGERT: ("wengert",),
     "numpy": ("numpy",),
     "torch": ("torch",),
     "jax": ("jax", "jaxlib"),
+    "mlx": ("mlx",),
 }
+MODULES = {"mlx": "mlx.core"}  # what is imported, where that is not the package
 WAITS = ("native", "passive")
 # Variables by which an environment steers the libraries.
 _STEERING = (
     *("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NVPL_", "BLIS_", "NPY_", "ATEN_"),
-    *("TORCH_", "DNNL_", "ONEDNN_", "XLA_", "JAX_", "TF_", "WENGERT_", "MALLOC_", "GLIBC_"),
+    *("TORCH_", "DNNL_", "ONEDNN_", "XLA_", "JAX_", "TF_", "MLX_", "WENGERT_", "MALLOC_", "GLIBC_"),
 )
 
 
@@ -92,6 +95,7 @@ class Peers:
     np: Any
     torch: Any = None
     jax: Any = None
+    mlx: Any = None
     placed: bool = False  # whether each thread has a processor of its own
     _names: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -117,13 +121,16 @@ class Peers:
             return copy.requires_grad_() if requires_grad else copy
         if peer == "jax":
             return self.jax.numpy.array(values, dtype)
+        if peer == "mlx":
+            copy = self.mlx.array(values)
+            return copy if dtype is None else copy.astype(getattr(self.mlx, dtype))
         return values.copy() if dtype is None else values.astype(dtype)
 
 
 def load(threads: int) -> Peers:
     """Import what is installed and set its threads."""
 
-    import wengert as wg  # type: ignore[import-not-found,unused-ignore]
+    import wengert as wg
 
     wg.set_num_threads(threads)
     p = Peers(threads, wg, np)
@@ -140,6 +147,9 @@ def load(threads: int) -> Peers:
         p.jax = importlib.import_module("jax")
         p._names["jax"] = {"jax": p.jax, "jnp": p.jax.numpy}
         p.jax.numpy.ones((512, 512)).sum().block_until_ready()  # starts its threads, free to roam
+    if missing("mlx") is None:
+        p.mlx = importlib.import_module(MODULES["mlx"])
+        p._names["mlx"] = {"mx": p.mlx}
     if placed:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # this thread alone
         p.placed = True
@@ -188,7 +198,8 @@ def expressions(
 ) -> Case:
     """Return a case of one expression a library, over the same inputs.
 
-    JAX's is compiled with `jax.jit` as a function of the inputs, and waited for each time.
+    JAX's is compiled with `jax.jit` as a function of the inputs, and waited for each time; MLX's
+    is evaluated each time.
 
     Parameters
     ----------
@@ -220,11 +231,15 @@ def expressions(
                 continue
             values = {k: p.array(peer, v, k in grad, dtypes.get(k)) for k, v in arrays.items()}
             scope = {**p.names(peer), **values}
+            stmt = expr
+            if peer == "mlx":
+                scope["wait"] = p.mlx.eval
+                stmt = f"wait({expr})"
             if peer == "jax":
                 function = eval(f"lambda {', '.join(values)}: ({expr})", p.names(peer))
                 scope = {**values, "f": p.jax.jit(function), "wait": p.jax.block_until_ready}
-                expr = f"wait(f({', '.join(values)}))"
-            candidates.append(Candidate(label, expr, scope, _evaluator(expr, scope)))
+                stmt = expr = f"wait(f({', '.join(values)}))"
+            candidates.append(Candidate(label, stmt, scope, _evaluator(expr, scope)))
         return candidates
 
     return Case(name, counted, build, **case)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rows import SMALL, Row, cases, moments, ordered
+from .rows import SMALL, Row, cases, moments, ordered
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
-_DRAWN = {"loose": 0.2, "compared": moments}
+_DRAWN: dict[str, Any] = {"loose": 0.2, "compared": moments}
 
 ROWS = (
     Row("rand", "T.rand(N)", "rng.random(N, np.float32)", **_DRAWN),

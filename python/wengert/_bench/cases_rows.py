@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from peers import everywhere, expressions
+
+from .peers import everywhere, expressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness import Case
+    from .harness import Case
 
 SIZES = ((1024, 1000), (32, 10))
 _JAX_LOSS = "-jnp.take_along_axis(jax.nn.log_softmax(x), t[:, None], 1).mean()"
@@ -37,7 +38,11 @@ def _cases(rows: int, columns: int) -> list[Case]:
     return [
         expressions(
             f"rows/softmax/{size}",
-            {**everywhere("F.softmax(x, -1)"), "jax jit": "jax.nn.softmax(x)"},
+            {
+                **everywhere("F.softmax(x, -1)"),
+                "jax jit": "jax.nn.softmax(x)",
+                "mlx": "mx.softmax(x, -1)",
+            },
             _inputs(rows, columns),
             nbytes=8 * n,
         ),

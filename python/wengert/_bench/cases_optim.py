@@ -8,21 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
+
+from .harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from peers import Peers
+    from .peers import Peers
 
 STEPS = 3  # before comparing
 SHOWN = 1000  # values of each tensor that are compared
 LAYOUTS = {"10M in 1 tensor": (1, 10_000_000), "10k in each of 100 tensors": (100, 10_000)}
-# name: class, settings, arrays read or written once a step
-OPTIMIZERS: dict[str, tuple[str, dict[str, float], int]] = {
-    "adam": ("Adam", {"lr": 1e-3}, 7),
-    "adamw": ("AdamW", {"lr": 1e-3, "weight_decay": 1e-2}, 7),
-    "sgd momentum": ("SGD", {"lr": 1e-3, "momentum": 0.9}, 5),
+# name: class, settings, arrays read or written once a step, operations an element
+OPTIMIZERS: dict[str, tuple[str, dict[str, float], int, int]] = {
+    "adam": ("Adam", {"lr": 1e-3}, 7, 13),
+    "adamw": ("AdamW", {"lr": 1e-3, "weight_decay": 1e-2}, 7, 15),
+    "sgd momentum": ("SGD", {"lr": 1e-3, "momentum": 0.9}, 5, 4),
 }
 VARIANTS: dict[str, dict[str, bool]] = {
     WENGERT: {},
@@ -70,8 +71,9 @@ CASES: list[Case] = [
         "one step",
         _builder(kind, settings, layout),
         nbytes=4.0 * arrays * layout[0] * layout[1],
+        flops=float(flops * layout[0] * layout[1]),
         rtol=1e-4,
     )
     for where, layout in LAYOUTS.items()
-    for name, (kind, settings, arrays) in OPTIMIZERS.items()
+    for name, (kind, settings, arrays, flops) in OPTIMIZERS.items()
 ]

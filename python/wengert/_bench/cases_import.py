@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import peers
-from report import table
+from . import peers
+from .report import table
 
 BARE = "bare python"
 _PEAK = "print([l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1])"
 
 
 def _command(name: str, more: str = "") -> list[str]:
-    statement = "pass" if name == BARE else f"import {name}"
+    statement = "pass" if name == BARE else f"import {peers.MODULES.get(name, name)}"
     return [sys.executable, "-c", f"{statement}\n{more}"]
 
 

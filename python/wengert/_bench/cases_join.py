@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import Row, cases
+from .rows import Row, cases
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 ROWS = (
     Row("cat, first axis", "T.cat((a, b), 0)", "np.concatenate((a, b), 0)",

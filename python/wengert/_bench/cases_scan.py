@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rows import Row, cases, placed
+from .rows import Row, cases, placed
 
 if TYPE_CHECKING:
-    from harness import Case
+    from .harness import Case
 
 AXES = ("last axis", "first axis", "middle axis")
 
@@ -22,4 +22,4 @@ ROWS = (
     *placed("cumprod", "near1.cumprod({})", ("last axis",), grad=("near1",), loose=1e-1),
     *placed("cummax", "a.cummax({})[0]", ("last axis",), grad=("a",)),
 )
-CASES: list[Case] = cases("scan", ROWS)
+CASES: list[Case] = cases("scan", ROWS, streams=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
-from peers import everywhere, expressions
+
+from .harness import WENGERT, Candidate, Case
+from .peers import everywhere, expressions
 
 if TYPE_CHECKING:
-    from peers import Peers
+    from .peers import Peers
 
 LENGTH = 100
 
@@ -18,9 +19,9 @@ def _one(rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
     return {k: rng.standard_normal(1).astype(np.float32) for k in "ab"}
 
 
-def _single(what: str, expr: str, numpy_expr: str, jax_expr: str) -> list[Case]:
+def _single(what: str, expr: str, numpy_expr: str, jax_expr: str, mlx_expr: str) -> list[Case]:
     both = everywhere(expr)
-    others = {"numpy": numpy_expr, "jax jit": jax_expr}
+    others = {"numpy": numpy_expr, "jax jit": jax_expr, "mlx": mlx_expr}
     return [
         expressions(f"scalar/recorded/{what}", both, _one, grad=("a", "b")),
         expressions(f"scalar/unrecorded/{what}", {**both, **others}, _one),
@@ -84,9 +85,9 @@ def _chain_case(what: str, recorded: bool, backward: bool) -> Case:
 
 
 CASES: list[Case] = [
-    *_single("add", "a + b", "a + b", "a + b"),
-    *_single("mul", "a * b", "a * b", "a * b"),
-    *_single("tanh", "a.tanh()", "np.tanh(a)", "jnp.tanh(a)"),
+    *_single("add", "a + b", "a + b", "a + b", "a + b"),
+    *_single("mul", "a * b", "a * b", "a * b", "a * b"),
+    *_single("tanh", "a.tanh()", "np.tanh(a)", "jnp.tanh(a)", "mx.tanh(a)"),
     _chain_case("unrecorded", recorded=False, backward=False),
     _chain_case("recorded", recorded=True, backward=False),
     _chain_case("forward and backward", recorded=True, backward=True),

@@ -8,15 +8,17 @@ chapter 4). Each case of ``gradient`` has the function alone, unrecorded, and bo
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import WENGERT, Candidate, Case
+
+from .harness import WENGERT, Candidate, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from peers import Peers
+    from .peers import Peers
 
     Array = np.ndarray[Any, Any]
 
@@ -236,8 +238,6 @@ def _build_pinn(p: Peers) -> list[Candidate]:
 
 def _places_case(sizes: tuple[int, ...], batch: int) -> Case:
     def build(p: Peers) -> list[Candidate]:
-        from wengert import _core  # type: ignore[import-not-found,unused-ignore]
-
         nn, rng = p.wg.nn, p.rng()
         layers: list[Any] = []
         for inputs, outputs in itertools.pairwise(sizes):
@@ -255,12 +255,12 @@ def _places_case(sizes: tuple[int, ...], batch: int) -> Case:
             return loss
 
         def steps(on: bool) -> Any:
-            _core._note_places(on)
+            p.wg._core._note_places(on)
             try:
                 for _ in range(10):
                     loss = step()
             finally:
-                _core._note_places(True)
+                p.wg._core._note_places(True)
             return loss
 
         names = {"steps": steps}
@@ -295,7 +295,7 @@ def _build_jacobian(how: str) -> Callable[[Peers], list[Candidate]]:
 
             jacobian = getattr(m.func, how)(f)
             names = {"jacobian": jacobian, "x": x}
-            found.append(Candidate(peer, "jacobian(x)", names, lambda j=jacobian, x=x: [j(x)]))
+            found.append(Candidate(peer, "jacobian(x)", names, partial(jacobian, x)))
         if p.jax:
             jax, jnp = p.jax, p.jax.numpy
             x, w1, b1, w2, b2 = (jnp.asarray(a) for a in arrays)
