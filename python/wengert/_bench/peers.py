@@ -127,15 +127,20 @@ class Peers:
         return values.copy() if dtype is None else values.astype(dtype)
 
 
-def load(threads: int) -> Peers:
-    """Import what is installed and set its threads."""
-
+def ours(threads: int) -> Peers:
+    """Import wengert and NumPy alone, and set wengert's threads."""
     import wengert as wg
 
     wg.set_num_threads(threads)
     p = Peers(threads, wg, np)
     p._names[WENGERT] = {"wg": wg, "T": wg, "F": wg.nn.functional, "grad": wg.autograd.grad}
     p._names["numpy"] = {"np": np, "rng": np.random.default_rng(0)}
+    return p
+
+
+def load(threads: int) -> Peers:
+    """Import what is installed and set its threads."""
+    p = ours(threads)
     if missing("torch") is None:
         p.torch = importlib.import_module("torch")
         p.torch.set_num_threads(threads)
