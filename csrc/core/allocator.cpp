@@ -129,9 +129,10 @@ struct ThreadCache {
     bytes.store(bytes.load(std::memory_order_relaxed) + delta, std::memory_order_relaxed);
     blocks.store(blocks.load(std::memory_order_relaxed) + one, std::memory_order_relaxed);
     unflushed += delta;
-    if (unflushed > kFlushBytes || unflushed < -kFlushBytes) flush();
+    if (unflushed > kFlushBytes || unflushed < -kFlushBytes) [[unlikely]]
+      flush();
   }
-  void flush() {
+  __attribute__((noinline, cold)) void flush() {
     raise_peak(central().approximate.fetch_add(unflushed, std::memory_order_relaxed) + unflushed);
     unflushed = 0;
   }
@@ -223,34 +224,19 @@ void note(int64_t bytes, int64_t one) {
        " bytes are in use by tensors");
 }
 
-}  // namespace
-
-void* allocate(size_t bytes) {
+// What is not the common case lies apart, so that the common case saves no registers for it.
+__attribute__((noinline)) void* allocate_slowly(size_t bytes) {
   if (bytes > (size_t{1} << 46)) out_of_memory(bytes);
   const int k = size_class(bytes);
-  void* p = nullptr;
-  if (!WENGERT_CACHE_BLOCKS) {
-    p = system_allocate(class_bytes(k));
-  } else if (k < kSmallClasses) {
-    ThreadCache* t = cache ? cache : make_cache();
-    if (t && t->free[k]) [[likely]] {
-      FreeBlock* b = t->free[k];
-      t->free[k] = b->next;
-      --t->count[k];
-      t->note(static_cast<int64_t>(class_bytes(k)), 1);
-      return b;
-    }
-    p = refill(t, k);
-  } else {
-    p = take_large(k);
-  }
+  void* p = !WENGERT_CACHE_BLOCKS ? system_allocate(class_bytes(k))
+            : k < kSmallClasses   ? refill(cache ? cache : make_cache(), k)
+                                  : take_large(k);
   if (!p) out_of_memory(bytes);
   note(static_cast<int64_t>(class_bytes(k)), 1);
   return p;
 }
 
-void deallocate(void* block, size_t bytes) noexcept {
-  if (!block) return;
+__attribute__((noinline)) void deallocate_slowly(void* block, size_t bytes) noexcept {
   const int k = size_class(bytes);
   const auto size = static_cast<int64_t>(class_bytes(k));
   note(-size, -1);
@@ -258,30 +244,59 @@ void deallocate(void* block, size_t bytes) noexcept {
     std::free(block);
     return;
   }
-  if (k < kSmallClasses) {
+  std::lock_guard hold(central().lock);
+  if (k < kSmallClasses) {  // no cache yet, or no more
     auto* b = static_cast<FreeBlock*>(block);
-    if (ThreadCache* t = cache) [[likely]] {
-      b->next = t->free[k];
-      t->free[k] = b;
-      // A thread that frees what others allocate must not hoard: half goes to the others.
-      if (++t->count[k] * static_cast<uint64_t>(size) > 4 * kSlabBytes) {
-        std::lock_guard hold(central().lock);
-        t->give_back(central(), k, t->count[k] / 2);
-      }
-      return;
-    }
-    std::lock_guard hold(central().lock);
     b->next = central().small[k];
     central().small[k] = b;
     return;
   }
-  std::lock_guard hold(central().lock);
   try {
     central().large[k].push_back(block);
     central().cached += size;
   } catch (...) {
     std::free(block);
   }
+}
+
+__attribute__((noinline, cold)) void share(ThreadCache* t, int k) {
+  std::lock_guard hold(central().lock);
+  t->give_back(central(), k, t->count[k] / 2);
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+  if (WENGERT_CACHE_BLOCKS && bytes <= kSmallLimit) [[likely]] {
+    const int k = size_class(bytes);
+    ThreadCache* t = cache;
+    if (t && t->free[k]) [[likely]] {
+      FreeBlock* b = t->free[k];
+      t->free[k] = b->next;
+      --t->count[k];
+      t->note(static_cast<int64_t>(class_bytes(k)), 1);
+      return b;
+    }
+  }
+  return allocate_slowly(bytes);
+}
+
+void deallocate(void* block, size_t bytes) noexcept {
+  if (!block) return;
+  ThreadCache* t = cache;
+  if (!WENGERT_CACHE_BLOCKS || bytes > kSmallLimit || !t) [[unlikely]] {
+    deallocate_slowly(block, bytes);
+    return;
+  }
+  const int k = size_class(bytes);
+  const size_t size = class_bytes(k);
+  t->note(-static_cast<int64_t>(size), -1);
+  auto* b = static_cast<FreeBlock*>(block);
+  b->next = t->free[k];
+  t->free[k] = b;
+  // A thread that frees what others allocate must not hoard: half goes to the others.
+  if (++t->count[k] * size > 4 * kSlabBytes) [[unlikely]]
+    share(t, k);
 }
 
 MemoryStats memory_stats() {
