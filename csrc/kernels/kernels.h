@@ -40,20 +40,40 @@ enum class Kernel : KernelId {
   LogSoftmaxGrad,    // g, y
   CrossEntropy,      // loss[rows], lse[rows]; x, target (int64); integer[0] is ignore_index
   CrossEntropyGrad,  // gx; g[rows] (stride 0 or 1), x, target, lse; number[1] scales
-  Gather,            // source, offsets (int64, in elements): each element of the space is
-                     // source[offset]; all strided
-  Scatter,           // source, offsets: the element of buffer 0 at the offset becomes source's, in
-                     // order; buffer 0 has stride 0 in the dimensions that the offsets stand for;
-                     // integer[1] is above every offset
-  ScatterReduce,     // the same, combined by the Reduction integer[0]
-  IndexOffsets,      // index, bounds[2]: adds index * integer[1] to offsets, or sets them if
-                     // integer[2] is 0; indices below 0 count from the size integer[0];
-                     // bounds become the least and the greatest index
-  NonzeroCount,      // source, dense: how many elements before each block are not zero, and in all
-  Nonzero,           // source, those counts: the coordinates of elements that are not zero, in the
-                     // launch's sizes
-  AllFinite,         // one bool; source of any floating dtype, dense
-  Isin,              // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
+  // Normalization of dense rows. Sizes: rows, columns; number[0]: eps; integer[1], integer[2]: with
+  // weight, with bias; more[0]: rows that follow each other with weights of their own; more[1]:
+  // columns to a weight. Statistics: a row's mean and 1 / deviation.
+  LayerNorm,      // y, statistics; x, weight, bias
+  RmsNorm,        // the same about 0
+  LayerNormGrad,  // gx, gw, gb; g, x, statistics, weight; integer[2]: gw and gb are wanted
+  RmsNormGrad,
+  // The same of dense columns. Sizes: outer, channels, inner. Statistics: the channels' means, then
+  // 1 / deviations, then variances.
+  BatchNorm,
+  BatchNormGrad,
+  Embedding,      // rows of weight; weight, index (int64); sizes: indices, columns; all dense
+  EmbeddingGrad,  // gw; g, index, factors of its rows; sizes as before; integer[0]: rows of gw,
+                  // integer[1]: the row that gets nothing, integer[2]: with factors
+  // softmax(scale q k^T + mask) v. Sizes: batch, heads, queries, keys. Strides: of batch, head and
+  // row (mask: and column); rows of q, k, v and g are dense. number[0]: scale, number[1]: of
+  // dropout; more[0], [1]: seed and counter; more[2], [3]: columns of q and v; more[4]: query heads
+  // to a key's; more[5]: causal; more[6]: with mask.
+  Attention,      // y, log-sum-exps; q, k, v, mask
+  AttentionGrad,  // gq, gk, gv; g, q, k, v, y, log-sum-exps, mask
+  Gather,         // source, offsets (int64, in elements): each element of the space is
+                  // source[offset]; all strided
+  Scatter,        // source, offsets: the element of buffer 0 at the offset becomes source's, in
+                  // order; buffer 0 has stride 0 in the dimensions that the offsets stand for;
+                  // integer[1] is above every offset
+  ScatterReduce,  // the same, combined by the Reduction integer[0]
+  IndexOffsets,   // index, bounds[2]: adds index * integer[1] to offsets, or sets them if
+                  // integer[2] is 0; indices below 0 count from the size integer[0];
+                  // bounds become the least and the greatest index
+  NonzeroCount,   // source, dense: how many elements before each block are not zero, and in all
+  Nonzero,        // source, those counts: the coordinates of elements that are not zero, in the
+                  // launch's sizes
+  AllFinite,      // one bool; source of any floating dtype, dense
+  Isin,           // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
   // Scans. Sizes: outer, n, inner, all dense; integer[0]: from the end. Buffers: output, source.
   Cumsum,
   Cumprod,

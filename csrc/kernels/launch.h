@@ -8,7 +8,7 @@
 
 namespace wengert {
 
-inline constexpr int kMaxBuffers = 6;
+inline constexpr int kMaxBuffers = 10;
 
 // A strided operand. Strides are in elements and belong to the launch's sizes; 0 repeats.
 struct Buffer {

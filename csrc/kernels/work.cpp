@@ -30,6 +30,22 @@ double flops_of(const Launch& l) {
     case Kernel::LogSoftmaxGrad:
     case Kernel::CrossEntropyGrad:
       return 4 * size(0) * size(1);
+    case Kernel::LayerNorm:
+    case Kernel::RmsNorm:
+    case Kernel::BatchNorm:
+      return 7 * n;
+    case Kernel::LayerNormGrad:
+    case Kernel::RmsNormGrad:
+    case Kernel::BatchNormGrad:
+      return 12 * n;
+    case Kernel::EmbeddingGrad:
+      return n;
+    case Kernel::Attention:
+    case Kernel::AttentionGrad: {
+      const bool back = l.kernel == id(Kernel::AttentionGrad);
+      const auto q = static_cast<double>(l.more[2]), v = static_cast<double>(l.more[3]);
+      return n * (back ? 6 * q + 4 * v + 8 : 2 * q + 2 * v + 5) * (l.more[5] ? 0.5 : 1);
+    }
     case Kernel::ScatterReduce:
     case Kernel::Dropout:
     case Kernel::Cumsum:
@@ -105,7 +121,15 @@ Work work_of(const Launch& l) {
 int buffers_written(const Launch& l) {
   switch (static_cast<Kernel>(l.kernel)) {
     case Kernel::CrossEntropy:
+    case Kernel::LayerNormGrad:
+    case Kernel::RmsNormGrad:
+    case Kernel::BatchNormGrad:
+    case Kernel::AttentionGrad:
       return 3;
+    case Kernel::LayerNorm:
+    case Kernel::RmsNorm:
+    case Kernel::BatchNorm:
+    case Kernel::Attention:
     case Kernel::Cummax:
     case Kernel::Cummin:
     case Kernel::Sort:

@@ -266,6 +266,10 @@ constexpr Family kFamilies[] = {
     {"activations", &add_rows},
     {"losses", &add_loss},
     {"losses", &add_cross_entropy},
+    {"layers", &add_normalization},
+    {"layers", &add_batch_norm},
+    {"layers", &add_embedding},
+    {"layers", &add_attention},
     {"random", &add_random},
 };
 

@@ -306,6 +306,10 @@ void add_spectral(OpTable& t);
 void add_rows(OpTable& t);
 void add_loss(OpTable& t);
 void add_cross_entropy(OpTable& t);
+void add_normalization(OpTable& t);
+void add_batch_norm(OpTable& t);
+void add_embedding(OpTable& t);
+void add_attention(OpTable& t);
 void add_random(OpTable& t);
 void add_sampling(OpTable& t);
 

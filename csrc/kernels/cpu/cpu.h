@@ -45,6 +45,62 @@ struct CrossEntropyLoops {
                    const void* scale, int64_t scale_stride, double factor, void* gx);
 };
 
+// Rows to normalize: of `columns` elements, a weight to each `inner` of them; row r has the weights
+// of row r % groups. A null pointer: none.
+struct NormRows {
+  const void *x, *weight, *bias;
+  void* statistics;
+  int64_t columns, inner, groups;
+  double eps;
+};
+struct NormLoops {
+  void (*forward)(const NormRows& n, int64_t begin, int64_t end, void* y);
+  // gw and gb (null: not wanted) are added to.
+  void (*backward)(const NormRows& n, int64_t begin, int64_t end, const void* g, void* gx, void* gw,
+                   void* gb);
+};
+// Channels to normalize, over `outer` runs of `inner` elements.
+struct NormChannels {
+  const void *x, *weight, *bias;
+  void* statistics;
+  int64_t outer, channels, inner;
+  double eps;
+};
+struct BatchNormLoops {
+  void (*forward)(const NormChannels& n, int64_t begin, int64_t end, void* y);
+  void (*backward)(const NormChannels& n, int64_t begin, int64_t end, const void* g, void* gx,
+                   void* gw, void* gb);
+};
+
+// A tile of attention: the scores of some keys (rows) by kAttentionQueries queries (columns).
+inline constexpr int64_t kAttentionQueries = 64, kAttentionKeys = 64;
+struct AttentionTile {
+  void* scores;         // become what multiplies the values
+  const void* mask;     // added to them; or null
+  int64_t keys;         // rows of the tile
+  int64_t first_query;  // from the tile's first key
+  bool causal;          // keys after the query count for nothing
+  double dropout;       // its probability; each key's words begin `word_step` after those of the
+  uint64_t seed, counter, word, word_step;  // key before
+};
+struct AttentionLoops {
+  void (*scale)(void* x, int64_t n, double factor);
+  // Scores to exp(score - max); the running max and sum of each query are brought up to date, and
+  // `rescale` becomes what former sums are to be multiplied by. Whether any is not 1.
+  bool (*forward)(const AttentionTile& t, void* max, void* sum, void* rescale);
+  // x[i] *= factor[i], rows of n
+  void (*scale_rows)(void* x, int64_t rows, int64_t n, const void* factor);
+  // y[i] = x[i] / sum[i]; sum becomes the log-sum-exp
+  void (*finish)(const void* x, int64_t rows, int64_t n, int64_t x_step, const void* max, void* sum,
+                 void* y, int64_t y_step);
+  // out[i] = a[i] . b[i]
+  void (*dot_rows)(const void* a, int64_t a_step, const void* b, int64_t b_step, int64_t rows,
+                   int64_t n, void* out);
+  // Scores to probabilities p (after dropout), products g . v to scale p (product - delta).
+  void (*backward)(const AttentionTile& t, void* products, const void* log_sums, const void* delta,
+                   double scale);
+};
+
 inline constexpr int kNumDistributions = 7;  // Uniform ... Bernoulli
 constexpr int distribution_index(KernelId k) {
   return k - id(Kernel::Uniform);
@@ -78,6 +134,9 @@ struct CpuIsa {
   GemmIsa gemm[kNumDTypes];
   SoftmaxLoops softmax[kNumDTypes];
   CrossEntropyLoops cross_entropy[kNumDTypes];
+  NormLoops norm[2][kNumDTypes];  // about the mean, about 0
+  BatchNormLoops batch_norm[kNumDTypes];
+  AttentionLoops attention[kNumDTypes];
   RandomLoop random[kNumDistributions][kNumDTypes];
   DropoutLoop dropout[kNumDTypes];
   void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
@@ -131,6 +190,14 @@ void run_softmax(const Launch& l);
 void run_softmax_grad(const Launch& l);
 void run_cross_entropy(const Launch& l);
 void run_cross_entropy_grad(const Launch& l);
+void run_norm(const Launch& l);
+void run_norm_grad(const Launch& l);
+void run_batch_norm(const Launch& l);
+void run_batch_norm_grad(const Launch& l);
+void run_embedding(const Launch& l);
+void run_embedding_grad(const Launch& l);
+void run_attention(const Launch& l);
+void run_attention_grad(const Launch& l);
 void run_random(const Launch& l);
 void run_randint(const Launch& l);
 void run_dropout(const Launch& l);

@@ -2,11 +2,13 @@
 // file's compiler flags, and the function that fills the ISA's table with them.
 #pragma once
 
+#include "kernels/cpu/attention_isa.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/copy_isa.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/map_isa.h"
+#include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
 #include "kernels/cpu/peak_isa.h"
 #include "kernels/cpu/random_isa.h"
@@ -25,6 +27,10 @@ void fill(cpu::CpuIsa& isa) {
   fill_reduce<double>(isa, Reductions{});
   fill_rows<float>(isa);
   fill_rows<double>(isa);
+  fill_norms<float>(isa);
+  fill_norms<double>(isa);
+  fill_attention<float>(isa);
+  fill_attention<double>(isa);
   fill_random<float>(isa);
   fill_random<double>(isa);
   isa.integers = &integer_fill;

@@ -93,12 +93,11 @@ const CpuIsa& choose() {
 
 KernelTable make_table() {
   KernelTable t;
-  constexpr std::pair<Kernel, KernelFn> any_dtype[] = {{Kernel::Copy, &run_copy},
-                                                       {Kernel::Fill, &run_fill},
-                                                       {Kernel::Gather, &run_gather},
-                                                       {Kernel::Scatter, &run_scatter},
-                                                       {Kernel::NonzeroCount, &run_nonzero_count},
-                                                       {Kernel::Nonzero, &run_nonzero}};
+  constexpr std::pair<Kernel, KernelFn> any_dtype[] = {
+      {Kernel::Copy, &run_copy},           {Kernel::Fill, &run_fill},
+      {Kernel::Gather, &run_gather},       {Kernel::Scatter, &run_scatter},
+      {Kernel::Embedding, &run_embedding}, {Kernel::NonzeroCount, &run_nonzero_count},
+      {Kernel::Nonzero, &run_nonzero}};
   for (int d = 0; d < kNumDTypes; ++d) {
     const auto computed = static_cast<int>(compute_dtype(static_cast<DType>(d)));
     for (KernelId k = 0; k < kNumMapKernels; ++k) {
@@ -141,6 +140,15 @@ KernelTable make_table() {
   set(Kernel::LogSoftmaxGrad, &run_softmax_grad, floats);
   set(Kernel::CrossEntropy, &run_cross_entropy, floats);
   set(Kernel::CrossEntropyGrad, &run_cross_entropy_grad, floats);
+  set(Kernel::LayerNorm, &run_norm, floats);
+  set(Kernel::RmsNorm, &run_norm, floats);
+  set(Kernel::LayerNormGrad, &run_norm_grad, floats);
+  set(Kernel::RmsNormGrad, &run_norm_grad, floats);
+  set(Kernel::BatchNorm, &run_batch_norm, floats);
+  set(Kernel::BatchNormGrad, &run_batch_norm_grad, floats);
+  set(Kernel::EmbeddingGrad, &run_embedding_grad, floats);
+  set(Kernel::Attention, &run_attention, floats);
+  set(Kernel::AttentionGrad, &run_attention_grad, floats);
   for (KernelId k = id(Kernel::Uniform); k <= id(Kernel::Bernoulli); ++k) {
     set(static_cast<Kernel>(k), &run_random, floats);
   }
