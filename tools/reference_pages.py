@@ -102,6 +102,11 @@ PAGES = (
         "`wg.linalg`, of float32 and float64. Matrices are the last two dimensions.",
         (("wg.linalg", ("LinAlgError",)),),
     ),
+    Page(
+        "layers",
+        "Layers",
+        "Normalization, embedding and attention: the functions behind the modules.",
+    ),
     Page("losses", "Losses", "Of predictions and targets; a mean unless asked otherwise."),
     Page(
         "random",

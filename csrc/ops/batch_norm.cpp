@@ -103,9 +103,9 @@ Tensor by_running(const Tensor& x, const Tensor& mean, const Tensor& var, const 
                   const Tensor& bias, double eps) {
   Dims sizes = Dims::filled(x.dim(), 1);
   sizes[1] = x.size(1);
-  const Var r = Var(1.0) / sqrt(Var(to(var, x.dtype())) + Var(eps));
+  const Var r = Var(1.0) / sqrt(Var(to(detach(var), x.dtype())) + Var(eps));
   const Var scale = weight.defined() ? r * Var(weight) : r;
-  Var shift = -(Var(to(mean, x.dtype())) * scale);
+  Var shift = -(Var(to(detach(mean), x.dtype())) * scale);
   if (bias.defined()) shift = Var(bias) + shift;
   return (Var(x) * Var(reshape(scale.tensor(), sizes)) + Var(reshape(shift.tensor(), sizes)))
       .tensor();

@@ -254,6 +254,7 @@ constexpr Rules kRules[] = {
     {"multinomial", nullptr, kNone, true},
     {"dropout", &batch_elementwise, kElem, true},
     {"dropout_", &batch_elementwise, kNone, true},
+    {"scaled_dot_product_attention", nullptr, kAny, true},
 };
 
 }  // namespace
@@ -273,6 +274,7 @@ Rules rules_of(const Op& op) {
 
 bool draws(const Op& op, const Arguments& args) {
   if (!rules_of(op).random) return false;
+  if (const int p = args.find("dropout_p"); p >= 0) return args[static_cast<size_t>(p)].d > 0;
   if (op.name != "dropout" && op.name != "dropout_") return true;
   const int train = std::max(args.find("training"), args.find("train"));
   return args[static_cast<size_t>(train)].b && args[1].d > 0 && args[1].d < 1;

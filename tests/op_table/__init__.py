@@ -13,6 +13,7 @@ from . import (
     elementwise,
     indexing,
     joins,
+    layers,
     linalg,
     losses,
     moments,
@@ -41,6 +42,7 @@ FAMILIES = (
     products,
     linalg,
     losses,
+    layers,
     random,
 )
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}

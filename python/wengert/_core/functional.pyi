@@ -37,6 +37,13 @@ from wengert._core import binary_cross_entropy_with_logits as binary_cross_entro
 from wengert._core import kl_div as kl_div
 from wengert._core import cross_entropy as cross_entropy
 from wengert._core import nll_loss as nll_loss
+from wengert._core import layer_norm as layer_norm
+from wengert._core import rms_norm as rms_norm
+from wengert._core import group_norm as group_norm
+from wengert._core import batch_norm as batch_norm
+from wengert._core import instance_norm as instance_norm
+from wengert._core import embedding as embedding
+from wengert._core import scaled_dot_product_attention as scaled_dot_product_attention
 from wengert._core import dropout as dropout
 
 __all__ = [
@@ -77,5 +84,12 @@ __all__ = [
     "kl_div",
     "cross_entropy",
     "nll_loss",
+    "layer_norm",
+    "rms_norm",
+    "group_norm",
+    "batch_norm",
+    "instance_norm",
+    "embedding",
+    "scaled_dot_product_attention",
     "dropout",
 ]

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from . import parallel as parallel
     from . import utils as utils
     from .activation_rare import *  # noqa: F403
+    from .batchnorm import BatchNorm1d as BatchNorm1d
+    from .batchnorm import BatchNorm2d as BatchNorm2d
+    from .batchnorm import BatchNorm3d as BatchNorm3d
+    from .batchnorm import InstanceNorm1d as InstanceNorm1d
+    from .batchnorm import InstanceNorm2d as InstanceNorm2d
+    from .batchnorm import InstanceNorm3d as InstanceNorm3d
     from .bilinear import Bilinear as Bilinear
     from .bilinear import Unflatten as Unflatten
     from .dropout import *  # noqa: F403
@@ -28,7 +34,18 @@ if TYPE_CHECKING:
     from .lists import ParameterDict as ParameterDict
     from .lists import ParameterList as ParameterList
     from .loss_rare import *  # noqa: F403
+    from .multihead import MultiheadAttention as MultiheadAttention
+    from .normalization import GroupNorm as GroupNorm
+    from .normalization import LayerNorm as LayerNorm
+    from .normalization import RMSNorm as RMSNorm
     from .padding import *  # noqa: F403
+    from .sparse import Embedding as Embedding
+    from .sparse import EmbeddingBag as EmbeddingBag
+    from .transformer import Transformer as Transformer
+    from .transformer import TransformerDecoder as TransformerDecoder
+    from .transformer import TransformerDecoderLayer as TransformerDecoderLayer
+    from .transformer import TransformerEncoder as TransformerEncoder
+    from .transformer import TransformerEncoderLayer as TransformerEncoderLayer
 
 # The files that are loaded on demand, and what each holds.
 _LATER = {
@@ -36,6 +53,10 @@ _LATER = {
         "CELU", "ELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
         "LogSigmoid", "Mish", "PReLU", "ReLU6", "SELU", "SiLU", "Softmax2d", "Softmin", "Softplus",
         "Softshrink", "Softsign", "Tanhshrink", "Threshold",
+    ),
+    "batchnorm": (
+        "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
+        "InstanceNorm3d",
     ),
     "bilinear": ("Bilinear", "Unflatten"),
     "dropout": (
@@ -50,6 +71,8 @@ _LATER = {
         "TripletMarginLoss", "TripletMarginWithDistanceLoss",
     ),
     "modules": (),
+    "multihead": ("MultiheadAttention",),
+    "normalization": ("GroupNorm", "LayerNorm", "RMSNorm"),
     "padding": (
         "ChannelShuffle", "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d",
         "ConstantPad2d", "ConstantPad3d", "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d",
@@ -57,6 +80,11 @@ _LATER = {
         "ReplicationPad3d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
     ),
     "parallel": (),
+    "sparse": ("Embedding", "EmbeddingBag"),
+    "transformer": (
+        "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+        "TransformerEncoderLayer",
+    ),
     "utils": (),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _LATER.items() for name in (names or (file,))}

@@ -1,7 +1,7 @@
 """Operations of neural networks as functions: the rows of the table that say so.
 
-Those that are thin compositions of other operations stand in `_functional` and `_losses`, which
-are loaded at first use.
+Those that are thin compositions of other operations stand in `_functional`, `_layers` and
+`_losses`, which are loaded at first use.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from wengert._core.functional import *  # noqa: F403
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from ._functional import *  # noqa: F403
+    from ._layers import *  # noqa: F403
     from ._losses import *  # noqa: F403
 
 
 def __getattr__(name: str) -> object:
     if name[0] != "_":
-        from . import _functional, _losses
+        from . import _functional, _layers, _losses
 
-        for module in (_functional, _losses):
+        for module in (_functional, _layers, _losses):
             if name in module.__all__:
                 found = globals()[name] = getattr(module, name)
                 return found
@@ -26,6 +27,6 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    from . import _functional, _losses
+    from . import _functional, _layers, _losses
 
-    return sorted({*globals(), *_functional.__all__, *_losses.__all__})
+    return sorted({*globals(), *_functional.__all__, *_layers.__all__, *_losses.__all__})

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 _FILES = (
     "activation",
+    "batchnorm",
     "container",
     "distance",
     "dropout",
     "flatten",
+    "instancenorm",
     "linear",
     "loss",
     "module",
+    "normalization",
     "padding",
     "pixelshuffle",
+    "sparse",
+    "transformer",
 )
 
 

@@ -5,9 +5,11 @@ from wengert.nn import (
     Identity,
     Linear,
 )
+from wengert.nn.multihead import NonDynamicallyQuantizableLinear
 
 __all__ = [
     "Bilinear",
     "Identity",
     "Linear",
+    "NonDynamicallyQuantizableLinear",
 ]
