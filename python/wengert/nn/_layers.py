@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from wengert import _core, arange
+from wengert import _core, arange, tensor
 from wengert._core import Tensor, where
 
 from . import functional as F  # noqa: N812
@@ -37,7 +37,7 @@ def _bag_sizes(offsets: Tensor, count: int, include_last: bool) -> tuple[int, Te
     sizes = [end - start for start, end in zip(starts, ends, strict=True)]
     if min(sizes, default=0) < 0:
         raise RuntimeError(f"embedding_bag: offsets must not decrease, got {offsets.tolist()}")
-    each = _core.tensor(sizes, dtype=_core.int64)
+    each = tensor(sizes, dtype=_core.int64)
     return len(sizes), arange(len(sizes)).repeat_interleave(each)
 
 

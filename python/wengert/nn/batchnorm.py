@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wengert._core import Tensor, ones, tensor, zeros
+from wengert._core import int64, ones, zeros
 from wengert.autograd import no_grad
 
 from . import functional as F  # noqa: N812
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from wengert._core import device, dtype
+    from wengert._core import Tensor, device, dtype
 
 
 class _Norm(_Affine):
@@ -64,7 +64,7 @@ class _Norm(_Affine):
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, **how) if tracked else None)
         self.register_buffer("running_var", ones(num_features, **how) if tracked else None)
-        self.register_buffer("num_batches_tracked", tensor(0) if tracked else None)
+        self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if tracked else None)
         self._make_parameters((num_features,), affine, affine and bias, **how)
 
     def reset_running_stats(self) -> None:

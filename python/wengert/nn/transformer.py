@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 
-from wengert._core import full, inf
+from wengert._core import full
 
 from . import functional as F  # noqa: N812
 from . import init
@@ -37,7 +38,7 @@ def _copies(module: Module, n: int) -> ModuleList:
 
 
 def _causal_mask(size: int, dtype: dtype | None = None) -> Tensor:
-    return full((size, size), -inf, dtype=dtype).triu(1)
+    return full((size, size), -math.inf, dtype=dtype).triu(1)
 
 
 def _is_causal(mask: Tensor | None, given: bool | None, size: int) -> bool:
