@@ -20,7 +20,8 @@ def main() -> int:
         problems.append(f"{size} bytes; at most {LIMIT} expected")
     for part in (
         "libwengert", "_core", "_interop", "py.typed", "_core/__init__.pyi", "digits",
-        "_bench/cli.py", "include/wengert/extension.h", "wengertConfig.cmake", "wengertTargets.cmake",
+        "_bench/cli.py", "include/wengert/extension.h",
+        "wengertConfig.cmake", "wengertTargets.cmake",
     ):  # fmt: skip
         if not any(part in n for n in names):
             problems.append(f"no {part} inside")
