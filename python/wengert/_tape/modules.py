@@ -56,7 +56,7 @@ class Calls:
         with _lock:
             if _users == 0:
                 _plain_call = Module.__call__
-                Module.__call__ = _noted_call  # type: ignore[method-assign]
+                Module.__call__ = _noted_call  # type: ignore[method-assign,assignment]
             _users += 1
         _here.watching = [*_here.watching, self]
 

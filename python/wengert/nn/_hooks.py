@@ -152,5 +152,5 @@ def hooks_of_every_module() -> CallHooks:
 
 
 # Until now no module had hooks, and none looked for any.
-Module.__call__ = Module._call_with_hooks  # type: ignore[method-assign]
+Module.__call__ = Module._call_with_hooks  # type: ignore[method-assign,assignment]
 Sequential.forward = Sequential._forward_with_hooks  # type: ignore[method-assign]
