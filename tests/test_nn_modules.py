@@ -386,7 +386,20 @@ def test_a_changed_member_changes_the_forward() -> None:
 @needs_torch
 @pytest.mark.parametrize(
     "file",
-    ["activation", "container", "distance", "dropout", "flatten", "linear", "loss", "module"],
+    [
+        "activation",
+        "container",
+        "conv",
+        "distance",
+        "dropout",
+        "flatten",
+        "fold",
+        "linear",
+        "loss",
+        "module",
+        "pooling",
+        "upsampling",
+    ],
 )
 def test_paths_of_torch(file: str) -> None:
     ours = importlib.import_module(f"wengert.nn.modules.{file}")

@@ -107,6 +107,11 @@ PAGES = (
         "Layers",
         "Normalization, embedding and attention: the functions behind the modules.",
     ),
+    Page(
+        "convolutions",
+        "Convolutions and pooling",
+        "Over the last one to three dimensions of (N, C, ...), or of one sample (C, ...).",
+    ),
     Page("losses", "Losses", "Of predictions and targets; a mean unless asked otherwise."),
     Page(
         "random",

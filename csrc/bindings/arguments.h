@@ -10,7 +10,7 @@ namespace wengert::bindings {
 
 constexpr int kMaxParams = 10;
 constexpr int kMaxOwned = 3;
-constexpr int kMaxDimLists = 2;
+constexpr int kMaxDimLists = 4;
 
 // The parsed arguments and what they point to.
 struct Parsed {

@@ -109,6 +109,12 @@ enum class Kernel : KernelId {
   Qr,               // A, becomes R; Q of integer[0] columns
   Eigh,             // A, becomes the eigenvectors; eigenvalues
   Svd,              // A transposed, is lost; U^T of integer[0] rows, values, V^T
+  // Convolutions: ConvParams behind `pointer`, all dense.
+  Conv,            // x, w, optional bias
+  ConvGradInput,   // g, w, optional bias: also a transposed convolution
+  ConvGradWeight,  // g, x
+  MaxPool,         // values, int64 places in the plane; x; PoolParams behind `pointer`
+  MaxPoolGrad,     // g, places; sizes: planes, places in g's plane; integer[0]: elements of gx's
   Count
 };
 // Ranks of Select that depend on the row.
@@ -138,6 +144,35 @@ struct GemmParams {
   bool has_bias;        // buffer 3: n values added to every row
   bool has_activation;  // applied last
   KernelId activation;  // a one-operand elementwise kernel
+};
+
+// y = x * w over three dimensions; fewer are preceded by ones of size 1. Where the output asks for
+// more than input and padding give, zeros follow.
+struct ConvParams {
+  int64_t batch, groups;
+  int64_t in_channels, out_channels;  // of one group
+  int64_t input[3], output[3];
+  int64_t kernel[3], stride[3], padding[3], dilation[3];
+  bool has_bias;
+
+  int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
+  int64_t input_size() const { return input[0] * input[1] * input[2]; }
+  int64_t output_size() const { return output[0] * output[1] * output[2]; }
+  double macs() const {  // multiplications, those with padding included
+    return static_cast<double>(batch * groups * in_channels) *
+           static_cast<double>(out_channels * taps()) * static_cast<double>(output_size());
+  }
+};
+
+// Windows of `planes` planes. Adaptive ones share the input out evenly.
+struct PoolParams {
+  int64_t planes;
+  int64_t input[3], output[3];
+  int64_t kernel[3], stride[3], padding[3], dilation[3];
+  bool adaptive;
+
+  int64_t input_size() const { return input[0] * input[1] * input[2]; }
+  int64_t output_size() const { return output[0] * output[1] * output[2]; }
 };
 
 // One optimizer step over a list of parameters. Formulas stand with the kernel.

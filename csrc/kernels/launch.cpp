@@ -31,6 +31,9 @@ bool is_long(const Launch& l) {
     const auto& p = *static_cast<const GemmParams*>(l.pointer);
     return l.count * p.m * p.n * p.k > (int64_t{1} << 20);
   }
+  if (is_conv(l)) {
+    return static_cast<const ConvParams*>(l.pointer)->macs() > 1 << 20;
+  }
   return l.count > kLongCount;
 }
 

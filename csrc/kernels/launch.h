@@ -41,6 +41,11 @@ struct Launch {
   Buffer buffer[kMaxBuffers];
 };
 
+// Whether ConvParams are behind the pointer.
+inline bool is_conv(const Launch& l) {
+  return id(Kernel::Conv) <= l.kernel && l.kernel <= id(Kernel::ConvGradWeight);
+}
+
 // Sees every launch of its thread, before it runs and when it has.
 class LaunchObserver {
  public:

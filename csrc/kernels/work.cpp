@@ -69,6 +69,17 @@ double flops_of(const Launch& l) {
       return 9 * size(0) * size(1) * size(2) * size(2);
     case Kernel::Svd:
       return 12 * size(0) * size(1) * size(2) * std::min(size(1), size(2));
+    case Kernel::Conv:
+    case Kernel::ConvGradInput:
+    case Kernel::ConvGradWeight:
+      return 2 * static_cast<const ConvParams*>(l.pointer)->macs();
+    case Kernel::MaxPool: {
+      const auto& p = *static_cast<const PoolParams*>(l.pointer);
+      return p.adaptive ? static_cast<double>(p.planes * p.input_size())
+                        : n * static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
+    }
+    case Kernel::MaxPoolGrad:
+      return n;
     default:
       return 0;
   }
@@ -135,6 +146,7 @@ int buffers_written(const Launch& l) {
     case Kernel::Sort:
     case Kernel::Topk:
     case Kernel::Select:
+    case Kernel::MaxPool:
       return 2;
     case Kernel::Lu:
     case Kernel::Cholesky:

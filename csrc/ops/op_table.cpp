@@ -74,6 +74,9 @@ Arg parse_default(const Param& p) {
     // Interned: a row's text must outlive any move of the row.
     static std::list<std::string> kept;
     a.text = kept.emplace_back(s.substr(1, s.size() - 2)).c_str();
+  } else if ((p.type == ArgType::Ints || p.type == ArgType::VarInts) && i) {
+    static std::list<Dims> kept;
+    a.ints = &kept.emplace_back(Dims{*i});
   } else {
     fail(ErrorKind::Value, "'", s, "' cannot be the default of ", p.name);
   }
@@ -264,6 +267,8 @@ constexpr Family kFamilies[] = {
     {"linalg", &add_factors},
     {"linalg", &add_spectral},
     {"activations", &add_rows},
+    {"convolutions", &add_convolution},
+    {"convolutions", &add_pool},
     {"losses", &add_loss},
     {"losses", &add_cross_entropy},
     {"layers", &add_normalization},

@@ -304,6 +304,8 @@ void add_linalg(OpTable& t);
 void add_factors(OpTable& t);
 void add_spectral(OpTable& t);
 void add_rows(OpTable& t);
+void add_convolution(OpTable& t);
+void add_pool(OpTable& t);
 void add_loss(OpTable& t);
 void add_cross_entropy(OpTable& t);
 void add_normalization(OpTable& t);

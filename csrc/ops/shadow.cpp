@@ -94,7 +94,9 @@ void Shadow::run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>&
     }
   }
   l.dtype = DType::Float64;
+  if (is_conv(l)) l.pointer = &s.conv;
   if (l.kernel == id(Kernel::Gemm)) l.pointer = &s.gemm;
+  if (l.kernel == id(Kernel::MaxPool)) l.pointer = &s.pool;
   LaunchObserver* const outer = set_launch_observer(nullptr);
   try {
     launch(l);
@@ -110,6 +112,8 @@ void Shadow::on_launch(const Launch& l) {
   if (l.nbuffers == 0 || !is_floating(l.buffer[0].dtype) || draws_random_numbers(l.kernel)) return;
   Step s{};
   s.launch = l;
+  if (is_conv(l)) s.conv = *static_cast<const ConvParams*>(l.pointer);
+  if (l.kernel == id(Kernel::MaxPool)) s.pool = *static_cast<const PoolParams*>(l.pointer);
   if (l.kernel == id(Kernel::Gemm)) s.gemm = *static_cast<const GemmParams*>(l.pointer);
   const int written = buffers_written(l);
   for (int k = 0; k < l.nbuffers; ++k) {

@@ -55,7 +55,11 @@ class Shadow final : public Gauge {
   };
   struct Step {
     Launch launch;
-    GemmParams gemm;
+    union {  // what the launch's pointer led to
+      GemmParams gemm;
+      ConvParams conv;
+      PoolParams pool;
+    };
     std::array<Tensor, kMaxBuffers> before, after;  // shadows; undefined if not floating point
     std::array<Ref<Storage>, kMaxBuffers> kept;     // what the others are in
   };

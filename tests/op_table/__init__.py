@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import (
     activations,
+    convolutions,
     creation,
     elementwise,
     indexing,
@@ -41,6 +42,7 @@ FAMILIES = (
     indexing,
     products,
     linalg,
+    convolutions,
     losses,
     layers,
     random,

@@ -5,6 +5,7 @@
 
 #include <string_view>
 
+#include "kernels/cpu/conv.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/peak.h"
 #include "kernels/kernels.h"
@@ -144,6 +145,8 @@ struct CpuIsa {
   OptimizerLoop optimizer[4][kNumDTypes];
   TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
   AllFiniteLoop all_finite[kNumDTypes];
+  ConvIsa conv[kNumDTypes];
+  MaxPoolRow max_pool[kNumDTypes];
   void* (*vmath)(const char* function, DType);
   PeakLoops peak;
 };
@@ -210,5 +213,10 @@ void run_solve_triangular(const Launch& l);
 void run_qr(const Launch& l);
 void run_eigh(const Launch& l);
 void run_svd(const Launch& l);
+void run_conv(const Launch& l);
+void run_conv_grad_input(const Launch& l);
+void run_conv_grad_weight(const Launch& l);
+void run_max_pool(const Launch& l);
+void run_max_pool_grad(const Launch& l);
 
 }  // namespace wengert::cpu

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/attention_isa.h"
 #include "kernels/cpu/copy_isa.h"
+#include "kernels/cpu/conv_isa.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"
@@ -11,6 +12,7 @@
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
 #include "kernels/cpu/peak_isa.h"
+#include "kernels/cpu/pool_isa.h"
 #include "kernels/cpu/random_isa.h"
 #include "kernels/cpu/reduce_isa.h"
 #include "kernels/cpu/row_isa.h"
@@ -39,6 +41,9 @@ void fill(cpu::CpuIsa& isa) {
   isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();
   isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
   fill_copy(isa);
+  isa.conv[static_cast<int>(DType::Float32)] = conv_isa<float>();
+  isa.conv[static_cast<int>(DType::Float64)] = conv_isa<double>();
+  fill_pool(isa);
   fill_finite(isa);
   fill_peak(isa);
   isa.vmath = &vmath_loop;

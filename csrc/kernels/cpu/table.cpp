@@ -163,6 +163,11 @@ KernelTable make_table() {
   set(Kernel::Qr, &run_qr, floats);
   set(Kernel::Eigh, &run_eigh, floats);
   set(Kernel::Svd, &run_svd, floats);
+  set(Kernel::Conv, &run_conv, floats);
+  set(Kernel::ConvGradInput, &run_conv_grad_input, floats);
+  set(Kernel::ConvGradWeight, &run_conv_grad_weight, floats);
+  set(Kernel::MaxPool, &run_max_pool, numbers);
+  set(Kernel::MaxPoolGrad, &run_max_pool_grad, floats);
   return t;
 }
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from .harness import Case
 
-FAMILIES = ("scalar", "overhead", "rows", "gemm", "layer", "mlp", "optim", "anomaly", "derivative")
+FAMILIES = (
+    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "optim", "anomaly", "derivative",
+)  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
 IMPORTS = "import"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .batchnorm import InstanceNorm3d as InstanceNorm3d
     from .bilinear import Bilinear as Bilinear
     from .bilinear import Unflatten as Unflatten
+    from .conv import *  # noqa: F403
     from .dropout import *  # noqa: F403
     from .lists import ModuleDict as ModuleDict
     from .lists import ModuleList as ModuleList
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .transformer import TransformerDecoderLayer as TransformerDecoderLayer
     from .transformer import TransformerEncoder as TransformerEncoder
     from .transformer import TransformerEncoderLayer as TransformerEncoderLayer
+    from .pooling import *  # noqa: F403
 
 # The files that are loaded on demand, and what each holds.
 _LATER = {
@@ -59,6 +61,9 @@ _LATER = {
         "InstanceNorm3d",
     ),
     "bilinear": ("Bilinear", "Unflatten"),
+    "conv": (
+        "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    ),
     "dropout": (
         "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout",
     ),
@@ -84,6 +89,12 @@ _LATER = {
     "transformer": (
         "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
         "TransformerEncoderLayer",
+    ),
+    "pooling": (
+        "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
+        "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "Fold",
+        "MaxPool1d", "MaxPool2d", "MaxPool3d", "Unfold", "Upsample", "UpsamplingBilinear2d",
+        "UpsamplingNearest2d",
     ),
     "utils": (),
 }  # fmt: skip

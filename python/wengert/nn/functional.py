@@ -1,7 +1,7 @@
 """Operations of neural networks as functions: the rows of the table that say so.
 
-Those that are thin compositions of other operations stand in `_functional`, `_layers` and
-`_losses`, which are loaded at first use.
+Those that are thin compositions of other operations stand in `_functional`, `_layers`, `_losses`
+and `_windows`, which are loaded at first use.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from ._functional import *  # noqa: F403
     from ._layers import *  # noqa: F403
     from ._losses import *  # noqa: F403
+    from ._windows import *  # noqa: F403
 
 
 def __getattr__(name: str) -> object:
     if name[0] != "_":
-        from . import _functional, _layers, _losses
+        from . import _functional, _layers, _losses, _windows
 
-        for module in (_functional, _layers, _losses):
+        for module in (_functional, _layers, _losses, _windows):
             if name in module.__all__:
                 found = globals()[name] = getattr(module, name)
                 return found
@@ -27,6 +28,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    from . import _functional, _layers, _losses
+    from . import _functional, _layers, _losses, _windows
 
-    return sorted({*globals(), *_functional.__all__, *_layers.__all__, *_losses.__all__})
+    modules = (_functional, _layers, _losses, _windows)
+    return sorted({*globals(), *(name for m in modules for name in m.__all__)})

@@ -9,9 +9,11 @@ _FILES = (
     "activation",
     "batchnorm",
     "container",
+    "conv",
     "distance",
     "dropout",
     "flatten",
+    "fold",
     "instancenorm",
     "linear",
     "loss",
@@ -19,8 +21,10 @@ _FILES = (
     "normalization",
     "padding",
     "pixelshuffle",
+    "pooling",
     "sparse",
     "transformer",
+    "upsampling",
 )
 
 
