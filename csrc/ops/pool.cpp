@@ -1,4 +1,6 @@
 // Pooling: the best, or the mean, of windows.
+#include <cmath>
+
 #include "kernels/launch.h"
 #include "ops/conv.h"
 #include "ops/elementwise.h"
@@ -238,7 +240,10 @@ Tensor mean_of(const Windows& w, bool count_include_pad, OptInt divisor) {
   }
   const auto size = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
   if (divisor || even) {
-    return window_sums(x, p, w.axes, 1 / (divisor ? static_cast<double>(*divisor) : size));
+    const double by = divisor ? static_cast<double>(*divisor) : size;
+    int exponent;
+    if (std::frexp(by, &exponent) == 0.5) return window_sums(x, p, w.axes, 1 / by);  // exact
+    return div(window_sums(x, p, w.axes, 1), constant(by, x));
   }
   Tensor counts = window_counts(p, 3 - w.axes, count_include_pad, x.dtype());
   for (int d = 4 - w.axes; d < 3; ++d) {
