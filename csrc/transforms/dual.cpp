@@ -121,7 +121,9 @@ Tensors dual_multilinear(const Op& op, Apart a, uint64_t level) {
       if (bias >= 0) one.clear(static_cast<size_t>(bias));
       part = call(op, false, std::move(one))[0];
     } else {
-      part = expand(part, values[0].sizes());
+      Dims sizes = part.sizes();  // a convolution's stands before the axes of the weight
+      for (int d = 2; d < a.values.tensor(1).dim(); ++d) sizes.push_back(1);
+      part = expand(reshape(part, sizes), values[0].sizes());
     }
     total = total.defined() ? add(total, part) : part;
   }

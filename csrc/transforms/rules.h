@@ -57,6 +57,8 @@ BatchResult batch_outer(const Op& op, bool inplace, Arguments& args, const Level
 BatchResult batch_einsum(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_loss(const Op& op, bool inplace, Arguments& args, const Level& level);
 BatchResult batch_class_loss(const Op& op, bool inplace, Arguments& args, const Level& level);
+BatchResult batch_samples(const Op& op, bool inplace, Arguments& args, const Level& level);
+BatchResult batch_convolution(const Op& op, bool inplace, Arguments& args, const Level& level);
 
 // For the rules: a tensor's value with the batch's dimension first and `rank` more. Others are left
 // as they are.

@@ -107,28 +107,31 @@ class Correlation {
     if (k_ > 0) {
       stage(isa_, pass_.axes, layout_, box,
             {source, pass_.channels, size, size * pass_.channels * pass_.groups}, false, staged);
-      multiply(round_up(layout_.outputs_of(box), isa_.lanes), panels, staged, sums);
+      multiply(Runs(layout_, box, isa_.lanes), panels, staged, sums);
     } else {
       std::memset(sums, 0, static_cast<size_t>(pass_.rows * sums_row_) * sizeof(T));
     }
     finish(box, group, sums);
   }
 
-  void multiply(int64_t outputs, const T* panels, const T* staged, T* sums) const {
+  void multiply(const Runs& runs, const T* panels, const T* staged, T* sums) const {
     ConvTile t{};
     t.c_rs = sums_row_;
     for (int64_t p = 0; p < k_; p += k_block_) {
       t.k = std::min(k_block_, k_ - p);
       t.add = p > 0;
       t.offsets = offsets_.data() + p;
-      for (int64_t q = 0; q < outputs; q += width_) {
-        const int64_t vectors = std::min(width_, outputs - q) / isa_.lanes;
-        t.b = staged + q;
-        for (int64_t m = 0; m < pass_.rows; m += height_) {
-          const int64_t rows = std::min(height_, pass_.rows - m);
-          t.a = panels + m * k_ + p * rows;
-          t.c = sums + m * sums_row_ + q;
-          isa_.tile[rows - 1][vectors - 1](t);
+      for (int64_t r = 0; r < runs.count; ++r) {
+        for (int64_t q = 0; q < runs.length; q += width_) {
+          const int64_t at = r * runs.step + q;
+          const int64_t vectors = std::min(width_, runs.length - q) / isa_.lanes;
+          t.b = staged + at;
+          for (int64_t m = 0; m < pass_.rows; m += height_) {
+            const int64_t rows = std::min(height_, pass_.rows - m);
+            t.a = panels + m * k_ + p * rows;
+            t.c = sums + m * sums_row_ + at;
+            isa_.tile[rows - 1][vectors - 1](t);
+          }
         }
       }
     }

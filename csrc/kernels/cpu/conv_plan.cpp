@@ -105,6 +105,14 @@ Layout::Layout(const Axes& axes, const Boxes& boxes) {
   outputs = outputs_of(b);
 }
 
+Runs::Runs(const Layout& layout, const Box& b, int64_t lanes)
+    : count(1), length(round_up(layout.outputs_of(b), lanes)), step(layout.sample) {
+  const int64_t one = round_up(layout.outputs_of_one(b), lanes);
+  if (b.samples * one >= length) return;
+  count = b.samples;
+  length = one;
+}
+
 std::vector<int64_t> tap_offsets(const Axes& axes, const Layout& layout, int64_t channels) {
   std::vector<int64_t> offsets;
   for (int64_t c = 0; c < channels; ++c) {

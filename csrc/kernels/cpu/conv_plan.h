@@ -67,10 +67,17 @@ struct Layout {
   int64_t phase, channel;      // strides
   int64_t outputs;             // from the first of a box to the last, gaps included
   Layout(const Axes& axes, const Boxes& boxes);
-  int64_t outputs_of(const Box& b) const {
-    return (b.samples - 1) * sample + (b.length[0] - 1) * plane + (b.length[1] - 1) * row +
-           b.length[2];
+  int64_t outputs_of(const Box& b) const { return (b.samples - 1) * sample + outputs_of_one(b); }
+  int64_t outputs_of_one(const Box& b) const {
+    return (b.length[0] - 1) * plane + (b.length[1] - 1) * row + b.length[2];
   }
+};
+
+// The outputs of a box as runs of whole vectors: one over all samples and the gaps between them, or
+// one for each, whichever is shorter.
+struct Runs {
+  int64_t count, length, step;
+  Runs(const Layout& layout, const Box& b, int64_t lanes);
 };
 
 // The offsets of all taps of all channels, in the order of the weights.

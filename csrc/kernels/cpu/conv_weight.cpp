@@ -75,13 +75,15 @@ class WeightSums {
             {g + group * p_.out_channels * out, p_.out_channels, out,
              out * p_.out_channels * p_.groups},
             true, staged_g);
-      multiply(layout_.outputs_of(box), staged_x, staged_g, sums);
+      multiply(Runs(layout_, box, isa_.lanes), staged_x, staged_g, sums);
     }
   }
 
-  void multiply(int64_t outputs, const T* x, const T* g, T* sums) const {
+  void multiply(const Runs& runs, const T* x, const T* g, T* sums) const {
     ConvSums s{};
-    s.n = round_up(outputs, isa_.lanes);
+    s.n = runs.length;
+    s.runs = runs.count;
+    s.step = runs.step;
     s.g_rs = plain_layout_.channel;
     s.sums_rs = k_;
     s.x = x;
