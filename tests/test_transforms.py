@@ -86,6 +86,8 @@ def test_jacobians_by_rows_and_by_columns(row: Row) -> None:
     for f, tensors in cases(row)[:6]:
         if not small(tensors):
             continue
+        if any(y.dim() + t.dim() > 8 for y in f(*tensors) for t in tensors):
+            continue  # a tensor has no more dimensions
         places = tuple(range(len(tensors)))
         by_rows = func.jacrev(f, places)(*tensors)
         by_columns = func.jacfwd(f, places, randomness="different")(*tensors)

@@ -26,10 +26,10 @@ struct ConvTile {
 };
 using ConvTileFn = void (*)(const ConvTile& tile);
 
-// sums[i * sums_rs + j] += the sum over q < n of g[i * g_rs + q] * x[offsets[j] + q]; n counts
-// whole vectors' elements.
+// sums[i * sums_rs + j] += the sum over q of g[i * g_rs + q] * x[offsets[j] + q], where q goes over
+// `runs` runs of n elements, whole vectors, that begin `step` apart.
 struct ConvSums {
-  int64_t n;
+  int64_t n, runs, step;
   const void* g;
   int64_t g_rs;
   const void* x;

@@ -74,15 +74,18 @@ void conv_sums(const cpu::ConvSums& s) {
     for (int j = 0; j < NC; ++j) acc[i][j] = V{Raw<T>{}};
   }
 #pragma GCC unroll 1
-  for (int64_t q = 0; q < s.n; q += N) {
-    V left[MR];
+  for (int64_t r = 0; r < s.runs; ++r) {
+#pragma GCC unroll 1
+    for (int64_t q = r * s.step; q < r * s.step + s.n; q += N) {
+      V left[MR];
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; ++i) left[i] = V::load(g + i * s.g_rs + q);
+      for (int i = 0; i < MR; ++i) left[i] = V::load(g + i * s.g_rs + q);
 #pragma GCC unroll 4
-    for (int j = 0; j < NC; ++j) {
-      const V right = V::load(x[j] + q);
+      for (int j = 0; j < NC; ++j) {
+        const V right = V::load(x[j] + q);
 #pragma GCC unroll 8
-      for (int i = 0; i < MR; ++i) acc[i][j] = fma(left[i], right, acc[i][j]);
+        for (int i = 0; i < MR; ++i) acc[i][j] = fma(left[i], right, acc[i][j]);
+      }
     }
   }
   T* sums = static_cast<T*>(s.sums);
