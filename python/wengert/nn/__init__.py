@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .normalization import LayerNorm as LayerNorm
     from .normalization import RMSNorm as RMSNorm
     from .padding import *  # noqa: F403
+    from .pooling import *  # noqa: F403
     from .sparse import Embedding as Embedding
     from .sparse import EmbeddingBag as EmbeddingBag
     from .transformer import Transformer as Transformer
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from .transformer import TransformerDecoderLayer as TransformerDecoderLayer
     from .transformer import TransformerEncoder as TransformerEncoder
     from .transformer import TransformerEncoderLayer as TransformerEncoderLayer
-    from .pooling import *  # noqa: F403
 
 # The files that are loaded on demand, and what each holds.
 _LATER = {
