@@ -235,3 +235,36 @@ def test_arguments_beyond_reason() -> None:
     # taps that are far apart need no memory for what lies between
     y = nn.functional.conv1d(x, w, padding=2**38, dilation=2**39, stride=1)
     assert y.tolist() == [[[0.0] * 4]]
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("single", [False, True])
+def test_vmap_over_weights_is_one_call_of_groups(name: str, single: bool) -> None:
+    rng = np.random.default_rng(0)
+    fn = getattr(nn.functional, name)
+    x = wg.tensor(rng.standard_normal((3, 4, 5, 6) if single else (3, 2, 4, 5, 6)))
+    w, b = wg.tensor(rng.standard_normal((3, 4, 2, 3, 2))), wg.tensor(rng.standard_normal((3, 4)))
+
+    def call(x: Any, w: Any, b: Any) -> Any:
+        return fn(x, w, b, 2, 1, groups=2)
+
+    want = [call(x[i], w[i], b[i]).numpy() for i in range(3)]
+    got = wg.func.vmap(call)(x, w, b)
+    np.testing.assert_allclose(got.numpy(), np.stack(want), rtol=1e-12, atol=1e-12)
+    shared = wg.func.vmap(call, (None, 0, None))(x[0], w, b[0])
+    want = [call(x[0], w[i], b[0]).numpy() for i in range(3)]
+    np.testing.assert_allclose(shared.numpy(), np.stack(want), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_samples() -> None:
+    rng = np.random.default_rng(0)
+    x = wg.tensor(rng.standard_normal((4, 2, 6, 6)))
+    w = wg.tensor(rng.standard_normal((3, 2, 3, 3)))
+
+    def loss(w: Any, x: Any) -> Any:
+        return nn.functional.max_pool2d(nn.functional.conv2d(x, w).relu(), 2).square().sum()
+
+    each = wg.func.vmap(wg.func.grad(loss), (None, 0))(w, x)
+    for i in range(4):
+        one = wg.func.grad(loss)(w, x[i])
+        np.testing.assert_allclose(each[i].numpy(), one.numpy(), rtol=1e-12, atol=1e-12)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from wengert import _core, tensor
+from wengert import _core, arange, float32, float64, int64
 from wengert._core import Tensor, eye
 from wengert._core.functional import conv_transpose2d, pad
 
@@ -121,35 +121,49 @@ _NEAREST = ("nearest", "nearest-exact", "area")
 _SMOOTH = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
 
 
-def _cubic(t: float) -> tuple[float, float, float, float]:
+def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The weights of four neighbours (Keys, Cubic convolution interpolation, 1981, a = -0.75)."""
     a = -0.75
 
-    def near(x: float) -> float:
+    def near(x: Tensor) -> Tensor:
         return ((a + 2) * x - (a + 3)) * x * x + 1
 
-    def far(x: float) -> float:
+    def far(x: Tensor) -> Tensor:
         return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
     return far(t + 1), near(t), near(1 - t), far(2 - t)
 
 
-def _weights(n: int, out: int, step: float, mode: str, align: bool) -> list[list[float]]:
-    """What each of n places counts for in each of the places of the result."""
-    table = [[0.0] * out for _ in range(n)]
-    for i in range(out):
-        if align:
-            at = i * (n - 1) / (out - 1) if out > 1 else 0.0
-        else:
-            at = (i + 0.5) * step - 0.5
-            if mode != "bicubic":
-                at = max(at, 0.0)
-        first = math.floor(at)
-        t = at - first
-        shares = _cubic(t) if mode == "bicubic" else (0.0, 1 - t, t, 0.0)
-        for k, share in enumerate(shares):
-            table[min(max(first - 1 + k, 0), n - 1)][i] += share
-    return table
+def _places(n: int, like: Tensor) -> Tensor:
+    """0, 1, ... n - 1, in the precision that PyTorch computes places in."""
+    wide = like.dtype if like.dtype == float64 else float32
+    return arange(n, dtype=wide)
+
+
+def _nearest(x: Tensor, dim: int, out: int, step: float, shift: float) -> Tensor:
+    at = ((_places(out, x) + shift) * step).floor().to(int64)
+    return x.index_select(dim, at.clamp(max=x.shape[dim] - 1))
+
+
+def _between(x: Tensor, dim: int, out: int, step: float, mode: str, align: bool) -> Tensor:
+    """Neighbours along a dimension, each for its share."""
+    n = x.shape[dim]
+    at = _places(out, x)
+    if align:
+        at = at * ((n - 1) / (out - 1) if out > 1 else 0.0)
+    else:
+        at = (at + 0.5) * step - 0.5
+        if mode != "bicubic":
+            at = at.clamp(min=0.0)
+    first = at.floor()
+    t = (at - first).reshape(-1, *(1,) * (x.dim() - 1 - dim)).to(x.dtype)
+    shares = enumerate(_cubic(t), -1) if mode == "bicubic" else enumerate((1 - t, t))
+    base = first.to(int64)
+    parts = [x.index_select(dim, (base + k).clamp(min=0, max=n - 1)) * share for k, share in shares]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def _output_sizes(
@@ -243,14 +257,10 @@ def interpolate(
         raise NotImplementedError(f"interpolate: not implemented for {input.dtype}")
     out = input
     for d, (n, step) in enumerate(zip(sizes, steps, strict=True), 2):
-        there = input.shape[d]
         if mode in ("nearest", "nearest-exact"):
-            shift = 0.5 if mode == "nearest-exact" else 0.0
-            at = [min(math.floor((i + shift) * step), there - 1) for i in range(n)]
-            out = out.index_select(d, tensor(at))
-        elif n != there or step != 1.0:
-            table = tensor(_weights(there, n, step, mode, bool(align_corners)), dtype=input.dtype)
-            out = (out.transpose(d, -1) @ table).transpose(d, -1)
+            out = _nearest(out, d, n, step, 0.5 if mode == "nearest-exact" else 0.0)
+        elif n != input.shape[d] or step != 1.0:
+            out = _between(out, d, n, step, mode, bool(align_corners))
     return out.contiguous()
 
 
