@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernels/cpu/attention_isa.h"
-#include "kernels/cpu/copy_isa.h"
 #include "kernels/cpu/conv_isa.h"
+#include "kernels/cpu/copy_isa.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"

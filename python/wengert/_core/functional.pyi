@@ -28,6 +28,18 @@ from wengert._core import linear as linear
 from wengert._core import bilinear as bilinear
 from wengert._core import softmax as softmax
 from wengert._core import log_softmax as log_softmax
+from wengert._core import conv1d as conv1d
+from wengert._core import conv_transpose1d as conv_transpose1d
+from wengert._core import conv2d as conv2d
+from wengert._core import conv_transpose2d as conv_transpose2d
+from wengert._core import conv3d as conv3d
+from wengert._core import conv_transpose3d as conv_transpose3d
+from wengert._core import max_pool1d as max_pool1d
+from wengert._core import avg_pool1d as avg_pool1d
+from wengert._core import max_pool2d as max_pool2d
+from wengert._core import avg_pool2d as avg_pool2d
+from wengert._core import max_pool3d as max_pool3d
+from wengert._core import avg_pool3d as avg_pool3d
 from wengert._core import mse_loss as mse_loss
 from wengert._core import l1_loss as l1_loss
 from wengert._core import smooth_l1_loss as smooth_l1_loss
@@ -75,6 +87,18 @@ __all__ = [
     "bilinear",
     "softmax",
     "log_softmax",
+    "conv1d",
+    "conv_transpose1d",
+    "conv2d",
+    "conv_transpose2d",
+    "conv3d",
+    "conv_transpose3d",
+    "max_pool1d",
+    "avg_pool1d",
+    "max_pool2d",
+    "avg_pool2d",
+    "max_pool3d",
+    "avg_pool3d",
     "mse_loss",
     "l1_loss",
     "smooth_l1_loss",
