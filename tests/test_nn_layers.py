@@ -356,3 +356,31 @@ def test_errors_are_pytorchs(call: Any) -> None:
                 call(library)
         found.append(error.type)
     assert found[0] is found[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "batched"),
+    [
+        (lambda f, x, w: f.layer_norm(x, (4,), w), (0, None)),
+        (lambda f, x, w: f.layer_norm(x, (4,), w), (0, 0)),
+        (lambda f, x, w: f.rms_norm(x, (4,), w), (0, None)),
+        (lambda f, x, w: f.rms_norm(x[0, 1], (4,), w), (0, 0)),
+        (lambda f, x, _: f.scaled_dot_product_attention(x, x, x), (0, None)),
+        (
+            lambda f, x, _: f.scaled_dot_product_attention(x, x[0], x.sin(), is_causal=True),
+            (0, None),
+        ),
+        (lambda f, x, w: f.scaled_dot_product_attention(x, x, x, w), (0, 0)),
+        (lambda f, x, w: f.embedding(wg.tensor([1, 0]), x[0]).sum() + w, (0, None)),
+    ],
+)
+def test_batches(call: Any, batched: tuple[Any, Any]) -> None:
+    """Under vmap each part of a batch gives what it gives alone, and so do gradients."""
+    f = nn.functional
+    x = wg.tensor(normal(3, 2, 4, 4), requires_grad=True)
+    w = wg.tensor(normal(3, 4) if batched[1] == 0 else normal(4))
+    got = wg.vmap(lambda a, b: call(f, a, b), in_dims=batched)(x, w)
+    want = wg.stack([call(f, x[i], w[i] if batched[1] == 0 else w) for i in range(3)])
+    same(got, want)
+    for a, b in zip(*(wg.autograd.grad(y.sin().sum(), (x,)) for y in (got, want)), strict=True):
+        same(a, b)

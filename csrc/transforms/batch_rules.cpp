@@ -102,6 +102,23 @@ BatchResult batch_trailing(const Op& op, bool inplace, Arguments& args, const Le
   return call(op, inplace, args);
 }
 
+BatchResult batch_in_front(const Op& op, bool inplace, Arguments& args, const Level& level) {
+  const Tensor first = args.tensor(0);
+  const bool alone = op.name != "scaled_dot_product_attention";
+  bool fits = first->layer && (alone || first.dim() >= 2);
+  bool is_first = true;
+  args.each([&](Tensor& t) {
+    if (!is_first && t->layer) fits = fits && !alone && t.dim() == first.dim();
+    if (!is_first && !alone) fits = fits && t.dim() <= first.dim();
+    is_first = false;
+  });
+  if (!fits) return {};
+  args.each([&](Tensor& t) {
+    if (t->layer) t = batch_value(t, level);
+  });
+  return call(op, inplace, args);
+}
+
 BatchResult batch_dims(const Op& op, bool inplace, Arguments& args, const Level& level) {
   if (args.find("other") >= 0) return batch_elementwise(op, inplace, args, level);
   const std::vector<Tensor> all = args.tensors();

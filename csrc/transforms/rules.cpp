@@ -269,7 +269,11 @@ constexpr Rules kRules[] = {
     {"multinomial", nullptr, kNone, true},
     {"dropout", &batch_elementwise, kElem, true},
     {"dropout_", &batch_elementwise, kNone, true},
-    {"scaled_dot_product_attention", nullptr, kAny, true},
+    {"scaled_dot_product_attention", &batch_in_front, kAny, true},
+    // layers
+    {"layer_norm", &batch_in_front},
+    {"rms_norm", &batch_in_front},
+    {"embedding", &batch_in_front},
 };
 
 }  // namespace

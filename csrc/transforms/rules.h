@@ -37,6 +37,8 @@ using BatchResult = std::optional<std::vector<Tensor>>;
 BatchResult batch_elementwise(const Op& op, bool inplace, Arguments& args, const Level& level);
 // Works on the last dimensions, whatever stands before.
 BatchResult batch_trailing(const Op& op, bool inplace, Arguments& args, const Level& level);
+// The same of the first tensor alone; of attention query, key and value are alike.
+BatchResult batch_in_front(const Op& op, bool inplace, Arguments& args, const Level& level);
 // Dimensions are parameters by the usual names: each counts one more.
 BatchResult batch_dims(const Op& op, bool inplace, Arguments& args, const Level& level);
 // The same; without dimensions, all but the batch's.

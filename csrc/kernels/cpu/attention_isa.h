@@ -3,8 +3,6 @@
 // goes on in lanes. The driver is attention.cpp.
 #pragma once
 
-#include <limits>
-
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/random_isa.h"
 
@@ -28,8 +26,7 @@ WENGERT_INLINE Vec<T> score_at(const cpu::AttentionTile& t, int64_t j, int64_t q
   if constexpr (kMasked) s = s + Vec<T>::load(at<T>(t.mask, j * kTile + q));
   if constexpr (kCausal) {
     const auto later = static_cast<int_of<T>>(j - t.first_query - q);
-    s = select(Mask<T>{lane_numbers<T>() < later},
-               Vec<T>::broadcast(-std::numeric_limits<T>::infinity()), s);
+    s = select(Mask<T>{lane_numbers<T>() < later}, Vec<T>(-__builtin_inf()), s);
   }
   return s;
 }
@@ -53,7 +50,7 @@ WENGERT_INLINE void over_dropout(const cpu::AttentionTile& t, Body&& body) {
 template <class T, bool kMasked, bool kCausal>
 WENGERT_INLINE bool weigh_tile(const cpu::AttentionTile& t, T* max, T* sum, T* rescale) {
   constexpr int N = Vec<T>::N;
-  const auto lowest = Vec<T>::broadcast(-std::numeric_limits<T>::infinity());
+  const auto lowest = Vec<T>(-__builtin_inf());
   const Vec<T> one(1.0), zero(0.0);
   bool any = false;
   for (int64_t q = 0; q < kTile; q += N) {

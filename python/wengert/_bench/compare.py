@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .harness import Case
 
 FAMILIES = (
-    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "optim", "anomaly", "derivative",
+    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "optim", "anomaly",
+    "derivative",
 )  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
