@@ -21,9 +21,9 @@ inline constexpr KernelId map_kernel = kIdsPerFunctor * index_of<F, MapFunctors>
 template <class F, int I>
 inline constexpr KernelId grad_kernel = map_kernel<F> + 1 + I;
 
-// Reductions: an id each. Buffers: dense output (int64 for a place), source, and dense centres if
-// the reduction has them. Sizes: kept dimensions, then integer[0] reduced ones; more_numbers[0]
-// scales the result.
+// Reductions: an id each. Buffers: dense output, source, and dense centres if
+// the reduction has them; of places (int64), the values there may come second. Sizes: kept
+// dimensions, then integer[0] reduced ones; more_numbers[0] scales the result.
 inline constexpr KernelId kFirstReduction = kNumMapKernels;
 template <class R>
 inline constexpr KernelId reduce_kernel = kFirstReduction + index_of<R, Reductions>;
@@ -34,6 +34,7 @@ enum class Kernel : KernelId {
   Copy = kFirstReduction + Reductions::size,  // source of any dtype
   Fill,                                       // number[0] (integer[0] for int64)
   Gemm,              // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
+  Dot,               // x, y: vectors of any strides
   Softmax,           // x; size: rows, columns; all dense
   LogSoftmax,        // x
   SoftmaxGrad,       // g, y
@@ -74,6 +75,9 @@ enum class Kernel : KernelId {
                   // launch's sizes
   AllFinite,      // one bool; source of any floating dtype, dense
   Isin,           // x, set, all dense; integer[0]: elements of the set; integer[1]: inverts
+  Bounds,         // two int64: the least and the greatest; source (int64, dense)
+  Bincount,       // int64 counts, zero before; places (int64, dense)
+  CountNonzero,   // int64 counts; source of any dtype. Dimensions as of reductions
   // Scans. Sizes: outer, n, inner, all dense; integer[0]: from the end. Buffers: output, source.
   Cumsum,
   Cumprod,

@@ -5,8 +5,10 @@
 //   join(a, b)      two partial results into one; associative and commutative up to rounding
 //   lift(x, c)      what an element counts for, where that is not x itself; c is the element of the
 //                   launch's third buffer that belongs to the result, if the launch has one
+//   floating        that it is of floating dtypes alone
 //   Joins           the reduction that joins partial results, where lift must not run again
-//   Extreme         instead of all these: the first place of that reduction's result
+//   Extreme         instead of all these: the first place of that reduction's result, along one
+//                   dimension
 #pragma once
 
 #include <limits>
@@ -111,8 +113,20 @@ struct SquareDistance : Sum {
   }
 };
 
+// The exponentials of differences to a centre: with the maximum as centre, what a log-sum-exp is
+// the logarithm of.
+struct ExpSum : Sum {
+  static constexpr auto name = "exp_sum";
+  static constexpr bool floating = true;
+  using Joins = Sum;
+  template <class V>
+  static WENGERT_FN V lift(V x, V c) {
+    return exp(x - c);
+  }
+};
+
 using Reductions =
-    TypeList<Sum, Prod, AMax, AMin, ArgMax, ArgMin, AbsSum, SquareSum, SquareDistance>;
+    TypeList<Sum, Prod, AMax, AMin, ArgMax, ArgMin, AbsSum, SquareSum, SquareDistance, ExpSum>;
 
 template <class R>
 struct JoinsOf {

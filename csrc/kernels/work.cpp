@@ -55,6 +55,7 @@ double flops_of(const Launch& l) {
       return n;
     case Kernel::Logcumsumexp:
       return 4 * n;
+    case Kernel::Dot:
     case Kernel::Recurrence:
       return 2 * n;
     case Kernel::Lu:
@@ -85,17 +86,24 @@ double flops_of(const Launch& l) {
   }
 }
 
+bool is_place(KernelId k) {
+  return k == reduce_kernel<ArgMax> || k == reduce_kernel<ArgMin>;
+}
+
 // Launches by rows, scans and linear algebra are dense and have no strides.
 bool has_strides(const Launch& l, int buffer) {
   if (l.kernel < kNumMapKernels || is_added_map(l.kernel)) return true;
-  if (l.kernel < kFirstReduction + Reductions::size) return buffer < 2;
+  if (l.kernel < kFirstReduction + Reductions::size) return buffer < 2 || is_place(l.kernel);
   switch (static_cast<Kernel>(l.kernel)) {
     case Kernel::Copy:
+    case Kernel::Dot:
     case Kernel::Fill:
     case Kernel::Gather:
     case Kernel::Scatter:
     case Kernel::ScatterReduce:
       return true;
+    case Kernel::CountNonzero:
+      return buffer < 2;
     default:
       return false;
   }
@@ -130,6 +138,7 @@ Work work_of(const Launch& l) {
 }
 
 int buffers_written(const Launch& l) {
+  if (is_place(l.kernel)) return l.nbuffers - 1;
   switch (static_cast<Kernel>(l.kernel)) {
     case Kernel::CrossEntropy:
     case Kernel::LayerNormGrad:

@@ -115,6 +115,42 @@ Tensor matmul_batched(const Tensor& a, const Tensor& b) {
   return out;
 }
 
+// c = sum a b: da = dc b, db = dc a
+constexpr Rule kDot{"dot",
+                    [](Node& node, Tensor* g, Tensor* out) {
+                      const Tensor each = unsqueeze(*g, -1);
+                      for (int k = 0; k < 2; ++k) {
+                        if (node.wants(k)) out[k] = mul(each, node.unpack(1 - k));
+                      }
+                    },
+                    true};
+
+// Two vectors of the same length.
+Tensor inner(const Tensor& a, const Tensor& b) {
+  const Tensor out = Tensor::empty({}, a.dtype(), a.device());
+  const Tensor* operands[] = {&out, &a, &b};
+  Launch l;
+  l.kernel = id(Kernel::Dot);
+  l.dtype = a.dtype();
+  l.device = a.device();
+  l.dense = false;
+  l.ndim = 1;
+  l.count = l.size[0] = a.size(0);
+  l.nbuffers = 3;
+  for (int k = 0; k < 3; ++k) {
+    set_buffer(l, k, *operands[k]);
+    l.buffer[k].stride[0] = k == 0 ? 0 : operands[k]->stride(0);
+  }
+  launch(l);
+  if (recording(a, b)) {
+    const Tensor* in[] = {&a, &b};
+    Node* n = record(kDot, in, 2, out, 2);
+    if (n->edges()[0].node) n->save(1, b);
+    if (n->edges()[1].node) n->save(0, a);
+  }
+  return out;
+}
+
 // Whether the leading dimensions of x can be joined into one without copying.
 bool joins_rows(const Tensor& x) {
   int64_t next = 0;
@@ -239,11 +275,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
       fail("matmul: inner sizes differ, ", a.sizes(), " x ", b.sizes(),
            "; expected vectors of the same length");
     }
-    // One result has no lanes for the product's kernel to fill; short vectors are not worth two.
-    constexpr int64_t long_enough = 4096;
-    if (b.dim() == 1 && is_floating(a.dtype()) && a.size(0) >= long_enough) {
-      return sum(mul(a, b), nullptr, false);
-    }
+    if (b.dim() == 1 && a.dtype() != DType::Bool) return inner(a, b);
     const Tensor c = matmul(unsqueeze(a, 0), b.dim() == 1 ? unsqueeze(b, 1) : b);
     return b.dim() == 1 ? reshape(c, {}) : squeeze(c, -2);
   }

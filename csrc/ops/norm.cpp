@@ -310,8 +310,7 @@ Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
       Tensor top = reduce(reduce_kernel<AMax>, x, mask, true, x.dtype());
       const Tensor infinite = ops::eq(apply<Abs>(top), constant(kInf, top));
       top = ops::where(infinite, constant(0, top), top);
-      const Tensor terms = ops::exp(ops::sub(x, top));
-      out = apply<Log>(reduce(reduce_kernel<Sum>, terms, mask, keepdim, x.dtype()));
+      out = apply<Log>(reduce(reduce_kernel<ExpSum>, x, mask, keepdim, x.dtype(), 1, &top));
       out = ops::add(out, ops::reshape(top, out.sizes()));
     }
   }

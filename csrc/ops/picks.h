@@ -122,4 +122,6 @@ Tensor write_picks(const char* op, const Tensor& x, const Tensor& given, Write h
 Tensor nonzero_positions(const Tensor& x);
 Tensor nonzero(const Tensor& x);
 
+Tensor msort(const Tensor& x);  // sorted along the first dimension
+
 }  // namespace wengert::ops

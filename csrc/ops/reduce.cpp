@@ -53,8 +53,11 @@ Tensor constant(double v, const Tensor& peer) {
   return number_like({false, 0, v}, &peer);
 }
 
+DType number_dtype(DType d) {
+  return is_floating(d) ? compute_dtype(d) : DType::Int64;
+}
 Tensor numbers(const Tensor& x) {
-  return ops::to(x, is_floating(x.dtype()) ? compute_dtype(x.dtype()) : DType::Int64);
+  return ops::to(x, number_dtype(x.dtype()));
 }
 
 void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
@@ -68,43 +71,49 @@ void check_not_empty(const char* op, const Tensor& x, DimMask mask) {
 
 namespace {
 
-// Adds a dimension to the launch, joined with the one before where both operands allow it.
-void add_dim(Launch& l, int group_start, int64_t size, int64_t out_stride, int64_t in_stride) {
+// Adds a dimension to the launch, joined with the one before where all operands allow it. The
+// source's buffer comes after those of results.
+void add_dim(Launch& l, int group_start, int source, int64_t size, int64_t out_stride,
+             int64_t in_stride) {
   if (size == 1) return;
   const int last = l.ndim - 1;
   if (last >= group_start && l.buffer[0].stride[last] == out_stride * size &&
-      l.buffer[1].stride[last] == in_stride * size) {
+      l.buffer[source].stride[last] == in_stride * size) {
     l.size[last] *= size;
   } else {
     l.size[l.ndim++] = size;
   }
-  l.buffer[0].stride[l.ndim - 1] = out_stride;
-  l.buffer[1].stride[l.ndim - 1] = in_stride;
+  for (int k = 0; k < source; ++k) l.buffer[k].stride[l.ndim - 1] = out_stride;
+  l.buffer[source].stride[l.ndim - 1] = in_stride;
 }
 
 }  // namespace
 
 Tensor reduce(KernelId kernel, const Tensor& x, DimMask mask, bool keepdim, DType out_dtype,
-              double scale, const Tensor* centres) {
+              double scale, const Tensor* centres, const Tensor* values) {
   const Tensor out = Tensor::empty(reduced_sizes(x.sizes(), mask, keepdim), out_dtype, x.device());
   Launch l;
   l.kernel = kernel;
-  l.dtype = x.dtype();
+  l.dtype = kernel == id(Kernel::CountNonzero) || x.dtype() == DType::Bool
+                ? x.dtype()
+                : number_dtype(x.dtype());
   l.device = x.device();
   l.dense = false;
-  l.nbuffers = centres ? 3 : 2;
   l.ndim = 0;
   l.count = x.numel();
   l.more_numbers[0] = scale;
-  const Tensor* operands[] = {&out, &x, centres};
-  for (int k = 0; k < l.nbuffers; ++k) set_buffer(l, k, *operands[k]);
+  l.nbuffers = 0;
+  const int source = values ? 2 : 1;
+  for (const Tensor* t : {&out, values, &x, centres}) {
+    if (t) set_buffer(l, l.nbuffers++, *t);
+  }
   Dims kept_strides = contiguous_strides(reduced_sizes(x.sizes(), mask, false));
   for (int d = 0, k = 0; d < x.dim(); ++d) {
-    if (!(mask >> d & 1)) add_dim(l, 0, x.size(d), kept_strides[k++], x.stride(d));
+    if (!(mask >> d & 1)) add_dim(l, 0, source, x.size(d), kept_strides[k++], x.stride(d));
   }
   const int kept = l.ndim;
   for (int d = 0; d < x.dim(); ++d) {
-    if (mask >> d & 1) add_dim(l, kept, x.size(d), 0, x.stride(d));
+    if (mask >> d & 1) add_dim(l, kept, source, x.size(d), 0, x.stride(d));
   }
   l.integer[0] = l.ndim - kept;
   launch(l);
@@ -144,18 +153,31 @@ void extreme_pull(Node& node, Tensor* g, Tensor* out) {
 constexpr Rule kAMax{"amax", &extreme_pull};
 constexpr Rule kAMin{"amin", &extreme_pull};
 
-Tensor sum_of(const Rule& rule, const Tensor& x, const Dims* dims, bool keepdim, bool mean) {
-  const DimMask mask = mask_of(rule.name, dims, x.dim());
-  const double scale = mean ? 1 / static_cast<double>(reduced_count(x.sizes(), mask)) : 1;
-  const Tensor out = reduce(reduce_kernel<Sum>, x, mask, keepdim, x.dtype(), scale);
+// Whether a reduction is to read a narrow dtype as it is, which takes long rows, instead of a wide
+// copy.
+bool reads_narrow(const Tensor& x, DimMask mask) {
+  constexpr int64_t long_enough = 512;
+  return number_dtype(x.dtype()) != x.dtype() && x.dtype() != DType::Bool && !recording(x) &&
+         x.dim() > 0 && (mask >> (x.dim() - 1) & 1) && x.size(x.dim() - 1) >= long_enough;
+}
+
+// In the dtype d.
+Tensor sum_of(const Rule& rule, const Tensor& input, const Dims* dims, bool keepdim, DType d,
+              bool mean) {
+  const DimMask mask = mask_of(rule.name, dims, input.dim());
+  const double scale = mean ? 1 / static_cast<double>(reduced_count(input.sizes(), mask)) : 1;
+  const DType wide = number_dtype(d);
+  const bool narrow = number_dtype(input.dtype()) == wide && reads_narrow(input, mask);
+  const Tensor x = narrow ? input : numbers(ops::to(input, d));
+  const Tensor out = reduce(reduce_kernel<Sum>, x, mask, keepdim, wide, scale);
   if (recording(x)) record_reduction(rule, x, out, 0, mask, scale);
-  return out;
+  return ops::to(out, d);
 }
 
 Tensor extreme(KernelId kernel, const Rule& rule, const Tensor& input, const Dims* dims,
                bool keepdim) {
   const DimMask mask = mask_of(rule.name, dims, input.dim());
-  if (is_floating(input.dtype()) && is_narrow(input.dtype())) {
+  if (is_floating(input.dtype()) && is_narrow(input.dtype()) && !reads_narrow(input, mask)) {
     return ops::to(extreme(kernel, rule, numbers(input), dims, keepdim), input.dtype());
   }
   if (!dims && input.numel() == 0) {
@@ -163,8 +185,8 @@ Tensor extreme(KernelId kernel, const Rule& rule, const Tensor& input, const Dim
          input.sizes());
   }
   check_not_empty(rule.name, input, mask);
-  const Tensor x = numbers(input);
-  const Tensor out = reduce(kernel, x, mask, keepdim, x.dtype());
+  const Tensor x = reads_narrow(input, mask) ? input : numbers(input);
+  const Tensor out = reduce(kernel, x, mask, keepdim, number_dtype(x.dtype()));
   if (recording(input)) {
     Node* n = record_reduction(rule, input, out, 2, mask, 1);
     n->save(0, input);
@@ -173,24 +195,25 @@ Tensor extreme(KernelId kernel, const Rule& rule, const Tensor& input, const Dim
   return ops::to(out, input.dtype());
 }
 
-Tensor arg_extreme(KernelId kernel, const char* op, const Tensor& input, OptInt dim, bool keepdim) {
+// First places of extremes along dim, or in all elements in order; with `values`, these as well.
+Tensor arg_extreme(KernelId kernel, const char* op, const Tensor& input, OptInt dim, bool keepdim,
+                   Tensor* values = nullptr) {
   const GradMode off(false);
-  Tensor x = numbers(input);
+  const Tensor x = numbers(ops::detach(input));
   if (!dim) {
     if (x.numel() == 0) {
       fail(ErrorKind::Index, op, ": expected reduction dim to be specified for input.numel() == 0");
     }
-    const Tensor flat = ops::contiguous(ops::reshape(x, {x.numel()}));
-    const Tensor at = reduce(kernel, flat, 1, false, DType::Int64);
+    const Tensor at = reduce(kernel, ops::reshape(x, {x.numel()}), 1, false, DType::Int64);
     return keepdim ? ops::reshape(at, Dims::filled(x.dim(), 1)) : at;
   }
   const int d = wrap_dim(op, *dim, x.dim());
-  if (x.dim() == 0) return ops::zeros({}, DType::Int64);
-  check_not_empty(op, x, 1u << d);
-  const Tensor rows = ops::contiguous(ops::transpose(x, d, -1));
-  const Tensor at = reduce(kernel, rows, 1u << (x.dim() - 1), true, DType::Int64);
-  const Tensor back = ops::transpose(at, d, -1);
-  return keepdim ? back : ops::squeeze(back, d);
+  const DimMask mask = x.dim() == 0 ? 0 : 1u << d;
+  check_not_empty(op, x, mask);
+  if (values) *values = Tensor::empty(reduced_sizes(x.sizes(), mask, keepdim), x.dtype());
+  const Tensor at = reduce(kernel, x, mask, keepdim, DType::Int64, 1, nullptr, values);
+  if (values) *values = ops::to(*values, input.dtype());
+  return at;
 }
 
 // The gradient goes to the element that was taken.
@@ -211,16 +234,11 @@ void extreme_at_pull(Node& node, Tensor* g, Tensor* out) {
 constexpr Rule kMaxAt{"max", &extreme_at_pull};
 constexpr Rule kMinAt{"min", &extreme_at_pull};
 
-template <KernelId Extreme, KernelId ArgExtreme, const Rule* PlainRule, const Rule* AtRule>
+template <KernelId ArgExtreme, const Rule* AtRule>
 std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   const int d = wrap_dim(AtRule->name, dim, x.dim());
-  const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim);
-  const Dims dims{d};
   Tensor values;
-  {
-    const GradMode off(false);
-    values = extreme(Extreme, *PlainRule, x, &dims, keepdim);
-  }
+  const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim, &values);
   if (recording(x)) {
     Node* n = record_reduction(*AtRule, x, values, 1, static_cast<DimMask>(d), 1);
     n->save(0, at);
@@ -250,7 +268,10 @@ namespace ops {
 
 Tensor sum(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
   const DType d = dtype.value_or(is_floating(x.dtype()) ? x.dtype() : DType::Int64);
-  return to(sum_of(kSum, numbers(to(x, d)), dims, keepdim, false), d);
+  if (x.dtype() == DType::Bool && d == DType::Int64) {
+    return reduce(id(Kernel::CountNonzero), x, mask_of("sum", dims, x.dim()), keepdim, d);
+  }
+  return sum_of(kSum, x, dims, keepdim, d, false);
 }
 Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
   const DType d = dtype.value_or(x.dtype());
@@ -258,7 +279,7 @@ Tensor mean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) {
     fail("mean: could not infer output dtype. Input dtype must be a floating point dtype, got ",
          name_of(d));
   }
-  return to(sum_of(kMean, numbers(to(x, d)), dims, keepdim, true), d);
+  return sum_of(kMean, x, dims, keepdim, d, true);
 }
 Tensor amax(const Tensor& x, const Dims* dims, bool keepdim) {
   return extreme(reduce_kernel<AMax>, kAMax, x, dims, keepdim);
@@ -327,7 +348,7 @@ void add_reduce(OpTable& t) {
       row<&max_all>("max(Tensor input)", both,
                     "The largest element, as amax; with dim, the largest along it and their "
                     "indices; with another tensor, as maximum."));
-  t.push_back(row<&extreme_along<reduce_kernel<AMax>, reduce_kernel<ArgMax>, &kAMax, &kMaxAt>>(
+  t.push_back(row<&extreme_along<reduce_kernel<ArgMax>, &kMaxAt>>(
       "max(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Maximum>)>(
       "max(Tensor input, Tensor other)", both, ""));
@@ -335,7 +356,7 @@ void add_reduce(OpTable& t) {
       row<&min_all>("min(Tensor input)", both,
                     "The smallest element, as amin; with dim, the smallest along it and their "
                     "indices; with another tensor, as minimum."));
-  t.push_back(row<&extreme_along<reduce_kernel<AMin>, reduce_kernel<ArgMin>, &kAMin, &kMinAt>>(
+  t.push_back(row<&extreme_along<reduce_kernel<ArgMin>, &kMinAt>>(
       "min(Tensor input, int dim, bool keepdim=False) -> values, indices", both, ""));
   t.push_back(row<static_cast<Tensor (*)(const Tensor&, const Tensor&)>(&apply<Minimum>)>(
       "min(Tensor input, Tensor other)", both, ""));

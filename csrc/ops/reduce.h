@@ -24,9 +24,10 @@ Tensor constant(double v, const Tensor& peer);
 // As a dtype that reductions have kernels for: int64, float32 or float64.
 Tensor numbers(const Tensor& x);
 
-// The launch, unrecorded; x is of such a dtype. `centres` is dense, one for each result.
+// The launch, unrecorded; x is of such a dtype. `centres` are dense, one for each result;
+// so are `values`, which a kernel of places fills as well.
 Tensor reduce(KernelId kernel, const Tensor& x, DimMask mask, bool keepdim, DType out_dtype,
-              double scale = 1, const Tensor* centres = nullptr);
+              double scale = 1, const Tensor* centres = nullptr, const Tensor* values = nullptr);
 
 struct ReductionPayload {
   double number;  // a rule's own

@@ -152,16 +152,18 @@ Tensor poisson(const Tensor& input, Generator& g) {
 void check_weights(const Tensor& weights, int64_t rows, int64_t categories) {
   const auto* w = weights.data<double>();
   for (int64_t r = 0; r < rows; ++r) {
-    double sum = 0;
+    const double* row = w + r * categories;
+    bool wrong = false, positive = false;
     for (int64_t c = 0; c < categories; ++c) {
-      const double v = w[r * categories + c];
-      if (!(v >= 0 && v < INFINITY)) {
-        fail("multinomial: probability tensor contains either `inf`, `nan` or element < 0 (", v,
-             " in row ", r, ")");
-      }
-      sum += v;
+      wrong |= !(row[c] >= 0 && row[c] < INFINITY);
+      positive |= row[c] > 0;
     }
-    if (!(sum > 0)) {
+    for (int64_t c = 0; wrong && c < categories; ++c) {
+      if (row[c] >= 0 && row[c] < INFINITY) continue;
+      fail("multinomial: probability tensor contains either `inf`, `nan` or element < 0 (", row[c],
+           " in row ", r, ")");
+    }
+    if (!positive) {
       fail("multinomial: invalid multinomial distribution (sum of probabilities <= 0 in row ", r,
            ")");
     }

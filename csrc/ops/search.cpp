@@ -4,6 +4,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
+#include "ops/picks.h"
 #include "ops/reduce.h"
 
 namespace wengert {
@@ -19,6 +20,21 @@ Tensor tally(const Tensor& places, int64_t n, const Tensor& weights) {
 }
 Tensor ones(int64_t n) {
   return full({n}, {true, 1, 1}, DType::Int64);
+}
+
+Launch launch_over(Kernel kernel, const Tensor& out, const Tensor& x) {
+  Launch l;
+  l.kernel = id(kernel);
+  l.dtype = x.dtype();
+  l.device = x.device();
+  l.dense = true;
+  l.ndim = 2;
+  l.count = l.size[0] = x.numel();
+  l.size[1] = out.numel();
+  l.nbuffers = 2;
+  set_buffer(l, 0, out);
+  set_buffer(l, 1, x);
+  return l;
 }
 
 // --- binary search -----------------------------------------------------------------------------
@@ -116,14 +132,20 @@ Tensor bincount(const Tensor& given, const Tensor& weights, int64_t minlength) {
     fail("bincount: weights should be 1-d and have the same length as input, got ", weights.sizes(),
          " and ", given.sizes());
   }
-  const Tensor x = numbers(given);
+  const Tensor x = contiguous(numbers(given));
   int64_t n = minlength;
   if (x.numel() > 0) {
-    const int64_t low = amin(x, nullptr, false).to_int64();
+    const Tensor bounds = Tensor::empty({2}, DType::Int64);
+    launch(launch_over(Kernel::Bounds, bounds, x));
+    const int64_t low = bounds.data<int64_t>()[0], high = bounds.data<int64_t>()[1];
     if (low < 0) fail("bincount: only supports 1-d non-negative integral inputs, got ", low);
-    n = std::max(n, amax(x, nullptr, false).to_int64() + 1);
+    n = std::max(n, high + 1);
   }
-  if (!weights.defined()) return tally(x, n, ones(x.numel()));
+  if (!weights.defined()) {
+    const Tensor counts = zeros({n}, DType::Int64);
+    launch(launch_over(Kernel::Bincount, counts, x));
+    return counts;
+  }
   return tally(x, n,
                to(weights, weights.dtype() == DType::Float32 ? DType::Float32 : DType::Float64));
 }
@@ -189,16 +211,58 @@ std::vector<Tensor> distinct(const Tensor& x, bool consecutive) {
   return {index_select(x, 0, index_select(order, 0, starts)), tally(order, n, group), counts};
 }
 
-std::vector<Tensor> unique_of(const char* op, const Tensor& given, OptInt dim, bool consecutive) {
+// The same of whole numbers of a small range, which are counted; empty if the range is not small.
+std::vector<Tensor> distinct_by_count(const Tensor& x, bool inverse) {
+  const int64_t n = x.numel();
+  if (n == 0 || is_floating(x.dtype()) || x.dtype() == DType::Bool) return {};
+  const Tensor wide = numbers(x), bounds = Tensor::empty({2}, DType::Int64);
+  launch(launch_over(Kernel::Bounds, bounds, wide));
+  const int64_t low = bounds.data<int64_t>()[0], high = bounds.data<int64_t>()[1];
+  const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+  if (range >= static_cast<uint64_t>(n)) return {};
+  const Tensor least = Tensor::scalar(low, DType::Int64);
+  const Tensor places = low == 0 ? wide : sub(wide, least);
+  const Tensor counts = zeros({static_cast<int64_t>(range) + 1}, DType::Int64);
+  launch(launch_over(Kernel::Bincount, counts, places));
+  const Tensor found = nonzero_positions(counts);
+  Tensor groups = found;
+  if (inverse) {
+    const Tensor there = apply<Ne>(counts, Tensor::scalar(int64_t{0}, DType::Int64));
+    const Tensor before = sub(cumsum(there, 0), Tensor::scalar(int64_t{1}, DType::Int64));
+    groups = index_select(before, 0, places);
+  }
+  return {to(add(found, least), x.dtype()), groups, index_select(counts, 0, found)};
+}
+
+// The distinct elements of a vector alone.
+Tensor distinct_values(const Tensor& x, bool consecutive) {
+  const int64_t n = x.numel();
+  if (n == 0) return x;
+  const Tensor line = consecutive ? x : msort(x);
+  const Tensor fresh = apply<Ne>(narrow(line, 0, 1, n - 1), narrow(line, 0, 0, n - 1));
+  const Tensor first = full({1}, {true, 1, 1}, DType::Bool);
+  return index_select(line, 0, nonzero_positions(cat({first, fresh}, 0)));
+}
+
+// What is not wanted may be left out: something else then stands in its place.
+std::vector<Tensor> unique_of(const char* op, const Tensor& given, OptInt dim, bool consecutive,
+                              bool inverse, bool counts) {
   const GradMode off(false);
   const Tensor x = contiguous(detach(given));
   if (!dim) {
-    std::vector<Tensor> out = distinct(flat(x), consecutive);
-    out[1] = reshape(out[1], x.sizes());
+    const Tensor line = flat(x);
+    std::vector<Tensor> out;
+    if (!consecutive) out = distinct_by_count(line, inverse);
+    if (out.empty() && !inverse && !counts) {
+      const Tensor values = distinct_values(line, consecutive);
+      return {values, values, values};
+    }
+    if (out.empty()) out = distinct(line, consecutive);
+    if (inverse) out[1] = reshape(out[1], x.sizes());
     return out;
   }
   const int d = wrap_dim(op, *dim, x.dim());
-  if (x.dim() == 0) return unique_of(op, x, {}, consecutive);
+  if (x.dim() == 0) return unique_of(op, x, {}, consecutive, inverse, counts);
   for (int k = 0; k < x.dim(); ++k) {
     if (k != d && x.size(k) == 0) {
       fail(op,
@@ -212,11 +276,11 @@ std::vector<Tensor> unique_of(const char* op, const Tensor& given, OptInt dim, b
   return out;
 }
 
-std::vector<Tensor> unique(const Tensor& x, OptInt dim) {
-  return unique_of("unique", x, dim, false);
+std::vector<Tensor> unique(const Tensor& x, OptInt dim, bool inverse, bool counts) {
+  return unique_of("unique", x, dim, false, inverse, counts);
 }
-std::vector<Tensor> unique_consecutive(const Tensor& x, OptInt dim) {
-  return unique_of("unique_consecutive", x, dim, true);
+std::vector<Tensor> unique_consecutive(const Tensor& x, OptInt dim, bool inverse, bool counts) {
+  return unique_of("unique_consecutive", x, dim, true, inverse, counts);
 }
 
 // The indices by dimension of places in a tensor of that shape laid out in rows.
@@ -269,11 +333,13 @@ void add_search(OpTable& t) {
   t.push_back(row<&histc>("histc(Tensor input, int bins=100, Number min=0, Number max=0)", both,
                           "How many elements are in each of `bins` equal intervals from min to "
                           "max, or from the least to the largest element."));
-  t.push_back(row<&unique>("_unique(Tensor input, int? dim=None) -> output, inverse, counts",
-                           kInternal, "Distinct elements, or slices along dim, in order."));
+  t.push_back(row<&unique>(
+      "_unique(Tensor input, int? dim, bool inverse, bool counts) -> output, inverse, counts",
+      kInternal, "Distinct elements, or slices along dim, in order."));
   t.push_back(row<&unique_consecutive>(
-      "_unique_consecutive(Tensor input, int? dim=None) -> output, inverse, counts", kInternal,
-      "The first of each run of equal elements, or slices along dim."));
+      "_unique_consecutive(Tensor input, int? dim, bool inverse, bool counts) -> output, inverse, "
+      "counts",
+      kInternal, "The first of each run of equal elements, or slices along dim."));
   t.push_back(row<&unravel_index>("unravel_index(Tensor indices, int[] shape)", kFunction,
                                   "The indices by dimension of places in a tensor of that shape."));
 }

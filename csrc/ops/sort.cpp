@@ -6,6 +6,7 @@
 
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
+#include "ops/picks.h"
 #include "ops/reduce.h"
 
 namespace wengert {
@@ -69,11 +70,11 @@ Tensor argsort(const Tensor& x, int64_t dim, bool descending, bool) {
   return find({Kernel::Sort, {descending}}, detach(x), d, size_along(x, d)).places;
 }
 
-namespace {
-
 Tensor msort(const Tensor& x) {
   return find({Kernel::Sort, {}}, x, 0, size_along(x, 0)).values;
 }
+
+namespace {
 
 std::vector<Tensor> topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool sorted) {
   const int d = wrap_dim("topk", dim, x.dim());

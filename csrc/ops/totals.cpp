@@ -70,7 +70,8 @@ Tensor nanmean(const Tensor& x, const Dims* dims, bool keepdim, OptDType dtype) 
 }
 
 Tensor count_nonzero(const Tensor& x, const Dims* dims) {
-  return ops::sum(apply<Ne>(ops::detach(x), number_like({true, 0, 0}, &x)), dims, false);
+  const DimMask mask = mask_of("count_nonzero", dims, x.dim());
+  return reduce(id(Kernel::CountNonzero), x, mask, false, DType::Int64);
 }
 
 std::vector<Tensor> aminmax(const Tensor& x, OptInt dim, bool keepdim) {

@@ -18,7 +18,7 @@ def _chosen(
     counts: bool,
     dim: int | None,
 ) -> Tensor | tuple[Tensor, ...]:
-    output, places, numbers = found(input, dim)
+    output, places, numbers = found(input, dim, inverse, counts)
     results = (output, *((places,) if inverse else ()), *((numbers,) if counts else ()))
     return results if len(results) > 1 else output
 

@@ -26,6 +26,24 @@ struct ReduceLoops {
   ReduceColumns columns;  // null where only whole rows will do
   ReduceRow join_row;     // of partial results
   ReduceColumns join_columns;
+  // of 2, 4, 8, 16 dense elements each, one behind the other; null where elements are lifted
+  void (*short_rows[4])(const void* x, int64_t rows, void* out);
+};
+
+// Extremes with their places, of rows and columns of at least one element; values may not be null.
+struct PlacesLoops {
+  void (*row)(const void* x, int64_t n, void* value, int64_t* place);
+  void (*columns)(const void* x, int64_t rows, int64_t row_stride, int64_t n, void* values,
+                  int64_t* places);
+  // the first element that comes before `than` although it stands behind it, or n
+  int64_t (*next)(const void* x, int64_t n, const void* than);
+  // of 2, 4, 8, 16 dense elements each
+  void (*short_rows[4])(const void* x, int64_t rows, void* values, int64_t* places);
+};
+
+struct CountLoops {
+  int64_t (*row)(const void* x, int64_t n);
+  void (*columns)(const void* x, int64_t rows, int64_t row_stride, int64_t n, int64_t* counts);
 };
 
 struct SoftmaxLoops {
@@ -123,6 +141,9 @@ using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& it
 // dst[i * dst_row + j] = src[j * src_row + i] of items of some size; strides in items
 using TurnLoop = void (*)(const void* src, int64_t src_row, void* dst, int64_t dst_row,
                           int64_t rows, int64_t columns);
+// Sorts n words of each of kSortLanes columns, which lie side by side.
+inline constexpr int64_t kSortLanes = 8;
+using SortColumns = void (*)(uint64_t* words, int64_t n);
 
 using AllFiniteLoop = bool (*)(const void* x, int64_t n);
 
@@ -132,6 +153,9 @@ struct CpuIsa {
   MapFn map[kNumMapKernels][kNumDTypes];
   MapFn cast[kNumDTypes][kNumDTypes];  // source, destination
   ReduceLoops reduce[Reductions::size][kNumDTypes];
+  void (*dot[kNumDTypes])(const void* x, const void* y, int64_t n, void* out);
+  PlacesLoops places[2][kNumDTypes];  // of the least, of the greatest
+  CountLoops count[kNumDTypes];
   GemmIsa gemm[kNumDTypes];
   SoftmaxLoops softmax[kNumDTypes];
   CrossEntropyLoops cross_entropy[kNumDTypes];
@@ -144,6 +168,7 @@ struct CpuIsa {
                    int64_t* out);
   OptimizerLoop optimizer[4][kNumDTypes];
   TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
+  SortColumns sort_columns;
   AllFiniteLoop all_finite[kNumDTypes];
   ConvIsa conv[kNumDTypes];
   MaxPoolRow max_pool[kNumDTypes];
@@ -178,6 +203,11 @@ void run_all_finite(const Launch& l);
 void run_isin(const Launch& l);
 void run_linspace(const Launch& l);
 void run_reduce(const Launch& l);
+void run_count_nonzero(const Launch& l);
+void run_bincount(const Launch& l);
+void run_bounds(const Launch& l);
+void run_dot(const Launch& l);
+void run_places(const Launch& l);
 void run_cumsum(const Launch& l);
 void run_cumprod(const Launch& l);
 void run_logcumsumexp(const Launch& l);

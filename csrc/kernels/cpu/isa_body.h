@@ -5,6 +5,7 @@
 #include "kernels/cpu/attention_isa.h"
 #include "kernels/cpu/conv_isa.h"
 #include "kernels/cpu/copy_isa.h"
+#include "kernels/cpu/count_isa.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"
@@ -12,10 +13,12 @@
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
 #include "kernels/cpu/peak_isa.h"
+#include "kernels/cpu/places_isa.h"
 #include "kernels/cpu/pool_isa.h"
 #include "kernels/cpu/random_isa.h"
 #include "kernels/cpu/reduce_isa.h"
 #include "kernels/cpu/row_isa.h"
+#include "kernels/cpu/sort_isa.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/cpu/vmath_table_isa.h"
 
@@ -27,6 +30,9 @@ void fill(cpu::CpuIsa& isa) {
   fill_reduce<int64_t>(isa, Reductions{});
   fill_reduce<float>(isa, Reductions{});
   fill_reduce<double>(isa, Reductions{});
+  fill_places<int64_t>(isa);
+  fill_places<float>(isa);
+  fill_places<double>(isa);
   fill_rows<float>(isa);
   fill_rows<double>(isa);
   fill_norms<float>(isa);
@@ -35,6 +41,7 @@ void fill(cpu::CpuIsa& isa) {
   fill_attention<double>(isa);
   fill_random<float>(isa);
   fill_random<double>(isa);
+  isa.sort_columns = &sort_columns;
   isa.integers = &integer_fill;
   fill_optim<float>(isa);
   fill_optim<double>(isa);
@@ -44,6 +51,7 @@ void fill(cpu::CpuIsa& isa) {
   isa.conv[static_cast<int>(DType::Float32)] = conv_isa<float>();
   isa.conv[static_cast<int>(DType::Float64)] = conv_isa<double>();
   fill_pool(isa);
+  fill_count(isa);
   fill_finite(isa);
   fill_peak(isa);
   isa.vmath = &vmath_loop;

@@ -8,13 +8,79 @@
 
 namespace wengert::WENGERT_ISA {
 
-// kRandomBlock 32-bit words: words 4j .. 4j+3 come from counter first + j.
+typedef uint64_t Words __attribute__((vector_size(WENGERT_VEC_BYTES)));
+inline constexpr int kWordLanes = kVecBytes / 8;
+
+// The products of the lower halves of lanes.
+WENGERT_INLINE Words times_low(Words a, Words b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Words>(_mm512_maskz_mul_epu32(
+      static_cast<__mmask8>(-1), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Words>(
+      _mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif defined(__SSE4_2__)
+  return reinterpret_cast<Words>(
+      _mm_mul_epu32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+  return (a & 0xffffffff) * (b & 0xffffffff);
+#endif
+}
+
+// kRandomBlock 32-bit words: words 4j .. 4j+3 come from counter first + j. The same as cpu::philox,
+// a counter to a lane; of its words, the lower halves of lanes, the upper halves are of no account.
 WENGERT_INLINE void philox_block(cpu::RandomStream s, uint64_t first, uint32_t* out) {
-  constexpr int kLanes = cpu::kRandomBlock / 4;
-  uint32_t c[4][kLanes];
-  cpu::philox(s.seed, s.counter + first, 0, c);
-  for (int j = 0; j < kLanes; ++j) {
-    for (int w = 0; w < 4; ++w) out[4 * j + w] = c[w][j];
+  constexpr int kVecs = cpu::kRandomBlock / 4 / kWordLanes;
+  const auto all = [](uint64_t x) { return x - Words{}; };
+  Words lanes{};
+  for (int i = 0; i < kWordLanes; ++i) lanes[i] = static_cast<uint64_t>(i);
+  Words c[4][kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    c[0][v] = lanes + all(s.counter + first + static_cast<uint64_t>(v * kWordLanes));
+    c[1][v] = c[0][v] >> 32;
+    c[2][v] = c[3][v] = Words{};
+  }
+  uint32_t k0 = static_cast<uint32_t>(s.seed), k1 = static_cast<uint32_t>(s.seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    for (int v = 0; v < kVecs; ++v) {
+      const Words p0 = times_low(c[0][v], all(0xD2511F53)),
+                  p1 = times_low(c[2][v], all(0xCD9E8D57));
+      c[0][v] = (p1 >> 32) ^ c[1][v] ^ all(k0);
+      c[2][v] = (p0 >> 32) ^ c[3][v] ^ all(k1);
+      c[1][v] = p1;
+      c[3][v] = p0;
+    }
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  for (int v = 0; v < kVecs; ++v) {
+    const Words low = (c[0][v] & all(0xffffffff)) | c[1][v] << 32;
+    const Words high = (c[2][v] & all(0xffffffff)) | c[3][v] << 32;
+    Words both[2];
+#if defined(__clang__)
+    uint64_t pair[2 * kWordLanes];
+    for (int i = 0; i < kWordLanes; ++i) pair[2 * i] = low[i], pair[2 * i + 1] = high[i];
+    __builtin_memcpy(both, pair, sizeof both);
+#else
+    Words from{};
+    for (int i = 0; i < kWordLanes; ++i) {
+      from[i] = static_cast<uint64_t>(i / 2 + i % 2 * kWordLanes);
+    }
+    both[0] = __builtin_shuffle(low, high, from);
+    both[1] = __builtin_shuffle(low, high, from + all(kWordLanes / 2));
+#endif
+    __builtin_memcpy(out + v * 4 * kWordLanes, both, sizeof both);
+  }
+}
+
+// A block from where it was made: all of it, or its first m numbers.
+template <class T>
+WENGERT_INLINE void put_block(const T* from, int64_t m, T* to) {
+  constexpr int n = cpu::kRandomBlock;
+  if (m == n) {
+    for (int j = 0; j < n; j += Vec<T>::N) Vec<T>::load(from + j).store(to + j);
+  } else {
+    for (int64_t j = 0; j < m; ++j) to[j] = from[j];
   }
 }
 
@@ -54,10 +120,10 @@ void uniform_fill(cpu::RandomStream s, int64_t begin, int64_t end, double low, d
   constexpr int64_t n = cpu::kRandomBlock;
   const T scale = static_cast<T>(high - low), shift = static_cast<T>(low);
   for (int64_t i = begin; i < end; i += n) {
-    T u[n];
+    alignas(64) T u[n];
     uniform_block<T, Interval::HalfOpen>(s, i, u);
-    const int64_t m = end - i < n ? end - i : n;
-    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j] * scale + shift;
+    for (int j = 0; j < n; ++j) u[j] = u[j] * scale + shift;
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
   }
 }
 
@@ -83,8 +149,7 @@ void normal_fill(cpu::RandomStream s, int64_t begin, int64_t end, double mean, d
       place(r * cos(angle)).store(u + j);
       place(r * sin(angle)).store(u + half + j);
     }
-    const int64_t m = end - i < n ? end - i : n;
-    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j];
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
   }
 }
 
@@ -97,8 +162,7 @@ WENGERT_INLINE void inverted_fill(cpu::RandomStream s, int64_t begin, int64_t en
     alignas(64) T u[n];
     uniform_block<T, Interval::Open>(s, i, u);
     for (int j = 0; j < n; j += Vec<T>::N) f(Vec<T>::load(u + j)).store(u + j);
-    const int64_t m = end - i < n ? end - i : n;
-    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = u[j];
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
   }
 }
 
@@ -139,10 +203,11 @@ void bernoulli_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, d
   constexpr int64_t n = cpu::kRandomBlock;
   const uint32_t bound = success_bound(p);
   for (int64_t i = begin; i < end; i += n) {
-    uint32_t word[n];
+    alignas(64) uint32_t word[n];
+    alignas(64) T hit[n];
     philox_block(s, static_cast<uint64_t>(i) / 4, word);
-    const int64_t m = end - i < n ? end - i : n;
-    for (int64_t j = 0; j < m; ++j) static_cast<T*>(out)[i + j] = word[j] < bound ? T(1) : T(0);
+    for (int j = 0; j < n; ++j) hit[j] = word[j] < bound ? T(1) : T(0);
+    put_block(hit, end - i < n ? end - i : n, static_cast<T*>(out) + i);
   }
 }
 
@@ -154,7 +219,7 @@ void dropout_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, dou
   const uint32_t bound = success_bound(p);
   const T kept = static_cast<T>(scale);
   for (int64_t i = begin; i < end; i += n) {
-    uint32_t word[n];
+    alignas(64) uint32_t word[n];
     philox_block(s, static_cast<uint64_t>(i) / 4, word);
     const int64_t m = end - i < n ? end - i : n;
     const T* from = static_cast<const T*>(x) + i;
@@ -170,10 +235,21 @@ inline void integer_fill(cpu::RandomStream s, int64_t begin, int64_t end, int64_
                          uint64_t range, int64_t* out) {
   constexpr int64_t n = cpu::kRandomBlock / 2;  // numbers to a block of words
   __extension__ using Wide = unsigned __int128;
+  const auto all = [](uint64_t x) { return x - Words{}; };
   for (int64_t i = begin; i < end; i += n) {
-    uint32_t word[2 * n];
+    alignas(64) uint32_t word[2 * n];
     philox_block(s, static_cast<uint64_t>(i) / 2, word);
     const int64_t m = end - i < n ? end - i : n;
+    if (m == n && range - 1 < UINT32_MAX) {  // the product in halves, a number to a lane
+      for (int j = 0; j < n; j += kWordLanes) {
+        Words x;
+        __builtin_memcpy(&x, word + 2 * j, sizeof x);
+        const Words rest = times_low(x >> 32, all(range)) >> 32;
+        x = ((times_low(x, all(range)) + rest) >> 32) + all(static_cast<uint64_t>(low));
+        __builtin_memcpy(out + i + j, &x, sizeof x);
+      }
+      continue;
+    }
     for (int64_t j = 0; j < m; ++j) {
       const uint64_t x = uint64_t{word[2 * j]} << 32 | word[2 * j + 1];
       const uint64_t offset = range == 0 ? x : static_cast<uint64_t>(Wide{x} * range >> 64);

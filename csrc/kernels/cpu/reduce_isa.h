@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/vec.h"
+#include "kernels/cpu/vmath_all.h"
 #include "kernels/reductions.h"
 
 namespace wengert::WENGERT_ISA {
@@ -41,6 +42,19 @@ WENGERT_INLINE T join_lanes(Vec<T> v) {
   return join_lanes_from<R, Vec<T>::N / 2>(v);
 }
 
+// Lanes `first`, first + 2, ... of two vectors.
+template <int first, class T>
+WENGERT_INLINE Vec<T> every_other(Vec<T> a, Vec<T> b) {
+#if defined(__clang__)
+  constexpr int N = Vec<T>::N;
+  Vec<T> r;
+  for (int i = 0; i < N; ++i) r.v[i] = i < N / 2 ? a.v[2 * i + first] : b.v[2 * i - N + first];
+  return r;
+#else
+  return __builtin_shuffle(a.v, b.v, lane_numbers<T>() * 2 + first);
+#endif
+}
+
 // Four vectors run side by side to hide the latency of an addition.
 template <class R, class T>
 WENGERT_INLINE T reduce_dense(const T* x, int64_t n, Vec<T> centre = Vec<T>(0.0)) {
@@ -66,7 +80,22 @@ void reduce_row(const void* x, int64_t n, const void* centre, void* out) {
   *static_cast<T*>(out) = reduce_dense<R>(static_cast<const T*>(x), n, c);
 }
 
-// out[j] = x[0][j] + x[1][j] + ..., four vectors of columns at a time
+// kRows rows more. What is joined so far stands in `to`, or nothing is.
+template <class R, int kRows, class T>
+WENGERT_INLINE void join_rows(const T* x, int64_t row_stride, int64_t n, const T* centres,
+                              bool first, T* to) {
+  over<T>(n, [&](int64_t j, int m) {
+    const auto c = centres ? Vec<T>::load(centres + j, m) : Vec<T>(0.0);
+    Vec<T> acc = first ? identity_of<R, T>() : Vec<T>::load(to + j, m);
+    for (int u = 0; u < kRows; ++u) {
+      acc = R::join(acc, lifted<R>(Vec<T>::load(x + u * row_stride + j, m), c));
+    }
+    acc.store(to + j, m);
+  });
+}
+
+// out[j] = x[0][j] + x[1][j] + ... Sums of few columns stay in registers; those of many go by L1,
+// once for several rows, so that memory is read as it lies.
 template <class R, class T>
 void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, const void* centre,
                     void* out) {
@@ -74,56 +103,106 @@ void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, 
   const T* in = static_cast<const T*>(x);
   const T* centres = static_cast<const T*>(centre);
   T* to = static_cast<T*>(out);
-  int64_t j = 0;
-  for (; j + 4 * N <= n; j += 4 * N) {
-    Vec<T> acc[4], c[4];
-    for (int u = 0; u < 4; ++u) {
-      acc[u] = identity_of<R, T>();
-      c[u] = centres ? Vec<T>::load(centres + j + u * N) : Vec<T>(0.0);
+  if (n > 4 * N) {
+    int64_t r = 0;
+    for (; r + 8 <= rows; r += 8) {
+      join_rows<R, 8>(in + r * row_stride, row_stride, n, centres, r == 0, to);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      const T* p = in + r * row_stride + j;
-      for (int u = 0; u < 4; ++u) {
-        acc[u] = R::join(acc[u], lifted<R>(Vec<T>::load(p + u * N), c[u]));
-      }
+    for (; r + 2 <= rows; r += 2) {
+      join_rows<R, 2>(in + r * row_stride, row_stride, n, centres, r == 0, to);
     }
-    for (int u = 0; u < 4; ++u) acc[u].store(to + j + u * N);
+    if (r < rows) join_rows<R, 1>(in + r * row_stride, row_stride, n, centres, r == 0, to);
+    return;
   }
-  for (; j < n; j += N) {
+  for (int64_t j = 0; j < n; j += N) {
     const int m = n - j < N ? static_cast<int>(n - j) : N;
     Vec<T> acc = identity_of<R, T>();
     const auto c = centres ? Vec<T>::load(centres + j, m) : Vec<T>(0.0);
     for (int64_t r = 0; r < rows; ++r) {
-      acc = R::join(acc, lift_part<R>(in + r * row_stride + j, m, c));
+      acc = R::join(acc, lifted<R>(Vec<T>::load(in + r * row_stride + j, m), c));
     }
     acc.store(to + j, m);
   }
 }
 
-// The first place of the extreme value; a NaN is more extreme than anything.
-template <class R, class T>
-void arg_row(const void* x, int64_t n, const void*, void* out) {
-  const T* in = static_cast<const T*>(x);
-  const T best = reduce_dense<R>(in, n);
-  int64_t i = 0;
-  if (best == best) {
-    while (i < n && !(in[i] == best)) ++i;
-  } else {
-    while (i < n && in[i] == in[i]) ++i;
+// Rows of n elements, a power of two, one behind the other: neighbours are joined until each row
+// is one lane.
+template <class R, int n, class T>
+WENGERT_INLINE void join_halves(Vec<T>* v) {
+  if constexpr (n > 1) {
+    for (int u = 0; u < n / 2; ++u) {
+      v[u] =
+          R::join(every_other<0>(v[2 * u], v[2 * u + 1]), every_other<1>(v[2 * u], v[2 * u + 1]));
+    }
+    join_halves<R, n / 2>(v);
   }
-  *static_cast<int64_t*>(out) = i;
+}
+template <class R, int n, class T>
+void reduce_short_rows(const void* x, int64_t rows, void* out) {
+  constexpr int N = Vec<T>::N;
+  const T* in = static_cast<const T*>(x);
+  Vec<T> v[n];
+  int64_t r = 0;
+  for (; r + N <= rows; r += N) {
+    for (int u = 0; u < n; ++u) v[u] = Vec<T>::load(in + r * n + u * N);
+    join_halves<R, n>(v);
+    v[0].store(static_cast<T*>(out) + r);
+  }
+  if (r == rows) return;
+  for (int u = 0; u < n; ++u) {
+    const int64_t left = (rows - r) * n - u * N;
+    v[u] = left > 0 ? Vec<T>::load(in + r * n + u * N, left < N ? static_cast<int>(left) : N)
+                    : Vec<T>(0.0);
+  }
+  join_halves<R, n>(v);
+  v[0].store(static_cast<T*>(out) + r, static_cast<int>(rows - r));
+}
+
+// The sum of products: eight sums side by side, joined in a fixed order.
+template <class T>
+void dot_dense(const void* x, const void* y, int64_t n, void* out) {
+  constexpr int N = Vec<T>::N, kSums = 8;
+  const T *a = static_cast<const T*>(x), *b = static_cast<const T*>(y);
+  const auto more = [](Vec<T> p, Vec<T> q, Vec<T> sum) {
+    if constexpr (is_integer<T>)
+      return p * q + sum;
+    else
+      return fma(p, q, sum);
+  };
+  Vec<T> acc[kSums];
+  for (auto& s : acc) s = Vec<T>(0.0);
+  int64_t i = 0;
+  for (; i + kSums * N <= n; i += kSums * N) {
+    for (int u = 0; u < kSums; ++u) {
+      acc[u] = more(Vec<T>::load(a + i + u * N), Vec<T>::load(b + i + u * N), acc[u]);
+    }
+  }
+  for (int u = 0; i < n; i += N, ++u) {
+    const int m = n - i < N ? static_cast<int>(n - i) : N;
+    acc[u] = more(Vec<T>::load(a + i, m), Vec<T>::load(b + i, m), acc[u]);
+  }
+  for (int k = kSums / 2; k > 0; k /= 2) {
+    for (int u = 0; u < k; ++u) acc[u] = acc[u] + acc[u + k];
+  }
+  *static_cast<T*>(out) = join_lanes<wengert::Sum>(acc[0]);
 }
 
 template <class R, class T, class Loops>
 void fill_reduction(Loops& loops) {
   if constexpr (requires { typename R::Extreme; }) {
-    loops.row = &arg_row<typename R::Extreme, T>;
-  } else {
+    return;  // places have loops of their own
+  } else if constexpr (!(requires { R::floating; } && is_integer<T>)) {
     using Joins = typename JoinsOf<R>::type;
     loops.row = &reduce_row<R, T>;
     loops.columns = &reduce_columns<R, T>;
     loops.join_row = &reduce_row<Joins, T>;
     loops.join_columns = &reduce_columns<Joins, T>;
+    if constexpr (std::is_same_v<R, Joins>) {
+      loops.short_rows[0] = &reduce_short_rows<R, 2, T>;
+      loops.short_rows[1] = &reduce_short_rows<R, 4, T>;
+      loops.short_rows[2] = &reduce_short_rows<R, 8, T>;
+      loops.short_rows[3] = &reduce_short_rows<R, 16, T>;
+    }
   }
 }
 
@@ -131,6 +210,7 @@ template <class T, class Isa, class... Rs>
 void fill_reduce(Isa& isa, TypeList<Rs...>) {
   constexpr int t = static_cast<int>(kDTypeOf<T>);
   (fill_reduction<Rs, T>(isa.reduce[index_of<Rs, Reductions>][t]), ...);
+  isa.dot[t] = &dot_dense<T>;
 }
 
 }  // namespace wengert::WENGERT_ISA

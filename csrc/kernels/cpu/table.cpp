@@ -97,7 +97,7 @@ KernelTable make_table() {
       {Kernel::Copy, &run_copy},           {Kernel::Fill, &run_fill},
       {Kernel::Gather, &run_gather},       {Kernel::Scatter, &run_scatter},
       {Kernel::Embedding, &run_embedding}, {Kernel::NonzeroCount, &run_nonzero_count},
-      {Kernel::Nonzero, &run_nonzero}};
+      {Kernel::Nonzero, &run_nonzero},     {Kernel::CountNonzero, &run_count_nonzero}};
   for (int d = 0; d < kNumDTypes; ++d) {
     const auto computed = static_cast<int>(compute_dtype(static_cast<DType>(d)));
     for (KernelId k = 0; k < kNumMapKernels; ++k) {
@@ -106,6 +106,9 @@ KernelTable make_table() {
     for (const auto& [k, fn] : any_dtype) t.slot[id(k)][d] = fn;
     for (int r = 0; r < Reductions::size; ++r) {
       if (isa().reduce[r][d].row) t.slot[kFirstReduction + r][d] = &run_reduce;
+    }
+    for (KernelId k : {reduce_kernel<ArgMax>, reduce_kernel<ArgMin>}) {
+      if (isa().places[0][d].row) t.slot[k][d] = &run_places;
     }
   }
   // Of bools the driver itself finds whether any is true, or all are.
@@ -134,6 +137,9 @@ KernelTable make_table() {
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Linspace, &run_linspace, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
+  set(Kernel::Bounds, &run_bounds, {DType::Int64});
+  set(Kernel::Bincount, &run_bincount, {DType::Int64});
+  set(Kernel::Dot, &run_dot, numbers);
   set(Kernel::Softmax, &run_softmax, floats);
   set(Kernel::LogSoftmax, &run_softmax, floats);
   set(Kernel::SoftmaxGrad, &run_softmax_grad, floats);
