@@ -333,12 +333,13 @@ void add_search(OpTable& t) {
   t.push_back(row<&histc>("histc(Tensor input, int bins=100, Number min=0, Number max=0)", both,
                           "How many elements are in each of `bins` equal intervals from min to "
                           "max, or from the least to the largest element."));
-  t.push_back(row<&unique>(
-      "_unique(Tensor input, int? dim, bool inverse, bool counts) -> output, inverse, counts",
-      kInternal, "Distinct elements, or slices along dim, in order."));
+  t.push_back(
+      row<&unique>("_unique(Tensor input, int? dim=None, bool inverse=True, bool counts=True) -> "
+                   "output, inverse, counts",
+                   kInternal, "Distinct elements, or slices along dim, in order."));
   t.push_back(row<&unique_consecutive>(
-      "_unique_consecutive(Tensor input, int? dim, bool inverse, bool counts) -> output, inverse, "
-      "counts",
+      "_unique_consecutive(Tensor input, int? dim=None, bool inverse=True, bool counts=True) -> "
+      "output, inverse, counts",
       kInternal, "The first of each run of equal elements, or slices along dim."));
   t.push_back(row<&unravel_index>("unravel_index(Tensor indices, int[] shape)", kFunction,
                                   "The indices by dimension of places in a tensor of that shape."));
