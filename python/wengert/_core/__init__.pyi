@@ -2127,10 +2127,16 @@ def histc(
     input: Tensor, bins: int = 100, min: _Number = 0, max: _Number = 0, *, out: Tensor | None = None
 ) -> Tensor: ...
 def _unique(
-    input: Tensor, dim: int | None, inverse: builtins.bool, counts: builtins.bool
+    input: Tensor,
+    dim: int | None = None,
+    inverse: builtins.bool = True,
+    counts: builtins.bool = True,
 ) -> __unique_result: ...
 def _unique_consecutive(
-    input: Tensor, dim: int | None, inverse: builtins.bool, counts: builtins.bool
+    input: Tensor,
+    dim: int | None = None,
+    inverse: builtins.bool = True,
+    counts: builtins.bool = True,
 ) -> __unique_consecutive_result: ...
 def unravel_index(
     indices: Tensor, shape: int | Sequence[int], *, out: tuple[Tensor, ...] | None = None
