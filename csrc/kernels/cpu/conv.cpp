@@ -73,7 +73,7 @@ class Correlation {
     height_ = (pass.rows + panels - 1) / panels;  // even panels
     width_ = isa_.vectors[height_ - 1] * isa_.lanes;
     k_block_ = gemm_k_block(k_, isa().gemm[static_cast<int>(kDTypeOf<T>)].kc);
-    sums_row_ = round_up(layout_.outputs, isa_.lanes);
+    sums_row_ = round_up(layout_.outputs, isa_.lanes) + isa_.lanes;  // for the last of several runs
     // Rows a multiple of 4 KiB apart would share the same few lines of L1.
     if (sums_row_ * static_cast<int64_t>(sizeof(T)) % 1024 == 0) sums_row_ += isa_.lanes;
   }

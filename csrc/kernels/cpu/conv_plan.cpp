@@ -108,7 +108,8 @@ Layout::Layout(const Axes& axes, const Boxes& boxes) {
 Runs::Runs(const Layout& layout, const Box& b, int64_t lanes)
     : count(1), length(round_up(layout.outputs_of(b), lanes)), step(layout.sample) {
   const int64_t one = round_up(layout.outputs_of_one(b), lanes);
-  if (b.samples * one >= length) return;
+  // A run must end before the next sample: it would count its first outputs again.
+  if (one > layout.sample || b.samples * one >= length) return;
   count = b.samples;
   length = one;
 }
