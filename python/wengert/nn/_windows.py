@@ -33,7 +33,7 @@ __all__ = [
 # --- adaptive pooling --------------------------------------------------------------------------
 
 
-def _asked(name: str, input: Tensor, size: Sizes, axes: int) -> list[int]:
+def _asked(name: str, input: Tensor, size: Any, axes: int) -> list[int]:
     """The size of each of the last dimensions; None stands for what it is."""
     given = list(size) if isinstance(size, (tuple, list)) else [size] * axes
     if len(given) != axes:
@@ -323,15 +323,13 @@ def unfold(
         raise RuntimeError(f"unfold: expected 3D or 4D input, but got shape {tuple(input.shape)}")
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"unfold: not implemented for {input.dtype}")
-    kernel, dilation, padding, stride = _parameters(
-        "unfold", kernel_size, dilation, padding, stride
-    )
+    kernel, apart, sides, steps = _parameters("unfold", kernel_size, dilation, padding, stride)
     n, c, *size = input.shape
-    rows, columns = _blocks("unfold", size, kernel, dilation, padding, stride)
-    x = pad(input, (padding[1], padding[1], padding[0], padding[0]))
+    rows, columns = _blocks("unfold", size, kernel, apart, sides, steps)
+    x = pad(input, (sides[1], sides[1], sides[0], sides[0]))
     for d in range(2):
-        x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])
-    x = x[..., :: dilation[0], :: dilation[1]]
+        x = x.unfold(2 + d, apart[d] * (kernel[d] - 1) + 1, steps[d])
+    x = x[..., :: apart[0], :: apart[1]]
     x = x.permute(0, 1, 4, 5, 2, 3)
     return x.reshape(n, c * kernel[0] * kernel[1], rows * columns)
 
@@ -360,7 +358,7 @@ def fold(
         raise RuntimeError(f"fold: expected 2D or 3D input, but got shape {tuple(input.shape)}")
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"fold: not implemented for {input.dtype}")
-    kernel, dilation, padding, stride = _parameters("fold", kernel_size, dilation, padding, stride)
+    kernel, apart, sides, steps = _parameters("fold", kernel_size, dilation, padding, stride)
     size = _pair("fold", "output_size", output_size, 1)
     n, rows, blocks = input.shape
     taps = kernel[0] * kernel[1]
@@ -369,7 +367,7 @@ def fold(
             f"fold: expected size of input's dimension 1 to be divisible by the product of "
             f"kernel_size, but got {rows} and kernel_size={kernel}"
         )
-    grid = _blocks("fold", size, kernel, dilation, padding, stride)
+    grid = _blocks("fold", size, kernel, apart, sides, steps)
     if grid[0] * grid[1] != blocks:
         raise RuntimeError(
             f"fold: expected size of input's dimension 2 to be the number of blocks, "
@@ -377,11 +375,11 @@ def fold(
         )
     channels = rows // taps
     more = [
-        size[d] - ((grid[d] - 1) * stride[d] - 2 * padding[d] + dilation[d] * (kernel[d] - 1) + 1)
+        size[d] - ((grid[d] - 1) * steps[d] - 2 * sides[d] + apart[d] * (kernel[d] - 1) + 1)
         for d in range(2)
     ]
     # Every block is one element that brings its own kernel: a transposed convolution.
     weight = eye(taps, dtype=input.dtype).reshape(taps, 1, *kernel)
     planes = input.reshape(n * channels, taps, *grid)
-    out = conv_transpose2d(planes, weight, None, stride, padding, more, 1, dilation)
+    out = conv_transpose2d(planes, weight, None, steps, sides, more, 1, apart)
     return out.reshape(n, channels, *size)

@@ -23,7 +23,7 @@ _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     """A value for each axis."""
-    return (value,) * axes if not isinstance(value, (tuple, list)) else tuple(value)
+    return tuple(value) if hasattr(value, "__iter__") else (value,) * axes
 
 
 class _Conv(Module):

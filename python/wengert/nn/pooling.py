@@ -79,6 +79,10 @@ class MaxPool3d(_MaxPool):
 
 
 class _AvgPool(Module):
+    kernel_size: int | Sequence[int]
+    stride: int | Sequence[int]
+    padding: int | Sequence[int]
+
     def extra_repr(self) -> str:
         """Return what ``repr`` shows."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -108,7 +112,7 @@ class AvgPool1d(_AvgPool):
         super().__init__()
 
         def single(value: int | Sequence[int]) -> tuple[int, ...]:
-            return (value,) if not isinstance(value, (tuple, list)) else tuple(value)
+            return tuple(value) if hasattr(value, "__iter__") else (value,)
 
         self.kernel_size = single(kernel_size)
         self.stride = single(stride if stride is not None else kernel_size)
