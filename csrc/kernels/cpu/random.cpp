@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <numeric>
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/philox.h"
+#include "kernels/cpu/scratch.h"
 
 namespace wengert::cpu {
 namespace {
@@ -204,19 +204,18 @@ void run_multinomial(const Launch& l) {
   auto* out = static_cast<int64_t*>(l.buffer[0].data);
   const int64_t per_row = replacement ? samples : categories;
   // Scratch of all rows, made here: the body of a parallel region must not throw.
-  const auto keys = std::make_unique<double[]>(static_cast<size_t>(rows * categories));
-  const auto order =
-      std::make_unique<int64_t[]>(static_cast<size_t>(replacement ? 0 : rows * categories));
+  const Scratch keys(rows * categories * 8), order(replacement ? 0 : rows * categories * 8);
   parallel_for(rows, std::max<int64_t>(1, kRandomGrain / (categories + samples)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t r = begin; r < end; ++r) {
                    const double* w = weights + r * categories;
                    const double* d = draws + r * per_row;
-                   double* k = keys.get() + r * categories;
+                   double* k = reinterpret_cast<double*>(keys.data()) + r * categories;
                    if (replacement) {
                      with_replacement(w, categories, d, samples, k, out + r * samples);
                    } else {
-                     without_replacement(w, categories, d, samples, k, order.get() + r * categories,
+                     without_replacement(w, categories, d, samples, k,
+                                         reinterpret_cast<int64_t*>(order.data()) + r * categories,
                                          out + r * samples);
                    }
                  }

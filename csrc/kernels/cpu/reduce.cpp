@@ -89,10 +89,16 @@ struct Reduction : ReduceSpace {
     const Scratch part(split ? kept * chunks * item : 0);
     const int64_t work = std::max<int64_t>(1, std::min(reduced, chunk));
     parallel_for(kept * chunks, std::max<int64_t>(1, kGrain / work), [&](int64_t b, int64_t e) {
+      Walk row(l, from, 0, kept_dims, b / chunks);
+      int64_t i = b / chunks, first = b % chunks * chunk;
       for (int64_t u = b; u < e; ++u) {
-        const int64_t i = u / chunks, first = u % chunks * chunk;
-        piece(source(i), first, std::min(chunk, reduced - first), centre(i),
+        piece(in + row.at() * in_item, first, std::min(chunk, reduced - first), centre(i),
               split ? part.data() + u * item : result(i));
+        first += chunk;
+        if (first < reduced) continue;
+        first = 0;
+        ++i;
+        row.next();
       }
     });
     for (int64_t i = 0; split && i < kept; ++i) {

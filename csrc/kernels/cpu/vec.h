@@ -296,13 +296,28 @@ WENGERT_INLINE Vec<T> abs(Vec<T> x) {
   }
 }
 
-// NaN in either operand gives NaN, as PyTorch's maximum and minimum.
+// NaN in either operand gives NaN, as PyTorch's maximum and minimum. The instructions give b where
+// either is NaN, so a's are kept apart.
 template <class T>
 WENGERT_INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (__is_same(T, float)) {
+    return _mm512_mask_max_ps(a.v, _mm512_cmp_ps_mask(a.v, a.v, _CMP_ORD_Q), a.v, b.v);
+  } else if constexpr (__is_same(T, double)) {
+    return _mm512_mask_max_pd(a.v, _mm512_cmp_pd_mask(a.v, a.v, _CMP_ORD_Q), a.v, b.v);
+  }
+#endif
   return select((a > b) | (a != a), a, b);
 }
 template <class T>
 WENGERT_INLINE Vec<T> minimum(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (__is_same(T, float)) {
+    return _mm512_mask_min_ps(a.v, _mm512_cmp_ps_mask(a.v, a.v, _CMP_ORD_Q), a.v, b.v);
+  } else if constexpr (__is_same(T, double)) {
+    return _mm512_mask_min_pd(a.v, _mm512_cmp_pd_mask(a.v, a.v, _CMP_ORD_Q), a.v, b.v);
+  }
+#endif
   return select((a < b) | (a != a), a, b);
 }
 
