@@ -1,4 +1,4 @@
-// Rules for batches: convolutions and pooling, which have a dimension for samples. The batch joins it.
+// Rules for batches: convolutions and pooling, whose dimension for samples the batch joins.
 #include <cctype>
 
 #include "core/error.h"
