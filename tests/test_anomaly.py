@@ -111,7 +111,7 @@ MADE: dict[str, tuple[Callable[[wg.Tensor], Any], str]] = {
     "exp": (lambda x: (x * 1000).exp(), "^exp: "),
     "a number": (lambda x: x / 0, "^div: made .* and the number 0"),
     "sum": (lambda x: (x * 3e38).sum(), "^sum: "),
-    "matmul": (lambda x: (x * 3e38) @ (x * 3e38), "^matmul: |^mul: "),
+    "matmul": (lambda x: (x * 3e38) @ (x * 3e38), "^matmul: |^mul: |^dot: "),
     "std": (lambda x: x[:1].std(), "^std: "),
     "narrow": (lambda x: (x * 7e4).half(), "^to: "),
     "in place": (lambda x: (x * 0).log_(), "^log: "),

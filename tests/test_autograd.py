@@ -297,7 +297,7 @@ def test_changing_a_leaf_in_place() -> None:
         (lambda x: x * x, "mul"),
         (lambda x: x.exp(), "exp"),
         (lambda x: x.sin(), "sin"),
-        (lambda x: x @ x, "matmul"),
+        (lambda x: x @ x, "dot"),
         (lambda x: x.max(), "amax|max"),
         (lambda x: x.softmax(0), "softmax"),
         (lambda x: x**2.5, "pow"),
