@@ -6,7 +6,7 @@ set(public_headers
     kernels/added.h kernels/functors.h kernels/functors/activation.h
     kernels/functors/arithmetic.h kernels/functors/functor.h kernels/functors/logic.h
     kernels/functors/loss.h kernels/functors/math.h kernels/kernels.h kernels/launch.h
-    kernels/reductions.h kernels/cpu/conv.h kernels/cpu/cpu.h kernels/cpu/division.h
+    kernels/reductions.h kernels/cpu/conv.h kernels/cpu/peak.h kernels/cpu/cpu.h kernels/cpu/division.h
     kernels/cpu/gemm.h
     kernels/cpu/map_isa.h kernels/cpu/parallel.h kernels/cpu/vec.h kernels/cpu/vmath.h
     kernels/cpu/vmath_all.h kernels/cpu/vmath_basic.h kernels/cpu/vmath_exp.h

@@ -146,8 +146,10 @@ EXCEPTIONS: dict[str, tuple[Callable[[Call], bool], str]] = {
         "PyTorch takes batches of nothing",
     ),
     "instance_norm": (
-        lambda call: "running_mean" in call.kwargs,
-        "PyTorch refuses to write running statistics into memory seen more than once",
+        lambda call: (
+            "running_mean" in call.kwargs or any(0 in o.seen().shape for o in call.operands())
+        ),
+        "PyTorch refuses to write running statistics into memory seen more than once; the same",
     ),
     "var_mean": (lambda call: not finite(call), "PyTorch's running mean of infinities is NaN"),
     **dict.fromkeys(
