@@ -107,7 +107,9 @@ def test_equal_torch(row: Row) -> None:
         ours = padded(ladder(wg, fn, leaves, ORDER), leaves)
         theirs: list[Any] = []
         their_fn, their_leaves = of_torch(row, sample)
-        for order in range(ORDER, 0, -1):  # PyTorch lacks some
+        # PyTorch lacks some; its third derivatives of these differ from those of their formulas
+        wrong = row.name in ("layer_norm", "batch_norm", "instance_norm")
+        for order in range(ORDER - wrong, 0, -1):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")

@@ -97,6 +97,9 @@ std::string as_words(std::string_view enumerator) {
 
 }  // namespace
 
+bool launches_observed() {
+  return observer != nullptr;
+}
 LaunchObserver* set_launch_observer(LaunchObserver* o) {
   return std::exchange(observer, o);
 }

@@ -54,6 +54,9 @@ class LaunchObserver {
   virtual void on_done(const Launch&) {}
 };
 LaunchObserver* set_launch_observer(LaunchObserver* observer);  // returns the one before
+// Whether one looks at this thread's launches. It knows the first buffer as what is written: work
+// that would write two then takes two launches.
+bool launches_observed();
 
 // Called around long kernels, so that a binding can let other threads of its language run.
 struct LongKernelHooks {

@@ -238,7 +238,15 @@ template <KernelId ArgExtreme, const Rule* AtRule>
 std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   const int d = wrap_dim(AtRule->name, dim, x.dim());
   Tensor values;
-  const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim, &values);
+  const bool apart = launches_observed();
+  const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim, apart ? nullptr : &values);
+  if (apart) [[unlikely]] {
+    const GradMode off(false);
+    const Dims dims{d};
+    constexpr bool most = ArgExtreme == reduce_kernel<ArgMax>;
+    values = extreme(most ? reduce_kernel<AMax> : reduce_kernel<AMin>, most ? kAMax : kAMin, x,
+                     &dims, keepdim);
+  }
   if (recording(x)) {
     Node* n = record_reduction(*AtRule, x, values, 1, static_cast<DimMask>(d), 1);
     n->save(0, at);

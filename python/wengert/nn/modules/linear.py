@@ -5,11 +5,10 @@ from wengert.nn import (
     Identity,
     Linear,
 )
-from wengert.nn.multihead import NonDynamicallyQuantizableLinear
+from wengert.nn.multihead import NonDynamicallyQuantizableLinear as NonDynamicallyQuantizableLinear
 
 __all__ = [
     "Bilinear",
     "Identity",
     "Linear",
-    "NonDynamicallyQuantizableLinear",
 ]
