@@ -92,6 +92,12 @@ inline Dims contiguous_strides(const Dims& sizes) {
   return strides;
 }
 
+// The dimensions of one list, then those of another.
+inline Dims concat(Dims front, const Dims& rest) {
+  for (const int64_t d : rest) front.push_back(d);
+  return front;
+}
+
 inline bool is_contiguous(const Dims& sizes, const Dims& strides) {
   int64_t step = 1;
   bool dense = true;

@@ -9,49 +9,70 @@
 namespace wengert {
 namespace {
 
-// Ones for scalar outputs whose gradient was not given.
-void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Tensor>& grads) {
+constexpr AskedOf kPlain{&requires_grad, &ops::ones_like};
+
+}  // namespace
+
+void prepare(const char* op, const std::vector<Tensor>& outputs, std::vector<Tensor>& grads,
+             const AskedOf& asked) {
   if (grads.empty()) grads.resize(outputs.size());
   if (grads.size() != outputs.size()) {
     fail(op, ": got ", outputs.size(), " tensors and ", grads.size(), " gradients");
   }
+  const int leading = asked.leading;
+  bool some = false;
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& out = outputs[i];
     if (!out.defined()) fail(ErrorKind::Type, op, ": element ", i, " of tensors is None");
-    if (!requires_grad(out)) {
+    if (!asked.requires_grad(out)) {
       fail(op, ": element ", i, " of tensors does not require grad and does not have a grad_fn",
            is_floating(out.dtype())
                ? ""
                : text("; a result of dtype ", name_of(out.dtype()), " has no derivative"));
     }
     Tensor& g = grads[i];
+    if (!g.defined() && leading > 0) {
+      if (!some) fail(op, ": is_grads_batched needs gradients; got None for output ", i);
+      continue;
+    }
     if (!g.defined()) {
       if (out.numel() != 1) {
         fail(op, ": grad can be implicitly created only for scalar outputs, got shape ",
              out.sizes());
       }
-      g = ops::ones_like(out);
+      g = asked.ones_like(out);
     }
-    if (!(g.sizes() == out.sizes())) {
+    some = true;
+    const bool room = g.dim() == out.dim() + leading;
+    if (!room || !(Dims(g.sizes().begin() + leading, out.dim()) == out.sizes())) {
       fail(op, ": mismatch in shape: grad_output[", i, "] has a shape of ", g.sizes(),
-           " and output[", i, "] has a shape of ", out.sizes());
+           " and output[", i, "] has a shape of ", out.sizes(),
+           leading > 0 ? "; with is_grads_batched one more dimension comes first" : "");
     }
-    if (g.dtype() != out.dtype()) g = ops::to(g, out.dtype());
+    if (!g->layer && g.dtype() != out.dtype()) g = ops::to(g, out.dtype());
   }
 }
 
-}  // namespace
+void check_inputs(const std::vector<Tensor>& inputs, const AskedOf& asked) {
+  for (const Tensor& t : inputs) {
+    if (!t.defined()) fail(ErrorKind::Type, "grad: an input is None, expected a Tensor");
+    if (!asked.requires_grad(t)) {
+      fail("grad: one of the differentiated tensors does not require grad");
+    }
+  }
+}
+
+void fail_unused(size_t input) {
+  fail("grad: one of the differentiated tensors (inputs[", input,
+       "]) appears to not have been used in the graph; set allow_unused=True if this is the "
+       "desired behavior");
+}
 
 std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
                          const std::vector<Tensor>& inputs, const BackwardOptions& options) {
   if (inputs.empty()) fail("grad: `inputs` argument to `grad()` cannot be empty");
-  prepare("grad", outputs, grads);
-  for (const Tensor& t : inputs) {
-    if (!t.defined()) fail(ErrorKind::Type, "grad: an input is None, expected a Tensor");
-    if (!requires_grad(t)) {
-      fail("grad: one of the differentiated tensors does not require grad");
-    }
-  }
+  prepare("grad", outputs, grads, kPlain);
+  check_inputs(inputs, kPlain);
   std::vector<Tensor> results(inputs.size());
   walk_back(outputs, grads, {options.retain_graph, options.create_graph, inputs}, results.data());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -60,9 +81,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor>
       results[i] = ops::zeros_like(inputs[i]);
       if (options.create_graph) set_requires_grad(results[i], true);
     } else if (!options.allow_unused) {
-      fail("grad: one of the differentiated tensors (inputs[", i,
-           "]) appears to not have been used in the graph; set allow_unused=True if this is the "
-           "desired behavior");
+      fail_unused(i);
     }
   }
   return results;
@@ -71,7 +90,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, std::vector<Tensor>
 void backward(const std::vector<Tensor>& outputs, std::vector<Tensor> grads,
               const std::vector<Tensor>& inputs, const BackwardOptions& options) {
   if (inputs.empty()) {
-    prepare("backward", outputs, grads);
+    prepare("backward", outputs, grads, kPlain);
     walk_back(outputs, grads, {options.retain_graph, options.create_graph, {}}, nullptr);
     return;
   }

@@ -131,8 +131,7 @@ namespace {
 void sum_pull(Node& node, Tensor* g, Tensor* out) {
   const auto& p = node.payload<ReductionPayload>();
   const int leading = node.leading(*g);
-  Dims sizes(g->sizes().begin(), leading);
-  for (const int64_t size : node.input_sizes(0)) sizes.push_back(size);
+  const Dims sizes = concat(Dims(g->sizes().begin(), leading), node.input_sizes(0));
   Tensor each = with_dims(*g, sizes, p.mask << leading);
   if (p.number != 1) each = ops::mul(each, number_like({false, 0, p.number}, &each));
   out[0] = ops::expand(each, sizes);
@@ -257,8 +256,7 @@ std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
 }  // namespace
 
 Tensor sum_to_shape(const Tensor& g, const Dims& asked, int leading) {
-  Dims sizes(g.sizes().begin(), leading);
-  for (const int64_t size : asked) sizes.push_back(size);
+  const Dims sizes = concat(Dims(g.sizes().begin(), leading), asked);
   const int shift = g.dim() - sizes.size();
   DimMask mask = 0;
   for (int d = leading; d < g.dim(); ++d) {

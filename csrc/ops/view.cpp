@@ -15,9 +15,8 @@ Tensor make_view(const Tensor& x, const Dims& sizes, const Dims& strides, int64_
 }
 
 void reshape_pull(Node& node, Tensor* g, Tensor* out) {
-  Dims sizes(g->sizes().begin(), node.leading(*g));
-  for (const int64_t size : node.input_sizes(0)) sizes.push_back(size);
-  out[0] = reshape(*g, sizes);
+  const Dims leading(g->sizes().begin(), node.leading(*g));
+  out[0] = reshape(*g, concat(leading, node.input_sizes(0)));
 }
 constexpr Rule kReshape{"view", &reshape_pull, true};
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <mutex>
 #include <new>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -102,18 +101,9 @@ class Walk {
   uint64_t number() const { return id_; }
   bool reaches(const Node& n) const {
     if (filtered_) return wants(n);
-    std::unordered_set<const Node*> seen;
-    std::vector<Node*> open;
-    const auto visit = [&](Node* node) {
-      if (node && seen.insert(node).second) open.push_back(node);
-    };
-    for (const Tensor& t : roots_) visit(node_of(t));
-    while (!open.empty() && !seen.contains(&n)) {
-      Node* next = open.back();
-      open.pop_back();
-      for (int i = 0; i < next->num_inputs; ++i) visit(next->edges()[i].node.get());
-    }
-    return seen.contains(&n);
+    std::vector<Node*> nodes;
+    for (const Tensor& t : roots_) nodes.push_back(node_of(t));
+    return any_behind(std::move(nodes), [&](const Node& m) { return &m == &n; });
   }
   bool wants(const Node& n) const {
     return !filtered_ || (n.walk == id_ && entries_[n.walk_entry].wanted);

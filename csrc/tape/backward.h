@@ -2,6 +2,8 @@
 #pragma once
 
 #include <span>
+#include <unordered_set>
+#include <vector>
 
 #include "tape/node.h"
 
@@ -28,6 +30,22 @@ uint64_t walk_number();
 bool walk_reaches(Node& node);
 // Whether the walk under way on this thread needs the gradient of this node's outputs.
 bool walk_wants(const Node& n);
+
+// Whether `found` holds for a node that some nodes lead to, or for one of them.
+template <class F>
+bool any_behind(std::vector<Node*> open, const F& found) {
+  std::unordered_set<const Node*> seen(open.begin(), open.end());
+  while (!open.empty()) {
+    Node* n = open.back();
+    open.pop_back();
+    if (found(*n)) return true;
+    for (int i = 0; i < n->num_inputs; ++i) {
+      Node* from = n->edges()[i].node.get();
+      if (from && seen.insert(from).second) open.push_back(from);
+    }
+  }
+  return false;
+}
 
 // While one lives, rules that this thread runs are outside of any walk under way and give every
 // gradient.

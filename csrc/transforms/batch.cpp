@@ -32,60 +32,35 @@ std::vector<Tensor> call_none(const Op& op, Arguments args, const Level& level) 
   });
   std::vector<Tensor> out;
   for (const Tensor& t : call(op, false, std::move(args))) {
-    Dims sizes{0};
-    for (const int64_t size : t.sizes()) sizes.push_back(size);
-    out.push_back(make_batch(ops::zeros(sizes, t.dtype(), t.device()), level.id));
+    out.push_back(make_batch(ops::zeros(concat({0}, t.sizes()), t.dtype(), t.device()), level.id));
   }
   return out;
 }
 
-}  // namespace
-
-Tensor aligned(const Tensor& t, int rank, const Level& level) {
-  if (!has_level(t, level.id)) return t;
-  const Tensor& value = layer_of(t)->value;
-  if (t.dim() == rank) return value;
-  Dims sizes{value.size(0)};
-  for (int i = t.dim(); i < rank; ++i) sizes.push_back(1);
-  for (const int64_t size : t.sizes()) sizes.push_back(size);
-  return reshape(value, sizes);
+// The arguments as one of the batch sees them.
+Arguments part_of(const Arguments& args, const Level& level, int64_t i) {
+  Arguments one = args;
+  one.each([&](Tensor& t) {
+    if (has_level(t, level.id)) t = select(layer_of(t)->value, 0, i);
+  });
+  return one;
 }
 
-std::vector<Tensor> rebatched(const std::vector<Tensor>& results, const Level& level) {
-  std::vector<Tensor> out;
-  for (const Tensor& r : results) out.push_back(make_batch(r, level.id));
-  return out;
-}
-
-std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& at) {
-  const Level level = at;  // calls below may move the list of levels
+// The whole call for each of the batch, joined: what any operation can fall back on.
+template <class Before>
+std::vector<Tensor> call_each(const Op& op, bool inplace, const Arguments& args, const Level& level,
+                              const Before& before) {
   const bool changes = mutates(op, inplace);
-  if (draws(op, args)) return call_random(op, inplace, std::move(args));
-  const Tensor self = changes ? args.tensor(0) : Tensor();
-  if (changes) check_inplace_batch(op, args, level);
-  if (const BatchRule rule = rules_of(op).batch) {
-    Arguments copy = args;
-    if (const auto results = rule(op, inplace, copy, level)) {
-      return changes ? std::vector{self} : rebatched(*results, level);
-    }
-  }
-  return call_each(op, inplace, std::move(args), level);
-}
-
-std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const Level& level) {
-  const bool changes = mutates(op, inplace);
-  const Tensor self = changes ? args.tensor(0) : Tensor();
+  Arguments whole = args;
+  const Tensor self = changes ? whole.tensor(0) : Tensor();
   if (level.size == 0) {
     if (changes) return {self};
-    return call_none(op, std::move(args), level);
+    return call_none(op, std::move(whole), level);
   }
   std::vector<std::vector<Tensor>> parts;
   for (int64_t i = 0; i < level.size; ++i) {
-    Arguments one = args;
-    one.each([&](Tensor& t) {
-      if (has_level(t, level.id)) t = select(layer_of(t)->value, 0, i);
-    });
-    const std::vector<Tensor> results = call(op, inplace, std::move(one));
+    before();
+    const std::vector<Tensor> results = call(op, inplace, part_of(args, level, i));
     parts.resize(results.size());
     for (size_t k = 0; k < results.size(); ++k) {
       if (!parts[k].empty() && !(results[k].sizes() == parts[k][0].sizes())) {
@@ -103,6 +78,34 @@ std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const 
   std::vector<Tensor> out;
   for (const auto& each : parts) out.push_back(make_batch(stack(each), level.id));
   return out;
+}
+
+}  // namespace
+
+Tensor aligned(const Tensor& t, int rank, const Level& level) {
+  if (!has_level(t, level.id)) return t;
+  const Tensor& value = layer_of(t)->value;
+  if (t.dim() == rank) return value;
+  const Dims ones = Dims::filled(rank - t.dim(), 1);
+  return reshape(value, concat(concat({value.size(0)}, ones), t.sizes()));
+}
+
+std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& at) {
+  const Level level = at;  // calls below may move the list of levels
+  const bool changes = mutates(op, inplace);
+  if (draws(op, args)) return call_random(op, inplace, std::move(args));
+  const Tensor self = changes ? args.tensor(0) : Tensor();
+  if (changes) check_inplace_batch(op, args, level);
+  if (const BatchRule rule = rules_of(op).batch) {
+    Arguments copy = args;
+    if (const auto results = rule(op, inplace, copy, level)) {
+      if (changes) return {self};
+      std::vector<Tensor> out;
+      for (const Tensor& r : *results) out.push_back(make_batch(r, level.id));
+      return out;
+    }
+  }
+  return call_each(op, inplace, args, level, [] {});
 }
 
 std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args) {
@@ -124,30 +127,13 @@ std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args) {
          ": cannot ask for different in-place randomness on a tensor that is not batched: it "
          "would appear like same randomness; expected a batched tensor");
   }
-  if (level.size == 0) {
-    const OutsideBatch outside(level.id);
-    if (mutates(op, inplace)) return {args.tensor(0)};
-    return call_none(op, std::move(args), level);
-  }
-  const RandomState before = generator.state();
-  std::vector<std::vector<Tensor>> parts;
-  for (int64_t i = 0; i < level.size; ++i) {
-    if (same) generator.set_state(before);
-    Arguments one = args;
-    one.each([&](Tensor& t) {
-      if (has_level(t, level.id)) t = select(layer_of(t)->value, 0, i);
-    });
-    // Off the stack for this call alone, else it would come here again.
-    const OutsideBatch outside(level.id);
-    const std::vector<Tensor> results = call(op, inplace, std::move(one));
-    if (same && !batched) return results;
-    parts.resize(results.size());
-    for (size_t k = 0; k < results.size(); ++k) parts[k].push_back(results[k]);
-  }
-  if (mutates(op, inplace)) return {args.tensor(0)};
-  std::vector<Tensor> out;
-  for (const auto& each : parts) out.push_back(make_batch(stack(each), level.id));
-  return out;
+  // Off the stack for these calls, else they would come here again.
+  const OutsideBatch outside(level.id);
+  if (same && !batched && level.size > 0) return call(op, inplace, std::move(args));
+  const RandomState start = generator.state();
+  return call_each(op, inplace, args, level, [&] {
+    if (same) generator.set_state(start);
+  });
 }
 
 }  // namespace wengert::transforms

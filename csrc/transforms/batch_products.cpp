@@ -8,10 +8,6 @@
 namespace wengert::transforms {
 namespace {
 
-size_t place(int at) {
-  return static_cast<size_t>(at);
-}
-
 // The ranks that an operation takes; 0: any.
 std::pair<int, int> ranks_of(std::string_view name) {
   if (name == "mm") return {2, 2};

@@ -7,10 +7,6 @@
 namespace wengert::transforms {
 namespace {
 
-size_t place(int at) {
-  return static_cast<size_t>(at);
-}
-
 // A batched 0-dim tensor takes part in promotion as one: it gives way to the dtype of dimensioned
 // operands of its category, though the value has a dimension.
 void settle_dtype(Arguments& args) {
@@ -65,12 +61,6 @@ bool shift_dims(const Op& op, Arguments& args, int rank) {
 // What adds a dimension counts the new one.
 bool adds_dimension(const Op& op) {
   return op.name == "unsqueeze" || op.name == "stack" || op.name == "diag_embed";
-}
-
-Dims with_batch(const Level& level, const Dims& sizes) {
-  Dims out{level.size};
-  for (const int64_t size : sizes) out.push_back(size);
-  return out;
 }
 
 }  // namespace
@@ -171,7 +161,7 @@ BatchResult batch_reshape(const Op& op, bool inplace, Arguments& args, const Lev
   const Tensor x = args.tensor(0);
   args.set(0, batch_value(x, level));
   if (op.params.size() == 1) return std::vector{reshape(args.tensor(0), {level.size, x.numel()})};
-  Dims sizes = with_batch(level, *args[1].ints);
+  Dims sizes = concat({level.size}, *args[1].ints);
   if (level.size == 0) {  // a size of -1 could be anything there
     int64_t known = 1;
     for (int i = 1; i < sizes.size(); ++i) known *= sizes[i] == -1 ? 1 : sizes[i];
@@ -194,7 +184,7 @@ BatchResult batch_reshape_as(const Op& op, bool inplace, Arguments& args, const 
     other.set(1, sizes);
     return batch_expand(expand, false, other, level);
   }
-  return std::vector{reshape(batch_value(x, level), with_batch(level, sizes))};
+  return std::vector{reshape(batch_value(x, level), concat({level.size}, sizes))};
 }
 
 BatchResult batch_expand(const Op& op, bool inplace, Arguments& args, const Level& level) {
@@ -202,7 +192,7 @@ BatchResult batch_expand(const Op& op, bool inplace, Arguments& args, const Leve
   const Dims sizes = *args[1].ints;
   if (sizes.size() < x.dim()) return {};
   args.set(0, aligned(x, sizes.size(), level));
-  args.set(1, with_batch(level, sizes));
+  args.set(1, concat({level.size}, sizes));
   return call(op, inplace, args);
 }
 
@@ -242,9 +232,7 @@ BatchResult batch_repeat(const Op& op, bool inplace, Arguments& args, const Leve
   const Dims repeats = *args[1].ints;
   if (repeats.size() < args.tensor(0).dim()) return {};
   args.set(0, aligned(args.tensor(0), repeats.size(), level));
-  Dims all{1};
-  for (const int64_t r : repeats) all.push_back(r);
-  args.set(1, all);
+  args.set(1, concat({1}, repeats));
   return call(op, inplace, args);
 }
 

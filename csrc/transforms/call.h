@@ -3,7 +3,6 @@
 // below, and puts the level back on the results.
 #pragma once
 
-#include <initializer_list>
 #include <string_view>
 
 #include "ops/op_table.h"
@@ -23,7 +22,6 @@ class Arguments {
   const Arg& operator[](size_t i) const { return args_[i]; }
   // The place of a parameter; -1 if there is none of the name.
   int find(std::string_view param) const;
-  int find(std::initializer_list<ArgType> types) const;
 
   void set(size_t i, const Tensor& t);
   void set(size_t i, const Dims& d);
@@ -67,16 +65,14 @@ Tensor call(const Op& op, const Tensor& a, const Tensor& b, bool inplace = false
 // Whether a call draws random numbers; then it is a matter of the innermost vmap, also where no
 // layer is among its arguments.
 bool draws(const Op& op, const Arguments& args);
-std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args);
 
-// One level, for call.cpp.
+// For call.cpp: one level, and random numbers at the innermost vmap.
+std::vector<Tensor> call_random(const Op& op, bool inplace, Arguments args);
 std::vector<Tensor> call_batch(const Op& op, bool inplace, Arguments args, const Level& level);
 std::vector<Tensor> call_dual(const Op& op, bool inplace, Arguments args, uint64_t level);
 // A tensor that is to be changed becomes a dual number of tangent zero; a view of another makes
 // that one, too, and its tangent is a view of the other's.
 void make_changeable(const Tensor& self, uint64_t level);
-// The whole call for each of the batch, joined: what any operation can fall back on.
-std::vector<Tensor> call_each(const Op& op, bool inplace, Arguments args, const Level& level);
 
 // --- operations on what may be layers ----------------------------------------------------------
 

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "ops/autograd.h"
 #include "tape/backward.h"
 #include "transforms/call.h"
 
@@ -52,9 +53,7 @@ Tensors walk(const Pull& p, const GradientOptions& options, int leading) {
     Tensor& g = roots.cotangents[i];
     if (g.dtype() != roots.outputs[i].dtype()) g = ops::to(g, roots.outputs[i].dtype());
     if (leading <= 1) continue;
-    Dims sizes{product(batch)};
-    for (const int64_t size : roots.outputs[i].sizes()) sizes.push_back(size);
-    g = ops::reshape(g, sizes);
+    g = ops::reshape(g, concat({product(batch)}, roots.outputs[i].sizes()));
   }
   Tensors found(known.size());
   if (product(batch) > 0) {
@@ -63,8 +62,7 @@ Tensors walk(const Pull& p, const GradientOptions& options, int leading) {
   }
   for (size_t k = 0; k < known.size(); ++k) {
     Tensor& g = found[k];
-    Dims sizes = batch;
-    for (const int64_t size : known[k].sizes()) sizes.push_back(size);
+    const Dims sizes = concat(batch, known[k].sizes());
     if (product(batch) == 0) g = ops::zeros(sizes, known[k].dtype());
     if (leading > 1 && g.defined()) g = ops::reshape(g, sizes);
     results[places[k]] = std::move(g);
@@ -199,90 +197,44 @@ Tensors gradient(Tensors outputs, Tensors inputs, Tensors cotangents,
 }
 
 Tensors grad(AskedGradient asked) {
-  const int leading = asked.batched ? 1 : 0;
+  const AskedOf how{&tracked, &ones_like, asked.batched ? 1 : 0};
   if (asked.inputs.empty()) fail(ErrorKind::Value, "grad: requires non-empty inputs");
-  if (asked.cotangents.empty()) asked.cotangents.resize(asked.outputs.size());
-  if (asked.cotangents.size() != asked.outputs.size()) {
-    fail("grad: got ", asked.outputs.size(), " tensors and ", asked.cotangents.size(),
-         " gradients");
-  }
-  int64_t batch = -1;
-  for (size_t i = 0; i < asked.outputs.size(); ++i) {
-    const Tensor& out = asked.outputs[i];
-    Tensor& g = asked.cotangents[i];
-    if (!out.defined()) fail(ErrorKind::Type, "grad: element ", i, " of tensors is None");
-    if (!tracked(out)) {
-      fail("grad: element ", i, " of tensors does not require grad and does not have a grad_fn");
-    }
-    if (!g.defined() && asked.batched) {
-      if (batch < 0) fail("grad: is_grads_batched needs gradients; got None for output ", i);
-      continue;
-    }
-    if (!g.defined()) {
-      if (out.numel() != 1) {
-        fail("grad: grad can be implicitly created only for scalar outputs, got shape ",
-             out.sizes());
-      }
-      g = ones_like(out);
-    }
-    if (asked.batched && g.dim() > 0) batch = g.size(0);
-    const bool room = g.dim() == out.dim() + leading;
-    const Dims own(g.sizes().begin() + (room ? leading : 0), g.dim() - (room ? leading : 0));
-    if (!room || !(own == out.sizes())) {
-      fail("grad: mismatch in shape: grad_output[", i, "] has a shape of ", g.sizes(),
-           " and output[", i, "] has a shape of ", out.sizes(),
-           asked.batched ? "; with is_grads_batched one more dimension comes first" : "");
-    }
-  }
-  for (const Tensor& t : asked.inputs) {
-    if (!t.defined()) fail(ErrorKind::Type, "grad: an input is None, expected a Tensor");
-    if (!tracked(t)) fail("grad: one of the differentiated tensors does not require grad");
-  }
+  prepare("grad", asked.outputs, asked.cotangents, how);
+  check_inputs(asked.inputs, how);
   Pull p;
   for (size_t i = 0; i < asked.outputs.size(); ++i) p.keep(asked.outputs[i], asked.cotangents[i]);
   Tensors results = gradient(p.outputs, asked.inputs, p.cotangents,
-                             {asked.retain_graph, asked.create_graph}, leading);
+                             {asked.retain_graph, asked.create_graph}, how.leading);
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i].defined()) continue;
     if (asked.materialize) {
       results[i] = zeros_like(asked.inputs[i]);
-      if (asked.batched) results[i] = clone(repeated(results[i], 0, batch));
+      if (asked.batched) results[i] = clone(repeated(results[i], 0, p.cotangents.back().size(0)));
     } else if (!asked.allow_unused) {
-      fail("grad: one of the differentiated tensors (inputs[", i,
-           "]) appears to not have been used in the graph; set allow_unused=True if this is the "
-           "desired behavior");
+      fail_unused(i);
     }
   }
   return results;
 }
 
 bool reaches_beyond(const Tensors& outputs, const Tensors& inputs) {
-  std::unordered_set<Node*> seen;
-  std::vector<Node*> stack;
-  const auto visit = [&](Node* n) {
-    if (n && seen.insert(n).second) stack.push_back(n);
-  };
-  const auto visit_all = [&](const auto& self, const Tensor& t) -> void {
-    if (const Layer* l = layer_of(t)) {
-      self(self, l->value);
-      if (l->tangent.defined()) self(self, l->tangent);
-    } else if (requires_grad(t)) {
-      visit(node_of(t));
-    }
-  };
-  std::unordered_set<Node*> own;
+  std::unordered_set<const Node*> own;
   for (const Tensor& t : inputs) {
     const Tensor& below = innermost(t);
     if (requires_grad(below) && node_of(below)->leaf) own.insert(node_of(below));
   }
-  for (const Tensor& t : outputs) visit_all(visit_all, t);
-  while (!stack.empty()) {
-    Node* n = stack.back();
-    stack.pop_back();
-    if (n->leaf && n->active && !own.contains(n)) return true;
-    for (int i = 0; i < n->num_inputs; ++i) visit(n->edges()[i].node.get());
-  }
-  return false;
+  std::vector<Node*> nodes;
+  const auto add = [&](const auto& self, const Tensor& t) -> void {
+    if (const Layer* l = layer_of(t)) {
+      self(self, l->value);
+      if (l->tangent.defined()) self(self, l->tangent);
+    } else if (requires_grad(t)) {
+      nodes.push_back(node_of(t));
+    }
+  };
+  for (const Tensor& t : outputs) add(add, t);
+  return any_behind(std::move(nodes),
+                    [&](const Node& n) { return n.leaf && n.active && !own.contains(&n); });
 }
 
 }  // namespace wengert::transforms

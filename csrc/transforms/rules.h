@@ -9,8 +9,8 @@ namespace wengert::transforms {
 
 // The results on values whose first dimension is the batch's (tensors of lower levels, or plain
 // ones), or nothing where the rule does not cover the case.
-using BatchRule = std::optional<std::vector<Tensor>> (*)(const Op& op, bool inplace,
-                                                         Arguments& args, const Level& level);
+using BatchResult = std::optional<std::vector<Tensor>>;
+using BatchRule = BatchResult (*)(const Op& op, bool inplace, Arguments& args, const Level& level);
 
 enum class Tangent : uint8_t {
   Any,          // by the transpose of the backward rule
@@ -30,8 +30,6 @@ struct Rules {
 Rules rules_of(const Op& op);
 
 // --- batch rules -------------------------------------------------------------------------------
-
-using BatchResult = std::optional<std::vector<Tensor>>;
 
 // Broadcast: dimensions of size 1 are put in behind the batch's where others have more.
 BatchResult batch_elementwise(const Op& op, bool inplace, Arguments& args, const Level& level);
@@ -65,6 +63,9 @@ BatchResult batch_convolution(const Op& op, bool inplace, Arguments& args, const
 // For the rules: a tensor's value with the batch's dimension first and `rank` more. Others are left
 // as they are.
 Tensor aligned(const Tensor& t, int rank, const Level& level);
-std::vector<Tensor> rebatched(const std::vector<Tensor>& results, const Level& level);
+// A parameter's place that is known to be there.
+inline size_t place(int at) {
+  return static_cast<size_t>(at);
+}
 
 }  // namespace wengert::transforms
