@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from .harness import Case
 
 FAMILIES = (
-    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "optim", "anomaly",
-    "derivative",
+    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "train", "optim",
+    "anomaly", "derivative",
 )  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
 IMPORTS = "import"
+_FLAGS = ("sweep", "compile", "peak", "brief")  # passed on to the process that measures
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,6 +61,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
                    help="seconds after which cases still to come are left out")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="a smoke run: 0.2 seconds, 3 rounds")
     p.add_argument("--list", action="store_true", help="print the names of the cases and stop")
+    p.add_argument("--compile", action="store_true",
+                   help="also torch.compile in training steps: up to a minute a case")  # fmt: skip
     p.add_argument("--peak", action="store_true", help="also measure what the machine can do")
     p.add_argument("--brief", action="store_true", help="name the cases, without their tables")
     p.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -94,6 +97,7 @@ def run_child(options: argparse.Namespace) -> None:
     """Measure with one number of threads, in this process."""
     threads = options.threads[0]
     libraries = peers.load(threads)
+    libraries.compile = options.compile
     settings = Settings(budget=options.budget, min_rounds=options.rounds, settle=threads > 1)
     if options.sweep:
         settings = replace(settings, stretch=0.002, warm=0.0002)
@@ -137,7 +141,7 @@ def run_threads(options: argparse.Namespace, threads: int, folder: Path) -> dict
     for name in ("only", "family", "size"):
         given = getattr(options, name)
         command += [f"--{name}", *given] if given else []
-    command += [f"--{name}" for name in ("sweep", "peak", "brief") if getattr(options, name)]
+    command += [f"--{name}" for name in _FLAGS if getattr(options, name)]
     subprocess.run(command, env=peers.environment(threads, options.wait), check=True)
     result: dict[str, Any] = json.loads(out.read_text())
     return result

@@ -97,6 +97,7 @@ class Peers:
     jax: Any = None
     mlx: Any = None
     placed: bool = False  # whether each thread has a processor of its own
+    compile: bool = False  # whether torch.compile takes part, which needs a C++ compiler and time
     _names: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:

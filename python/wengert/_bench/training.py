@@ -1,0 +1,197 @@
+"""Training steps as cases: one source for the libraries with PyTorch's names, one for JAX.
+
+All candidates start from the same weights and see the same batch; they must agree after a few
+steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .harness import WENGERT, Candidate, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .peers import Peers
+
+STEPS = 3  # before comparing
+SCAN = 100  # steps a call, where JAX compiles the loop too
+LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+VARIANTS: dict[str, dict[str, bool]] = {
+    "torch": {},
+    "torch foreach": {"foreach": True},
+    "torch fused": {"fused": True},
+}
+COMPILED = "torch compile"  # and its fused optimizer
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and how.
+
+    Parameters
+    ----------
+    name
+        Of the case.
+    model
+        Makes the module, of a library with PyTorch's names.
+    data
+        Makes the arrays of a batch.
+    loss
+        Of such a library, the module and the batch.
+    jax_loss
+        Of JAX, the parameters in the module's order and the batch.
+    weight_decay
+        AdamW's; Adam where it is 0.
+    max_norm
+        To which the gradients are clipped; 0: they are not.
+    scan
+        Whether JAX also compiles a loop of steps.
+    case
+        Of `Case`: its tolerances and what is counted.
+    """
+
+    name: str
+    model: Callable[[Any], Any]
+    data: Callable[[Any], Sequence[Any]]
+    loss: Callable[..., Any]
+    jax_loss: Callable[..., Any]
+    weight_decay: float = 0.0
+    max_norm: float = 0.0
+    scan: bool = False
+
+    def case(self, **options: Any) -> Case:
+        """Return the case."""
+        parts = ["zero_grad", "forward", "loss", "backward", "Adam"]
+        parts[4:] = (["clipping"] if self.max_norm else []) + [self.rule]
+        counted = "one step: " + ", ".join(parts)
+        return Case(self.name, counted, self.build, **{"rtol": 1e-3, "atol": 1e-5, **options})
+
+    @property
+    def rule(self) -> str:
+        """The optimizer's name."""
+        return "AdamW" if self.weight_decay else "Adam"
+
+    def weights(self, p: Peers) -> list[Any]:
+        """Return the arrays that all begin with, drawn by wengert."""
+        p.wg.manual_seed(0)
+        return [w.detach().numpy().copy() for w in self.model(p.wg).parameters()]
+
+    def build(self, p: Peers) -> list[Candidate]:
+        """Return a candidate a library and variant."""
+        weights = self.weights(p)
+        candidates = [self.eager(p, WENGERT, {}, weights)]
+        if p.torch:
+            candidates += [self.eager(p, k, how, weights) for k, how in VARIANTS.items()]
+            if p.compile:
+                candidates.append(self.eager(p, COMPILED, {"fused": True}, weights))
+        if p.jax:
+            candidates.append(self.jax(p, weights, scan=False))
+            if self.scan:
+                candidates.append(self.jax(p, weights, scan=True))
+        return candidates
+
+    def started(self, p: Peers, peer: str, weights: list[Any]) -> Any:
+        """Return a module of a library with these weights."""
+        library = p.wg if peer == WENGERT else p.torch
+        model = self.model(library)
+        with library.no_grad():
+            for param, value in zip(model.parameters(), weights, strict=True):
+                param.copy_(p.array(peer, value))
+        return model
+
+    def eager(
+        self, p: Peers, label: str, options: dict[str, bool], weights: list[Any]
+    ) -> Candidate:
+        """Return the candidate of a library with PyTorch's names."""
+        peer = label.split()[0]
+        library = p.wg if peer == WENGERT else p.torch
+        model = self.started(p, peer, weights)
+        batch = [p.array(peer, a) for a in self.data(p.rng(1))]
+        params = list(model.parameters())
+        more = {"weight_decay": self.weight_decay} if self.weight_decay else {}
+        optimizer = getattr(library.optim, self.rule)(params, lr=LR, **more, **options)
+        clip = library.nn.utils.clip_grad_norm_
+
+        def loss_of(*batch: Any) -> Any:
+            return self.loss(library, model, *batch)
+
+        if label == COMPILED:
+            loss_of = library.compile(loss_of)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = loss_of(*batch)
+            loss.backward()
+            if self.max_norm:
+                clip(params, self.max_norm)
+            optimizer.step()
+            return loss
+
+        def check() -> Any:
+            return [*(step() for _ in range(STEPS)), *params]
+
+        return Candidate(label, "step()", {"step": step}, check)
+
+    def jax(self, p: Peers, weights: list[Any], scan: bool) -> Candidate:
+        """Return JAX's, compiled: a step a call, or `SCAN` of them."""
+        jax, jnp = p.jax, p.jax.numpy
+        batch = [p.array("jax", a) for a in self.data(p.rng(1))]
+
+        def one(state: Any, batch: Any) -> Any:
+            own, first, second, count = state
+            loss, grads = jax.value_and_grad(lambda w: self.jax_loss(jax, w, *batch))(own)
+            if self.max_norm:
+                norm = jnp.sqrt(sum((g * g).sum() for g in grads))
+                scale = jnp.minimum(1.0, self.max_norm / (norm + 1e-6))
+                grads = [g * scale for g in grads]
+            count = count + 1
+            first = [BETA1 * m + (1 - BETA1) * g for m, g in zip(first, grads, strict=True)]
+            second = [BETA2 * v + (1 - BETA2) * g * g for v, g in zip(second, grads, strict=True)]
+            size = LR / (1 - BETA1**count)
+            root = jnp.sqrt(1 - BETA2**count)
+            keep = 1 - LR * self.weight_decay
+            own = [
+                w * keep - size * m / (jnp.sqrt(v) / root + EPS)
+                for w, m, v in zip(own, first, second, strict=True)
+            ]
+            return (own, first, second, count), loss
+
+        def start() -> Any:
+            own = [p.array("jax", w) for w in weights]
+            zeros = ([jnp.zeros_like(w) for w in own] for _ in range(2))
+            return (own, *zeros, jnp.zeros((), jnp.float32))
+
+        def many(state: Any, batch: Any) -> Any:
+            return jax.lax.scan(lambda s, _: one(s, batch), state, length=SCAN)
+
+        compiled = jax.jit(many if scan else one, donate_argnums=0)
+        box = [start()]
+
+        def step() -> None:
+            box[0] = compiled(box[0], batch)[0]
+
+        def check() -> Any:
+            single = jax.jit(one)
+            state, losses = start(), []
+            for _ in range(STEPS):
+                state, loss = single(state, batch)
+                losses.append(loss)
+            return [*losses, *state[0]]
+
+        return Candidate(
+            "jax jit, scan" if scan else "jax jit",
+            "step()",
+            {"step": step, "wait": lambda: jax.block_until_ready(box[0])},
+            check,
+            after="wait()",
+            per=SCAN if scan else None,
+        )
+
+
+def jax_cross_entropy(jax: Any, logits: Any, targets: Any) -> Any:
+    """Return the mean over rows, in JAX."""
+    log_p = jax.nn.log_softmax(logits)
+    return -jax.numpy.take_along_axis(log_p, targets[:, None], 1).mean()
