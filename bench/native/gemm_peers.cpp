@@ -8,11 +8,13 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -93,9 +95,21 @@ struct Candidate {
   }
 };
 
+// Memory aligned to cache lines, as tensors are.
 template <class T>
-std::vector<T> values(size_t count, int seed) {
-  std::vector<T> v(count);
+struct Aligned {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kLine); }
+  bool operator==(const Aligned&) const = default;
+  static constexpr std::align_val_t kLine{64};
+};
+template <class T>
+using Array = std::vector<T, Aligned<T>>;
+
+template <class T>
+Array<T> values(size_t count, int seed) {
+  Array<T> v(count);
   for (size_t i = 0; i < count; ++i) {
     v[i] = static_cast<T>(static_cast<int>((i * 37 + 11 + static_cast<size_t>(seed)) % 199) - 99) /
            100;
@@ -132,7 +146,7 @@ void compare(const Shape& s, const std::vector<Library>& libraries, double budge
   constexpr DType kType = sizeof(T) == 4 ? DType::Float32 : DType::Float64;
   const cpu::GemmIsa& isa = cpu::isa().gemm[static_cast<int>(kType)];
 
-  std::vector<std::vector<T>> results(libraries.size() + 1, std::vector<T>(size));
+  std::vector<Array<T>> results(libraries.size() + 1, Array<T>(size));
   std::vector<Candidate> candidates;
   args.c = results[0].data();
   candidates.push_back({"wengert", [&isa, args] { cpu::gemm(isa, args); }});

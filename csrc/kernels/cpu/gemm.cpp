@@ -350,6 +350,7 @@ void run(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch) {
 
 void gemm(const GemmIsa& isa, const GemmArgs& args, const GemmBatch& batch) {
   if (args.m <= 0 || args.n <= 0 || batch.count <= 0) return;
+  if (batch.count == 1 && !batch.a_offsets && gemm_small(isa, args)) return;
   if (isa.dtype == DType::Float32)
     run<float>(isa, args, batch);
   else

@@ -45,7 +45,8 @@ struct GemmBatch {
 };
 
 // One tile of C for a micro-kernel: C[rows, cols] (+)= A[rows, k] B[k, cols]. B's rows are
-// contiguous and readable up to whole vectors. The number of rows is in the choice of the kernel.
+// contiguous and, but where GemmIsa::reads_parts, readable up to whole vectors. The number of rows
+// is in the choice of the kernel.
 struct GemmTile {
   int64_t k;
   const void* a;
@@ -76,12 +77,14 @@ inline constexpr int kGemmMaxVecs = 3;
 
 struct GemmIsa {
   DType dtype;
-  bool fused;  // whether fma rounds once
-  int lanes;   // elements in a vector
-  int mr, nv;  // largest tile: mr rows by nv vectors
+  bool fused;        // whether fma rounds once
+  bool reads_parts;  // whether tiles read no more of B's rows than their columns
+  int lanes;         // elements in a vector
+  int mr, nv;        // largest tile: mr rows by nv vectors
   int64_t mc, kc, nc;
   GemmPackFn pack;
   GemmVectorFn vector;
+  GemmMicroFn row;  // one row by any number of columns, of which it reads no more
   // [rows - 1][vectors - 1]: for tiles of A whose rows are next to each other (packed, or A^T) ...
   GemmMicroFn unit_rows[kGemmMaxRows][kGemmMaxVecs];
   // ... and for any other strides.
@@ -94,6 +97,10 @@ const GemmIsa* find_gemm(const char* isa_name, DType dtype);
 
 // Every product of the batch. Allocates nothing once its thread's buffers have grown; never throws.
 void gemm(const GemmIsa& isa, const GemmArgs& args, const GemmBatch& batch = {});
+
+// The same for one product of few multiply-adds, without the driver's plans; false if it is not
+// one.
+bool gemm_small(const GemmIsa& isa, const GemmArgs& args);
 
 // The length of the blocks that k is cut into.
 constexpr int64_t gemm_k_block(int64_t k, int64_t kc) {

@@ -3,6 +3,7 @@
 // Included by each ISA's translation unit after vec.h; read gemm.h first, gemm.cpp next.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <utility>
 
@@ -10,6 +11,24 @@
 #include "kernels/cpu/vec.h"
 
 namespace wengert::WENGERT_ISA {
+
+// Masked loads cost nothing here, so tiles at the right edge read B where it stands.
+#if defined(__AVX512F__)
+inline constexpr bool kReadsParts = true;
+#else
+inline constexpr bool kReadsParts = false;
+#endif
+
+// NV vectors of a row, the last of which has `last` lanes.
+template <class T, int NV>
+WENGERT_INLINE void load_row(Vec<T> (&x)[NV], const T* row, int last) {
+  constexpr int N = Vec<T>::N;
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) {
+    x[v] = kReadsParts && v == NV - 1 ? Vec<T>(load_part(row + v * N, last))
+                                      : Vec<T>::load(row + v * N);
+  }
+}
 
 // ---- the micro-kernel --------------------------------------------------------------------------
 
@@ -23,6 +42,7 @@ void gemm_micro(const cpu::GemmTile& tile) {
   const T* b = static_cast<const T*>(tile.b);
   const int64_t a_rs = tile.a_rs, a_cs = tile.a_cs, b_rs = tile.b_rs, c_rs = tile.c_rs;
   T* c = static_cast<T*>(tile.c);
+  const int last = static_cast<int>(tile.cols) - (NV - 1) * N;
 
   V acc[MR][NV];
 #pragma GCC unroll 16
@@ -39,8 +59,7 @@ void gemm_micro(const cpu::GemmTile& tile) {
   if constexpr (UnitRows) {
     for (int64_t p = tile.k; p > 0; --p) {
       V x[NV];
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) x[v] = V::load(b + v * N);
+      load_row<T, NV>(x, b, last);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
         const V y = V::broadcast(a[i]);
@@ -59,8 +78,7 @@ void gemm_micro(const cpu::GemmTile& tile) {
     for (int g = 0; g < G; ++g) rows[g] = a + 3 * g * a_rs;
     for (int64_t p = tile.k; p > 0; --p) {
       V x[NV];
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) x[v] = V::load(b + v * N);
+      load_row<T, NV>(x, b, last);
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
         const V y = V::broadcast(rows[i / 3][(i % 3) * a_rs]);
@@ -319,6 +337,56 @@ void gemm_vector(const void* src, int64_t lane_stride, int64_t step_stride, int6
     gemm_vector_transposed(s, lane_stride, lanes, xs, x_stride, k, k_block, out);
 }
 
+// ---- one row -----------------------------------------------------------------------------------
+
+// NV vectors of one row of C in registers, over all of k.
+template <class T, int NV>
+void gemm_row_part(const cpu::GemmTile& tile) {
+  using V = Vec<T>;
+  constexpr int N = V::N;
+  const T* a = static_cast<const T*>(tile.a);
+  const T* b = static_cast<const T*>(tile.b);
+  T* c = static_cast<T*>(tile.c);
+  const T* bias = static_cast<const T*>(tile.bias);
+  const int last = static_cast<int>(tile.cols) - (NV - 1) * N;
+  V acc[NV];
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) acc[v] = V{Raw<T>{}};
+  for (int64_t p = 0; p < tile.k; ++p) {
+    const V y = V::broadcast(a[p * tile.a_cs]);
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      const V x = v == NV - 1 ? V::load(b + v * N, last) : V::load(b + v * N);
+      acc[v] = fma(y, x, acc[v]);
+    }
+    b += tile.b_rs;
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) {
+    const int n = v == NV - 1 ? last : N;
+    if (tile.add) acc[v] = V::load(c + v * N, n) + acc[v];
+    if (bias != nullptr) acc[v] = acc[v] + V::load(bias + v * N, n);
+    acc[v].store(c + v * N, n);
+  }
+}
+
+// Eight sums side by side hide the latency of an fma.
+template <class T>
+void gemm_row(const cpu::GemmTile& tile) {
+  constexpr int kVecs = 8, N = Vec<T>::N;
+  constexpr auto parts = []<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<cpu::GemmMicroFn, kVecs>{&gemm_row_part<T, I + 1>...};
+  }(std::make_integer_sequence<int, kVecs>{});
+  cpu::GemmTile part = tile;
+  for (int64_t j = 0; j < tile.cols; j += kVecs * N) {
+    part.cols = tile.cols - j < kVecs * N ? tile.cols - j : kVecs * N;
+    part.b = static_cast<const T*>(tile.b) + j;
+    part.c = static_cast<T*>(tile.c) + j;
+    if (tile.bias != nullptr) part.bias = static_cast<const T*>(tile.bias) + j;
+    parts[static_cast<size_t>((part.cols + N - 1) / N - 1)](part);
+  }
+}
+
 // ---- the table ---------------------------------------------------------------------------------
 
 template <class T, int MR, int NV, int MaxNV>
@@ -357,6 +425,7 @@ constexpr cpu::GemmIsa gemm_isa() {
 #if defined(__FMA__) || defined(__aarch64__)
   isa.fused = true;
 #endif
+  isa.reads_parts = kReadsParts;
   isa.lanes = Vec<T>::N;
   isa.mr = mr;
   isa.nv = nv;
@@ -365,6 +434,7 @@ constexpr cpu::GemmIsa gemm_isa() {
   isa.nc = 2048;
   isa.pack = gemm_pack<T>;
   isa.vector = gemm_vector<T>;
+  isa.row = gemm_row<T>;
   fill_gemm_kernels<T, mr, nv, nv>(isa);
   return isa;
 }

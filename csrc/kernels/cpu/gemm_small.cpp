@@ -1,0 +1,69 @@
+// Products so small that to plan them takes longer than to do them: one block of k, everything read
+// where it stands, the tiles alone.
+#include <algorithm>
+
+#include "kernels/cpu/gemm.h"
+
+namespace wengert::cpu {
+namespace {
+
+// 64 by 64 by 64 takes 4 us with AVX-512: beyond, the plan's 60 ns are nothing.
+constexpr int64_t kMaxFmas = 64 * 64 * 64;
+
+template <class T>
+void tiles(const GemmIsa& isa, const GemmArgs& g) {
+  const auto m = static_cast<uint32_t>(g.m), mr = static_cast<uint32_t>(isa.mr);
+  const uint32_t panels = (m + mr - 1) / mr, height = (m + panels - 1) / panels;
+  const int64_t width = int64_t{isa.nv} * isa.lanes;
+  const auto& kernels = g.a_rs == 1 ? isa.unit_rows : isa.any_rows;
+  GemmTile t{};
+  t.k = g.k;
+  t.a_rs = g.a_rs;
+  t.a_cs = g.a_cs;
+  t.b_rs = g.b_rs;
+  t.c_rs = g.c_rs;
+  t.add = g.accumulate;
+  for (int64_t j = 0; j < g.n; j += width) {
+    t.cols = std::min(width, g.n - j);
+    int vecs = isa.nv;
+    while ((vecs - 1) * isa.lanes >= t.cols) --vecs;
+    t.b = static_cast<const T*>(g.b) + j;
+    if (g.bias != nullptr) t.bias = static_cast<const T*>(g.bias) + j;
+    for (uint32_t i = 0; i < m; i += height) {
+      t.a = static_cast<const T*>(g.a) + i * g.a_rs;
+      t.c = static_cast<T*>(g.c) + i * g.c_rs + j;
+      kernels[std::min(height, m - i) - 1][vecs - 1](t);
+    }
+  }
+}
+
+void row(const GemmIsa& isa, const GemmArgs& g) {
+  isa.row({g.k, g.a, g.a_rs, g.a_cs, g.b, g.b_rs, g.c, g.c_rs, g.n, g.accumulate, g.bias});
+}
+
+}  // namespace
+
+bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
+  // Each alone first: their product must not overflow.
+  const bool column_major = g.m == 1 && g.b_rs == 1 && !g.accumulate && g.bias == nullptr;
+  if ((g.b_cs != 1 && !column_major) || g.k == 0 || g.k > isa.kc || std::max(g.m, g.n) > kMaxFmas)
+    return false;
+  if (g.m * g.n > kMaxFmas || g.m * g.n * g.k > kMaxFmas) return false;
+  if (g.activation != nullptr && g.c_rs != g.n && g.m > 1) return false;
+  if (g.b_cs != 1) {
+    isa.vector(g.b, g.b_cs, g.b_rs, g.n, g.a, g.a_cs, g.k, g.k, g.c);
+  } else if (g.m == 1) {
+    row(isa, g);
+  } else if (isa.reads_parts || g.n % isa.lanes == 0) {
+    isa.dtype == DType::Float32 ? tiles<float>(isa, g) : tiles<double>(isa, g);
+  } else {
+    return false;
+  }
+  if (g.activation != nullptr) {
+    char* const ptr[2] = {static_cast<char*>(g.c), static_cast<char*>(g.c)};
+    g.activation(ptr, g.m * g.n, g.activation_params);
+  }
+  return true;
+}
+
+}  // namespace wengert::cpu
