@@ -33,7 +33,7 @@ FAMILIES = (
 )  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
-IMPORTS = "import"
+IMPORTS, MEMORY = "import", "memory"
 _FLAGS = ("sweep", "compile", "peak", "brief")  # passed on to the process that measures
 
 
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each in a process")
     p.add_argument("--only", nargs="+", default=[], metavar="NAME",
                    help="only cases whose name contains one of these")  # fmt: skip
-    p.add_argument("--family", nargs="+", default=[], choices=(*FAMILIES, *SWEEP, IMPORTS))
+    p.add_argument("--family", nargs="+", default=[], choices=(*FAMILIES, *SWEEP, IMPORTS, MEMORY))
     p.add_argument("--size", nargs="+", default=[], help="only cases of these: 1k, 1M, 16M, ...")
     p.add_argument(
         "--sweep",
@@ -154,7 +154,7 @@ def main(source: Path | None = None) -> int:
         run_child(options)
         return 0
     if options.list:
-        print("\n".join([*(c.name for c in find_cases(options)), IMPORTS]))
+        print("\n".join([*(c.name for c in find_cases(options)), IMPORTS, MEMORY]))
         return 0
     results = report.header(source)
     runs: list[dict[str, Any]] = []
@@ -166,6 +166,10 @@ def main(source: Path | None = None) -> int:
         imports = importlib.import_module("wengert._bench.cases_import")
         results["import"] = imports.measure(rounds=5 if options.quick else 20)
         print(imports.text(results["import"]), flush=True)
+    if wanted(MEMORY, options) and Path("/proc/self/status").exists():
+        memory = importlib.import_module("wengert._bench.cases_memory")
+        results["memory"] = memory.measure(options.threads[0])
+        print(memory.text(results["memory"]), flush=True)
     tables = [f"{report.described(results, r)}\n\n{report.ratio_tables(r)}\n" for r in runs]
     shown = tables if options.sweep else [report.not_ahead(runs) if runs else ""]
     for summary in (*shown, report.overloaded(runs)):

@@ -139,15 +139,31 @@ def ours(threads: int) -> Peers:
     return p
 
 
+def alone(name: str, threads: int) -> Peers:
+    """Import one library and NumPy, and set its threads."""
+    if name == WENGERT:
+        return ours(threads)
+    p = Peers(threads, None, np)
+    if name == "torch":
+        _load_torch(p)
+    else:
+        setattr(p, name, importlib.import_module(MODULES.get(name, name)))
+    return p
+
+
+def _load_torch(p: Peers) -> None:
+    p.torch = importlib.import_module("torch")
+    p.torch.set_num_threads(p.threads)
+    functional = importlib.import_module("torch.nn.functional")
+    grad = p.torch.autograd.grad
+    p._names["torch"] = {"torch": p.torch, "T": p.torch, "F": functional, "grad": grad}
+
+
 def load(threads: int) -> Peers:
     """Import what is installed and set its threads."""
     p = ours(threads)
     if missing("torch") is None:
-        p.torch = importlib.import_module("torch")
-        p.torch.set_num_threads(threads)
-        functional = importlib.import_module("torch.nn.functional")
-        grad = p.torch.autograd.grad
-        p._names["torch"] = {"torch": p.torch, "T": p.torch, "F": functional, "grad": grad}
+        _load_torch(p)
     placed = _place_workers(p)
     if missing("jax") is None:
         p.jax = importlib.import_module("jax")

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 STEPS = 3  # before comparing
 SCAN = 100  # steps a call, where JAX compiles the loop too
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+JIT, SCANNED, COMPILED = "jax jit", "jax jit, scan", "torch compile"
 VARIANTS: dict[str, dict[str, bool]] = {
     "torch": {},
     "torch foreach": {"foreach": True},
     "torch fused": {"fused": True},
+    COMPILED: {"fused": True},
 }
-COMPILED = "torch compile"  # and its fused optimizer
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,19 @@ class Training:
 
     def build(self, p: Peers) -> list[Candidate]:
         """Return a candidate a library and variant."""
-        weights = self.weights(p)
-        candidates = [self.eager(p, WENGERT, {}, weights)]
+        labels = [WENGERT]
         if p.torch:
-            candidates += [self.eager(p, k, how, weights) for k, how in VARIANTS.items()]
-            if p.compile:
-                candidates.append(self.eager(p, COMPILED, {"fused": True}, weights))
+            labels += [k for k in VARIANTS if k != COMPILED or p.compile]
         if p.jax:
-            candidates.append(self.jax(p, weights, scan=False))
-            if self.scan:
-                candidates.append(self.jax(p, weights, scan=True))
-        return candidates
+            labels += [JIT, SCANNED] if self.scan else [JIT]
+        weights = self.weights(p)
+        return [self.candidate(p, label, weights) for label in labels]
+
+    def candidate(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
+        """Return the one of a name."""
+        if label in (JIT, SCANNED):
+            return self.jax(p, label, weights)
+        return self.eager(p, label, VARIANTS.get(label, {}), weights)
 
     def started(self, p: Peers, peer: str, weights: list[Any]) -> Any:
         """Return a module of a library with these weights."""
@@ -135,9 +138,9 @@ class Training:
 
         return Candidate(label, "step()", {"step": step}, check)
 
-    def jax(self, p: Peers, weights: list[Any], scan: bool) -> Candidate:
+    def jax(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
         """Return JAX's, compiled: a step a call, or `SCAN` of them."""
-        jax, jnp = p.jax, p.jax.numpy
+        jax, jnp, scan = p.jax, p.jax.numpy, label == SCANNED
         batch = [p.array("jax", a) for a in self.data(p.rng(1))]
 
         def one(state: Any, batch: Any) -> Any:
@@ -182,7 +185,7 @@ class Training:
             return [*losses, *state[0]]
 
         return Candidate(
-            "jax jit, scan" if scan else "jax jit",
+            label,
             "step()",
             {"step": step, "wait": lambda: jax.block_until_ready(box[0])},
             check,
