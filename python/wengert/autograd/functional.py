@@ -139,6 +139,21 @@ def jvp(
     )
 
 
+def _first_order(
+    func: Function, inputs: Any, v: Any, create_graph: bool, strict: bool, name: str
+) -> tuple[bool, Tensors, Any, Tensor, Any]:
+    """What products with a Hessian begin with: inputs, the vector, the number, its gradient."""
+    inputs_are_tuple, inputs = listed(inputs, "inputs", name)
+    inputs = fresh(inputs, create_graph)
+    vector = checked_vector(v, inputs, inputs_are_tuple, name, create_graph)
+    needs_vector(v, inputs)
+    _, outputs = called(func, inputs, name, strict, scalar=True)
+    gradients = pull(outputs, inputs, create_graph=True)
+    if strict:
+        check_dependence(gradients, JACOBIAN_IS_CONSTANT)
+    return inputs_are_tuple, inputs, vector, outputs[0], gradients
+
+
 def vhp(
     func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -165,21 +180,16 @@ def vhp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = listed(inputs, "inputs", "vhp")
-        inputs = fresh(inputs, create_graph)
-        vector = checked_vector(v, inputs, inputs_are_tuple, "vhp", create_graph)
-        needs_vector(v, inputs)
-        _, outputs = called(func, inputs, "vhp", strict, scalar=True)
-        gradients = pull(outputs, inputs, create_graph=True)
-        if strict:
-            check_dependence(gradients, JACOBIAN_IS_CONSTANT)
+        inputs_are_tuple, inputs, vector, output, gradients = _first_order(
+            func, inputs, v, create_graph, strict, "vhp"
+        )
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
         product = filled(
             pull(gradients, inputs, vector, create_graph),
             inputs, strict, create_graph, f"{OF_INPUT.format('jacobian', '{}')}.", "hessian",
         )  # fmt: skip
     return (
-        returned(outputs[0], create_graph),
+        returned(output, create_graph),
         unlisted(returned(product, create_graph), inputs_are_tuple),
     )
 
@@ -213,14 +223,9 @@ def hvp(
         If something else than tensors is given or returned.
     """
     with enable_grad():
-        inputs_are_tuple, inputs = listed(inputs, "inputs", "hvp")
-        inputs = fresh(inputs, create_graph)
-        vector = checked_vector(v, inputs, inputs_are_tuple, "hvp", create_graph)
-        needs_vector(v, inputs)
-        _, outputs = called(func, inputs, "hvp", strict, scalar=True)
-        gradients = pull(outputs, inputs, create_graph=True)
-        if strict:
-            check_dependence(gradients, JACOBIAN_IS_CONSTANT)
+        inputs_are_tuple, inputs, vector, output, gradients = _first_order(
+            func, inputs, v, create_graph, strict, "hvp"
+        )
         weights = tuple(_core.zeros_like(t).requires_grad_() for t in inputs)
         twice = pull(gradients, inputs, weights, create_graph=True)
     with set_grad_enabled(create_graph or _core.is_grad_enabled()):
@@ -235,7 +240,7 @@ def hvp(
             "hessian",
         )
     return (
-        returned(outputs[0], create_graph),
+        returned(output, create_graph),
         unlisted(returned(product, create_graph), inputs_are_tuple),
     )
 
