@@ -171,11 +171,13 @@ class Correlation {
   int64_t height_, width_, k_block_, sums_row_;
 };
 
-void run_pass(const Launch& l, const Pass& pass) {
+void run_pass(const Launch& l, Pass pass) {
   for (const Axis& a : pass.axes) {
     if (a.count == 0) return;
   }
   if (pass.batch == 0 || pass.rows == 0) return;
+  spread_rows(pass.axes, pass.channels, pass.rows, isa().conv[static_cast<int>(l.dtype)].lanes,
+              INT64_MAX);
   if (l.dtype == DType::Float32)
     Correlation<float>(pass).run();
   else

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace wengert::cpu {
 namespace {
@@ -24,13 +25,40 @@ void Axis::set_taps(const std::vector<std::pair<int64_t, int64_t>>& places) {
     reach = std::max(reach, place / split);
   }
   const auto n = static_cast<int64_t>(taps.size());
-  if (n * count >= slots() * (count + reach)) return;
-  reach = 0;
-  phases.clear();
-  for (int64_t t = 0; t < n; ++t) {
-    phases.push_back(places[static_cast<size_t>(t)].second);
-    taps[static_cast<size_t>(t)] = {places[static_cast<size_t>(t)].first, t, 0};
+  if (n * count < slots() * (count + reach)) spread();
+}
+
+void Axis::spread() {
+  std::vector<int64_t> places;
+  for (Tap& t : taps) {
+    places.push_back(t.shift * split + phases[static_cast<size_t>(t.phase)]);
+    t = {t.kernel, static_cast<int64_t>(places.size()) - 1, 0};
   }
+  phases = std::move(places);
+  reach = 0;
+}
+
+void spread_rows(Axes& axes, int64_t channels, int64_t rows, int64_t lanes, int64_t most) {
+  constexpr double kRow = 8;  // multiply-adds of vectors in the time to begin a row's copy
+  int64_t taps = 1, outer = 1, rows_staged = 1;
+  for (int d = 0; d < 3; ++d) taps *= static_cast<int64_t>(axes[d].taps.size());
+  for (int d = 0; d < 2; ++d) {
+    outer *= axes[d].slots();
+    rows_staged *= axes[d].count + axes[d].reach;
+  }
+  // Of a sample: what is computed, the gaps included, and what is copied.
+  const auto cost = [&](const Axis& last) {
+    const int64_t row = last.count + last.reach, plane = row * (axes[1].count + axes[1].reach);
+    const int64_t outputs = (axes[0].count - 1) * plane + (axes[1].count - 1) * row + last.count;
+    const double copies = static_cast<double>(outer * last.slots() * rows_staged) *
+                          (kRow + 2.0 * static_cast<double>(ceil_div(row, lanes)));
+    return static_cast<double>(channels) *
+           (static_cast<double>(taps * rows * ceil_div(outputs, lanes)) + copies);
+  };
+  Axis dense = axes[2];
+  dense.spread();
+  const int64_t staged = channels * outer * dense.slots() * rows_staged * dense.count;
+  if (staged <= most && cost(dense) < cost(axes[2])) axes[2] = std::move(dense);
 }
 
 Axis forward_axis(const ConvParams& p, int d) {

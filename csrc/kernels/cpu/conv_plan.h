@@ -29,6 +29,8 @@ struct Axis {
 
   // With source place (i * split + each of `places` + origin) for each tap.
   void set_taps(const std::vector<std::pair<int64_t, int64_t>>& places);
+  // A phase for each tap.
+  void spread();
   int64_t slots() const { return static_cast<int64_t>(phases.size()); }
 };
 using Axes = Axis[3];
@@ -40,6 +42,11 @@ Axis forward_axis(const ConvParams& p, int d);
 Axis backward_axis(const ConvParams& p, int d, int64_t first);
 // The outputs' own places, laid out as `like`: the other operand of a weight's gradient.
 Axis plain_axis(const Axis& like);
+
+// Gives each tap of the last axis a phase of its own where rows without gaps, which are less to
+// compute, are worth the copies: for `rows` sums of `channels`, in vectors of `lanes`. A staged
+// sample may then have up to `most` elements.
+void spread_rows(Axes& axes, int64_t channels, int64_t rows, int64_t lanes, int64_t most);
 
 // Some samples, or a part of one, whose staged input fits a cache. All boxes share a layout.
 struct Box {

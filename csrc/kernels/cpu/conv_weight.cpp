@@ -119,7 +119,11 @@ void run_conv_grad_weight(const Launch& l) {
     return;
   }
   if (l.count == 0) return;
-  const Axis axes[3] = {forward_axis(p, 0), forward_axis(p, 1), forward_axis(p, 2)};
+  Axis axes[3] = {forward_axis(p, 0), forward_axis(p, 1), forward_axis(p, 2)};
+  // Shorter runs would cost more in joining lanes than gaps do.
+  const auto item = static_cast<int64_t>(item_size(l.dtype));
+  spread_rows(axes, p.in_channels, p.out_channels, isa().conv[static_cast<int>(l.dtype)].lanes,
+              kBoxBytes / 2 / item);
   visit_compute(l.dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       WeightSums<T>(p, axes).run(static_cast<const T*>(l.buffer[1].data),
