@@ -6,14 +6,15 @@
 namespace wengert::bench {
 namespace {
 
-void step(benchmark::State& state, OptimizerLaunch settings, int states) {
+void step(benchmark::State& state, OptimizerLaunch settings, int states,
+          StateDType kept = StateDType::AsParameter) {
   const int64_t tensors = state.range(0), each = state.range(1);
   std::vector<Tensor> params;
   for (int64_t i = 0; i < tensors; ++i) {
     params.push_back(leaf({each}));
     set_grad(params.back(), filled({each}));
   }
-  OptimizerGroup group(settings.rule, params);
+  OptimizerGroup group(settings.rule, params, kept);
   group.step(settings);  // makes the states
   for (auto _ : state) group.step(settings);
   const int64_t n = tensors * each;

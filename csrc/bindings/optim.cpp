@@ -19,6 +19,20 @@ OptimizerRule rule_of(const std::string& name) {
   fail(ErrorKind::Value, "optimizer: unknown rule '", name, "'");
 }
 
+StateDType states_of(const py::object& kept) {
+  if (kept.is_none()) return StateDType::AsParameter;
+  if (py::isinstance<py::str>(kept) && py::cast<std::string>(kept) == "8bit") {
+    return StateDType::Bytes;
+  }
+  if (Py_TYPE(kept.ptr()) == dtype_type) {
+    const DType d = reinterpret_cast<PyDType*>(kept.ptr())->dtype;
+    if (d == DType::Float32) return StateDType::Float32;
+    if (d == DType::BFloat16) return StateDType::BFloat16;
+  }
+  fail(ErrorKind::Value, "optimizer: state_dtype=", std::string(py::repr(kept)),
+       "; expected None, wg.float32, wg.bfloat16 or '8bit'");
+}
+
 PyObject* setting(PyObject* group, const char* key) {
   PyObject* v = PyDict_GetItemString(group, key);
   if (!v) fail(ErrorKind::Value, "optimizer: the param group has no '", key, "'");
@@ -78,46 +92,83 @@ OptimizerLaunch settings_of(OptimizerRule rule, PyObject* group) {
   return s;
 }
 
+// One vector of all gradients, of all groups.
+Tensor norm_of_grads(const std::vector<OptimizerGroup*>& groups, double order) {
+  std::vector<Tensor> grads;
+  for (const OptimizerGroup* g : groups) {
+    for (const Tensor& p : g->params()) {
+      if (Tensor grad = grad_of(p); grad.defined()) grads.push_back(std::move(grad));
+    }
+  }
+  return norm_of_all(grads, order);
+}
+
 }  // namespace
 
 void register_optim(py::module_& m) {
   py::class_<OptimizerGroup>(m, "OptimizerGroup", "Parameters updated together, with their states.")
-      .def(py::init([](const std::string& rule, std::vector<Tensor> params) {
-             return OptimizerGroup(rule_of(rule), std::move(params));
-           }),
-           py::arg("rule"), py::arg("params"))
+      .def(py::init(
+               [](const std::string& rule, std::vector<Tensor> params, const py::object& states) {
+                 return OptimizerGroup(rule_of(rule), std::move(params), states_of(states));
+               }),
+           py::arg("rule"), py::arg("params"), py::arg("state_dtype") = py::none())
       .def(
           "step",
-          [](OptimizerGroup& g, const py::dict& group) {
-            return g.step(settings_of(g.rule(), group.ptr()));
+          [](OptimizerGroup& g, const py::dict& group, double grad_scale) {
+            OptimizerLaunch settings = settings_of(g.rule(), group.ptr());
+            settings.grad_scale = grad_scale;
+            return g.step(settings);
           },
-          py::arg("group"),
-          "One step of every parameter that has a gradient; whether new states were made.")
+          py::arg("group"), py::arg("grad_scale") = 1.0,
+          "One step of every parameter that has a gradient, which is multiplied by grad_scale as "
+          "it is read; whether new states were made.")
+      .def("drop_grads", &OptimizerGroup::drop_grads, "Forgets the gradients of the parameters.")
       .def(
           "state",
           [](OptimizerGroup& g, size_t i) {
             const auto& s = g.state(i);
-            return py::make_tuple(s.steps, s.tensor[0], s.tensor[1], s.tensor[2]);
+            return py::make_tuple(s.steps, s.tensor[0], s.tensor[1], s.tensor[2], s.peaks[0],
+                                  s.peaks[1], s.peaks[2]);
           },
-          py::arg("index"), "Steps taken and state tensors of a parameter.")
+          py::arg("index"),
+          "Steps taken, state tensors of a parameter, and the scales of those in bytes.")
       .def(
           "set_state",
-          [](OptimizerGroup& g, size_t i, double steps, const std::vector<Tensor>& tensors) {
-            const Tensor& p = g.param(i);
-            for (const Tensor& t : tensors) {
-              if (t.defined() &&
-                  (!(t.sizes() == p.sizes()) || t.dtype() != p.dtype() || !t.contiguous())) {
-                fail(ErrorKind::Value, "optimizer: state of shape ", t.sizes(),
-                     " for a parameter of shape ", p.sizes());
-              }
-            }
-            auto& s = g.state(i);
+          [](OptimizerGroup& g, size_t i, double steps, const std::vector<Tensor>& tensors,
+             const std::vector<Tensor>& scales) {
+            OptimizerGroup::State s;
             s.steps = Tensor::scalar(steps, DType::Float32);
             for (size_t k = 0; k < kMaxOptimizerStates; ++k) {
-              s.tensor[k] = k < tensors.size() ? tensors[k] : Tensor();
+              if (k < tensors.size()) s.tensor[k] = tensors[k];
+              if (k < scales.size()) s.peaks[k] = scales[k];
             }
+            g.set_state(i, std::move(s));
           },
-          py::arg("index"), py::arg("steps"), py::arg("tensors"));
+          py::arg("index"), py::arg("steps"), py::arg("tensors"),
+          py::arg("scales") = std::vector<Tensor>{});
+  m.def("grad_norm", &norm_of_grads, py::arg("groups"), py::arg("norm_type") = 2.0,
+        "The norm of all gradients of OptimizerGroups: order 1, 2 or inf.");
+  m.def("norm_of_all", &norm_of_all, py::arg("tensors"), py::arg("norm_type") = 2.0,
+        "The norm of all elements of floating tensors: order 1, 2 or inf.");
+  m.def(
+      "scale_all_",
+      [](const std::vector<Tensor>& tensors, double factor) {
+        scale_all("clip_grad_norm_", tensors, factor);
+      },
+      py::arg("tensors"), py::arg("factor"), "Multiplies floating tensors by a number, in place.");
+  m.def(
+      "limit_all_",
+      [](const std::vector<Tensor>& tensors, double low, double high) {
+        limit_all("clip_grad_value_", tensors, low, high);
+      },
+      py::arg("tensors"), py::arg("low"), py::arg("high"),
+      "Limits the elements of floating tensors, in place.");
+  m.def("clip_factor", &clip_factor, py::arg("norm"), py::arg("max_norm"),
+        "What brings gradients of this norm to max_norm, at most 1.");
+  m.def("quantize_blocks", &quantize_blocks, py::arg("x"), py::arg("with_signs"),
+        "A tensor in bytes, as 8-bit optimizer states are kept: codes, and a scale a block.");
+  m.def("dequantize_blocks", &dequantize_blocks, py::arg("codes"), py::arg("scales"),
+        py::arg("with_signs"), "The float32 numbers that quantize_blocks kept.");
 }
 
 }  // namespace wengert::bindings

@@ -106,6 +106,14 @@ enum class Kernel : KernelId {
   Multinomial,    // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:
                   // categories, integer[1]: with replacement
   OptimizerStep,  // OptimizerLaunch behind `pointer`
+  // Of many tensors at once: TensorList behind `pointer`.
+  ManyNorm,   // one float64: the norm of all elements, of order more_numbers[0] (1, 2 or inf)
+  ManyScale,  // in place: times more_numbers[0]
+  ManyLimit,  // in place: to between more_numbers[0] and [1]
+  // Optimizer states in bytes: codes (uint8), greatest magnitude of each kStateBlock elements
+  // (float32); x. Dequantize: x; codes, magnitudes. integer[0]: with signs.
+  Quantize,
+  Dequantize,
   // Linear algebra; sizes: batch, rows, columns; all dense. Buffer 0 is changed in place.
   Lu,  // A; row order, the first zero pivot from 1 (both int64); det, its sign, log of its absolute
   Cholesky,         // A; the first minor that is not positive definite from 1 (int64)
@@ -182,12 +190,18 @@ struct PoolParams {
 // One optimizer step over a list of parameters. Formulas stand with the kernel.
 enum class OptimizerRule : uint8_t { SGD, RMSprop, Adagrad, Adam };
 inline constexpr int kMaxOptimizerStates = 3;
+// As what they are computed in, or narrower.
+enum class StateFormat : uint8_t { Computed, BFloat16, Bytes };
+inline constexpr int kNumStateFormats = 3;
+inline constexpr int64_t kStateBlock = 256;  // elements that share a scale, in bytes
 struct OptimizerItem {
   void* param;
   const void* grad;
   void* state[kMaxOptimizerStates];
+  float* peaks[kMaxOptimizerStates];  // of bytes: the greatest magnitude of each block
   int64_t count;
   int64_t step;  // 1 at the first call
+  StateFormat format;
 };
 struct OptimizerLaunch {
   OptimizerRule rule;
@@ -199,6 +213,18 @@ struct OptimizerLaunch {
   double lr_decay;             // Adagrad
   double beta1, beta2;         // Adam
   bool nesterov, decoupled, amsgrad, centered, maximize;
+  double grad_scale = 1;  // what gradients are multiplied by as they are read
+};
+
+// Dense tensors of float32, float64 or bfloat16, side by side.
+struct ListedTensor {
+  void* data;
+  int64_t count;
+  DType dtype;
+};
+struct TensorList {
+  const ListedTensor* items;
+  int64_t num_items;
 };
 
 }  // namespace wengert

@@ -1,6 +1,7 @@
 #include "ops/optim.h"
 
 #include "kernels/launch.h"
+#include "ops/elementwise.h"
 #include "ops/inference.h"
 #include "ops/ops.h"
 
@@ -22,10 +23,122 @@ unsigned states_used(const OptimizerLaunch& s) {
   return 0;
 }
 
+// Whether a rule's state is a mean of either sign; the others are of squares.
+bool has_signs(OptimizerRule rule, int state) {
+  switch (rule) {
+    case OptimizerRule::SGD:
+      return true;
+    case OptimizerRule::RMSprop:
+      return state > 0;
+    case OptimizerRule::Adagrad:
+      return false;
+    case OptimizerRule::Adam:
+      return state == 0;
+  }
+  return true;
+}
+
+bool can_step(DType d) {
+  return d == DType::Float32 || d == DType::Float64 || d == DType::BFloat16;
+}
+DType computed_as(DType parameter) {
+  return parameter == DType::Float64 ? DType::Float64 : DType::Float32;
+}
+Dims blocks_of(int64_t n) {
+  return Dims{(n + kStateBlock - 1) / kStateBlock};
+}
+
+Tensor new_state(const Tensor& p, StateFormat format) {
+  const DType as = format == StateFormat::Bytes      ? DType::UInt8
+                   : format == StateFormat::BFloat16 ? DType::BFloat16
+                                                     : computed_as(p.dtype());
+  return ops::zeros(p.sizes(), as, p.device());
+}
+
+void quantize_launch(Kernel kernel, const Tensor* const (&buffers)[3], int64_t count, bool signs) {
+  Launch l;
+  l.kernel = id(kernel);
+  l.dtype = DType::Float32;
+  l.device = Device::CPU;
+  l.dense = true;
+  l.ndim = 1;
+  l.nbuffers = 3;
+  l.count = l.size[0] = count;
+  l.integer[0] = signs;
+  for (int k = 0; k < 3; ++k) {
+    l.buffer[k].stride[0] = 1;
+    set_buffer(l, k, *buffers[k]);
+    l.buffer[k].stride[0] = 1;
+  }
+  launch(l);
+}
+
 }  // namespace
 
-OptimizerGroup::OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params)
-    : rule_(rule), params_(std::move(params)), states_(params_.size()) {}
+std::pair<Tensor, Tensor> quantize_blocks(const Tensor& x, bool with_signs) {
+  const GradMode off(false);
+  const Tensor dense = ops::contiguous(ops::to(ops::detach(x), DType::Float32));
+  const Tensor codes = Tensor::empty(x.sizes(), DType::UInt8, x.device());
+  const Tensor peaks = Tensor::empty(blocks_of(x.numel()), DType::Float32, x.device());
+  quantize_launch(Kernel::Quantize, {&codes, &peaks, &dense}, x.numel(), with_signs);
+  return {codes, peaks};
+}
+
+Tensor dequantize_blocks(const Tensor& codes, const Tensor& peaks, bool with_signs) {
+  if (codes.dtype() != DType::UInt8 || peaks.dtype() != DType::Float32 ||
+      !(peaks.sizes() == blocks_of(codes.numel()))) {
+    fail(ErrorKind::Value, "optimizer: states in bytes of shape ", codes.sizes(), " and dtype ",
+         name_of(codes.dtype()), " with scales of shape ", peaks.sizes(), " and dtype ",
+         name_of(peaks.dtype()), "; expected uint8, and a float32 scale to each ", kStateBlock,
+         " elements");
+  }
+  const GradMode off(false);
+  const Tensor from = ops::contiguous(codes), scales = ops::contiguous(peaks);
+  const Tensor x = Tensor::empty(codes.sizes(), DType::Float32, codes.device());
+  quantize_launch(Kernel::Dequantize, {&x, &from, &scales}, codes.numel(), with_signs);
+  return x;
+}
+
+OptimizerGroup::OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params, StateDType states)
+    : rule_(rule), kept_as_(states), params_(std::move(params)), states_(params_.size()) {
+  if (states == StateDType::AsParameter) return;
+  for (const Tensor& p : params_) {
+    if (computed_as(p.dtype()) != DType::Float32 || !can_step(p.dtype())) {
+      fail(ErrorKind::Value, "optimizer: state_dtype with a parameter of dtype ",
+           name_of(p.dtype()), "; expected parameters of float32 or bfloat16");
+    }
+  }
+}
+
+StateFormat OptimizerGroup::format_of(const Tensor& p) const {
+  switch (kept_as_) {
+    case StateDType::AsParameter:
+      return p.dtype() == DType::BFloat16 ? StateFormat::BFloat16 : StateFormat::Computed;
+    case StateDType::Float32:
+      return StateFormat::Computed;
+    case StateDType::BFloat16:
+      return StateFormat::BFloat16;
+    case StateDType::Bytes:
+      return p.numel() < kBytesFrom ? StateFormat::Computed : StateFormat::Bytes;
+  }
+  return StateFormat::Computed;
+}
+
+void OptimizerGroup::check_gradient(const Tensor& p, const Tensor& g) const {
+  if (!(g.sizes() == p.sizes()) || g.dtype() != p.dtype()) {
+    fail("optimizer step: gradient of shape ", g.sizes(), " and dtype ", name_of(g.dtype()),
+         " for a parameter of shape ", p.sizes(), " and dtype ", name_of(p.dtype()));
+  }
+  check_inference("optimizer step", p);
+  if (p.dtype() != params_[0].dtype()) {
+    fail("optimizer step: parameters of dtypes ", name_of(params_[0].dtype()), " and ",
+         name_of(p.dtype()), " in one group; expected one dtype a group");
+  }
+  if (!can_step(p.dtype())) {
+    fail(ErrorKind::NotImplemented, "optimizer step: parameters of dtype ", name_of(p.dtype()),
+         "; expected float32, float64 or bfloat16");
+  }
+}
 
 bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   const GradMode off(false);
@@ -34,18 +147,14 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   // Copies of what is not dense, written back at the end.
   std::vector<std::pair<size_t, Tensor>> copies;
   std::vector<Tensor> grads;
-  for (size_t i = 0; i < params_.size(); ++i) {
-    const Tensor& p = params_[i];
+  for (const Tensor& p : params_) {
     const Tensor g = grad_of(p);
     if (!g.defined()) continue;
-    if (!(g.sizes() == p.sizes()) || g.dtype() != p.dtype()) {
-      fail("optimizer step: gradient of shape ", g.sizes(), " and dtype ", name_of(g.dtype()),
-           " for a parameter of shape ", p.sizes(), " and dtype ", name_of(p.dtype()));
-    }
-    check_inference("optimizer step", p);
-    if (p.dtype() != params_[0].dtype()) {
-      fail("optimizer step: parameters of dtypes ", name_of(params_[0].dtype()), " and ",
-           name_of(p.dtype()), " in one group; expected one dtype a group");
+    check_gradient(p, g);
+    if (settings.centered && format_of(p) != StateFormat::Computed) {
+      fail(ErrorKind::Value,
+           "optimizer step: centered=True takes the difference of two states; expected "
+           "state_dtype=float32");
     }
   }
   Launch l;
@@ -62,6 +171,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
     if (!g.defined()) continue;
     State& s = states_[i];
     OptimizerItem it{};
+    it.format = format_of(p);
     if (!s.steps.defined()) {
       s.steps = Tensor::scalar(0.0, DType::Float32);
       made = true;
@@ -70,10 +180,14 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
     for (int k = 0; k < kMaxOptimizerStates; ++k) {
       if (!(used >> k & 1)) continue;
       if (!s.tensor[k].defined()) {
-        s.tensor[k] = ops::zeros(p.sizes(), p.dtype(), p.device());
+        s.tensor[k] = new_state(p, it.format);
+        if (it.format == StateFormat::Bytes) {
+          s.peaks[k] = ops::zeros(blocks_of(p.numel()), DType::Float32, p.device());
+        }
         made = true;
       }
       it.state[k] = s.tensor[k].data();
+      if (it.format == StateFormat::Bytes) it.peaks[k] = s.peaks[k].data<float>();
     }
     if (p.contiguous()) {
       it.param = p.data();
@@ -104,6 +218,48 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
     if (grad_of(p).defined()) note_change("optimizer step", p);
   }
   return made;
+}
+
+void OptimizerGroup::drop_grads() const {
+  for (const Tensor& p : params_) {
+    if (grad_of(p).defined()) set_grad(p, Tensor());
+  }
+}
+
+void OptimizerGroup::set_state(size_t i, State given) {
+  const GradMode off(false);
+  const Tensor& p = params_[i];
+  const StateFormat format = format_of(p);
+  State s;
+  s.steps = Tensor::scalar(given.steps.to_double(), DType::Float32);
+  for (int k = 0; k < kMaxOptimizerStates; ++k) {
+    const Tensor& t = given.tensor[k];
+    if (!t.defined()) continue;
+    if (!(t.sizes() == p.sizes())) {
+      fail(ErrorKind::Value, "optimizer: state of shape ", t.sizes(), " for a parameter of shape ",
+           p.sizes());
+    }
+    const bool signs = has_signs(rule_, k), bytes = t.dtype() == DType::UInt8;
+    if (bytes != given.peaks[k].defined()) {
+      fail(ErrorKind::Value, "optimizer: state of dtype ", name_of(t.dtype()),
+           bytes ? " without" : " with", " scales; expected them with uint8, and only there");
+    }
+    if (!bytes && !is_floating(t.dtype())) {
+      fail(ErrorKind::Value, "optimizer: state of dtype ", name_of(t.dtype()),
+           "; expected a floating dtype, or uint8 with scales");
+    }
+    const Tensor plain = bytes ? dequantize_blocks(t, given.peaks[k], signs) : t;
+    if (format != StateFormat::Bytes) {
+      const DType as = format == StateFormat::BFloat16 ? DType::BFloat16 : computed_as(p.dtype());
+      s.tensor[k] = ops::contiguous(ops::to(plain, as));
+    } else if (bytes) {  // as they are: no rounding
+      s.tensor[k] = ops::contiguous(t);
+      s.peaks[k] = ops::contiguous(given.peaks[k]);
+    } else {
+      std::tie(s.tensor[k], s.peaks[k]) = quantize_blocks(plain, signs);
+    }
+  }
+  states_[i] = std::move(s);
 }
 
 }  // namespace wengert

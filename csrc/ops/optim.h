@@ -1,6 +1,8 @@
-// Optimizer steps: a group of parameters with their states, updated by one launch.
+// Optimizer steps: a group of parameters with their states, updated by one launch; and norms and
+// limits of many gradients at once.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -8,30 +10,57 @@
 
 namespace wengert {
 
+// What states are kept as. Bytes: only of parameters of at least kBytesFrom elements, as below that
+// there is nothing to win; the others have float32.
+enum class StateDType : uint8_t { AsParameter, Float32, BFloat16, Bytes };
+inline constexpr int64_t kBytesFrom = 4096;
+
 class OptimizerGroup {
  public:
-  OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params);
+  // Narrow states need parameters of float32 or bfloat16: throws.
+  OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params, StateDType states);
 
   // One step of every parameter that has a gradient. `settings` is the launch without its items.
   // All checks come before the first write. Returns whether states were made that were not there.
   bool step(const OptimizerLaunch& settings);
+  void drop_grads() const;
 
   size_t size() const { return params_.size(); }
   const Tensor& param(size_t i) const { return params_[i]; }
+  const std::vector<Tensor>& params() const { return params_; }
   // States of a parameter: undefined before its first step, and where the rule needs none. The
   // number of steps is a float32 tensor, as PyTorch keeps it.
   struct State {
     Tensor steps;
     Tensor tensor[kMaxOptimizerStates];
+    Tensor peaks[kMaxOptimizerStates];  // of states in bytes: of each block
   };
-  State& state(size_t i) { return states_[i]; }
+  const State& state(size_t i) const { return states_[i]; }
+  // Takes over states, converted to what this group keeps; throws where sizes do not fit. The
+  // tensors may become the group's own.
+  void set_state(size_t i, State given);
   OptimizerRule rule() const { return rule_; }
 
  private:
+  StateFormat format_of(const Tensor& p) const;
+  void check_gradient(const Tensor& p, const Tensor& g) const;
+
   OptimizerRule rule_;
+  StateDType kept_as_;
   std::vector<Tensor> params_;
   std::vector<State> states_;
   std::vector<OptimizerItem> items_;  // reused from step to step
 };
+
+// Codes (uint8, of x's sizes) and the greatest magnitude of each kStateBlock elements (float32).
+std::pair<Tensor, Tensor> quantize_blocks(const Tensor& x, bool with_signs);
+Tensor dequantize_blocks(const Tensor& codes, const Tensor& peaks, bool with_signs);
+
+// Of many floating tensors as if they were one vector; not recorded. `op` lives for good.
+Tensor norm_of_all(const std::vector<Tensor>& tensors, double order);  // 1, 2 or infinity
+void scale_all(const char* op, const std::vector<Tensor>& tensors, double factor);
+void limit_all(const char* op, const std::vector<Tensor>& tensors, double low, double high);
+// What brings gradients of this norm to max_norm, at most 1; in the norm's precision.
+double clip_factor(const Tensor& norm, double max_norm);
 
 }  // namespace wengert

@@ -137,6 +137,14 @@ using DropoutLoop = void (*)(RandomStream s, int64_t begin, int64_t end, double 
 
 using OptimizerLoop = void (*)(const OptimizerLaunch& l, const OptimizerItem& item, int64_t begin,
                                int64_t end);
+// The sum of |x|, the sum of x^2, or the greatest |x| of elements (order 1, 2 or inf).
+using NormLoop = double (*)(const void* x, int64_t n);
+enum class NormOrder { One, Two, Infinity };
+struct ListLoops {
+  NormLoop norm[3];
+  void (*scale)(void* x, int64_t n, double factor);
+  void (*limit)(void* x, int64_t n, double low, double high);
+};
 
 // dst[i * dst_row + j] = src[j * src_row + i] of items of some size; strides in items
 using TurnLoop = void (*)(const void* src, int64_t src_row, void* dst, int64_t dst_row,
@@ -166,7 +174,10 @@ struct CpuIsa {
   DropoutLoop dropout[kNumDTypes];
   void (*integers)(RandomStream s, int64_t begin, int64_t end, int64_t low, uint64_t range,
                    int64_t* out);
-  OptimizerLoop optimizer[4][kNumDTypes];
+  OptimizerLoop optimizer[4][kNumDTypes][kNumStateFormats];
+  void (*quantize[2])(const float* x, int64_t n, uint8_t* codes, float* peaks);  // [1]: signed
+  void (*dequantize[2])(const uint8_t* codes, const float* peaks, int64_t n, float* x);
+  ListLoops list[kNumDTypes];
   TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
   SortColumns sort_columns;
   AllFiniteLoop all_finite[kNumDTypes];
@@ -237,6 +248,11 @@ void run_dropout(const Launch& l);
 void run_poisson(const Launch& l);
 void run_multinomial(const Launch& l);
 void run_optimizer(const Launch& l);
+void run_many_norm(const Launch& l);
+void run_many_scale(const Launch& l);
+void run_many_limit(const Launch& l);
+void run_quantize(const Launch& l);
+void run_dequantize(const Launch& l);
 void run_lu(const Launch& l);
 void run_cholesky(const Launch& l);
 void run_solve_triangular(const Launch& l);

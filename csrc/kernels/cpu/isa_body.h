@@ -9,6 +9,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/finite_isa.h"
 #include "kernels/cpu/gemm_isa.h"
+#include "kernels/cpu/list_isa.h"
 #include "kernels/cpu/map_isa.h"
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
@@ -43,8 +44,8 @@ void fill(cpu::CpuIsa& isa) {
   fill_random<double>(isa);
   isa.sort_columns = &sort_columns;
   isa.integers = &integer_fill;
-  fill_optim<float>(isa);
-  fill_optim<double>(isa);
+  fill_optim(isa);
+  fill_lists(isa);
   isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();
   isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
   fill_copy(isa);

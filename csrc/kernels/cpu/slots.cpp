@@ -1,13 +1,10 @@
-// Drivers that fit none of the other files: matrix products, optimizer steps.
+// Matrix products: a batch of them, their sizes and strides.
 #include <algorithm>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/parallel.h"
 
 namespace wengert::cpu {
 namespace {
-
-constexpr int64_t kOptimizerGrain = 16384;
 
 // Integer products are rare and small (counts, permutations): the definition serves.
 void integer_gemm(const GemmArgs& g) {
@@ -70,21 +67,6 @@ void run_gemm(const Launch& l) {
       integer_gemm(one);
     }
   }
-}
-
-// All parameters are one long vector, cut evenly whatever their number and sizes.
-void run_optimizer(const Launch& l) {
-  const auto& o = *static_cast<const OptimizerLaunch*>(l.pointer);
-  const OptimizerLoop fn = isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
-  parallel_for(l.count, kOptimizerGrain, [&](int64_t begin, int64_t end) {
-    int64_t first = 0;
-    for (int64_t k = 0; k < o.num_items && first < end; ++k) {
-      const OptimizerItem& it = o.items[k];
-      const int64_t b = std::max(begin - first, int64_t{0}), e = std::min(end - first, it.count);
-      if (b < e) fn(o, it, b, e);
-      first += it.count;
-    }
-  });
 }
 
 }  // namespace wengert::cpu

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from wengert._core import dtype
+
 
 class Adam(FusedOptimizer):
     r"""Steps of the running mean of the gradient over the root of the mean of its square.
@@ -28,16 +30,24 @@ class Adam(FusedOptimizer):
         As in the formulas; ``maximize`` ascends.
     decoupled_weight_decay
         Shrink p by ``lr * weight_decay`` instead of adding to the gradient, as `AdamW`.
+    state_dtype
+        What m, v and s are kept as: None, the dtype of the parameters; ``wg.float32``;
+        ``wg.bfloat16``; or ``"8bit"``, bytes with a scale to each 256 elements, of parameters of
+        at least 4,096 elements (smaller ones keep float32). A parameter takes 8, 4 or 2.03 bytes
+        of states. The step itself is computed in float32. v, of which a step changes a thousandth,
+        is rounded up or down by chance, or it would stand still; so is m in bytes. The chance
+        depends on the step and the element alone.
 
     Raises
     ------
     ValueError
-        If a setting is out of range.
+        If a setting is out of range, or narrow states are asked for of float64 parameters.
 
     References
     ----------
     Kingma and Ba, Adam: a method for stochastic optimization (2015); amsgrad: Reddi, Kale, Kumar,
-    On the convergence of Adam and beyond (2018).
+    On the convergence of Adam and beyond (2018); states in bytes: Dettmers, Lewis, Shleifer,
+    Zettlemoyer, 8-bit optimizers via block-wise quantization (2022).
     """
 
     rule = "adam"
@@ -58,6 +68,7 @@ class Adam(FusedOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        state_dtype: dtype | str | None = None,
     ) -> None:
         check("learning rate", lr)
         check("epsilon value", eps)
@@ -77,11 +88,14 @@ class Adam(FusedOptimizer):
                 "maximize": maximize,
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
+            state_dtype,
         )
 
 
 class AdamW(Adam):
     r"""Adam with the weight decay taken out of the gradient: ``p = p - lr weight_decay p`` first.
+
+    The settings are those of `Adam`.
 
     Raises
     ------
@@ -107,8 +121,9 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        state_dtype: dtype | str | None = None,
     ) -> None:
         super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad,
-            maximize=maximize, differentiable=differentiable, decoupled_weight_decay=True,
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize,
+            differentiable=differentiable, decoupled_weight_decay=True, state_dtype=state_dtype,
         )  # fmt: skip

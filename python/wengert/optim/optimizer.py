@@ -127,73 +127,171 @@ class Optimizer:
 
 
 class FusedOptimizer(Optimizer):
-    """An optimizer whose step is one C++ call a group."""
+    """An optimizer whose step is one C++ call a group.
+
+    Attributes
+    ----------
+    grad_norm
+        The norm of all gradients before the last step that was given ``max_norm``.
+    """
 
     rule: ClassVar[str]
     state_names: ClassVar[tuple[str, ...]]  # of the kernel's state tensors, in its order
     has_step: ClassVar[bool] = True
+    grad_norm: Tensor | None = None
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        defaults: dict[str, Any],
+        state_dtype: _core.dtype | str | None = None,
+    ) -> None:
         self._groups: list[_core.OptimizerGroup] = []
+        self.state_dtype = state_dtype
         super().__init__(params, defaults)
+
+    def _new_core(self, group: dict[str, Any]) -> _core.OptimizerGroup:
+        return _core.OptimizerGroup(self.rule, group["params"], self.state_dtype)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with settings of its own."""
         super().add_param_group(param_group)
-        self._groups.append(_core.OptimizerGroup(self.rule, self.param_groups[-1]["params"]))
+        try:
+            self._groups.append(self._new_core(self.param_groups[-1]))
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget, or with ``set_to_none=False`` zero, the gradients of all parameters."""
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for core in self._groups:
+            core.drop_grads()
+
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        zero_grad: bool = False,
+    ) -> Any:
         """Update every parameter that has a gradient.
+
+        With ``max_norm`` this is ``nn.utils.clip_grad_norm_`` over all parameters, then the step,
+        to the bit (but for bfloat16, of which the scaled gradient is not rounded); gradients are
+        read twice and stay as they are.
 
         Parameters
         ----------
         closure
             Computes the loss anew and returns it, with recording on.
+        max_norm
+            The greatest common norm of gradients, to which greater ones are scaled. Their norm is
+            in ``grad_norm`` afterwards.
+        norm_type
+            The p of the p-norm, ``inf`` for the greatest magnitude.
+        error_if_nonfinite
+            Whether a norm that is nan or infinite is an error, before anything is changed.
+        zero_grad
+            Forget the gradients afterwards, as ``zero_grad()`` does.
+
+        Raises
+        ------
+        ValueError
+            If max_norm is negative or nan.
+        RuntimeError
+            If the norm is not finite and was to be.
         """
+        if max_norm is not None:
+            check("max_norm", max_norm)
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        scale = 1.0
+        if max_norm is not None:
+            scale = self._clipping(float(max_norm), float(norm_type), error_if_nonfinite)
         for group, core in zip(self.param_groups, self._groups, strict=True):
-            if core.step(group):
+            if core.step(group, scale):
                 self._show_states(group, core)
+        if zero_grad:
+            self.zero_grad()
         return loss
+
+    def _clipping(self, max_norm: float, norm_type: float, error_if_nonfinite: bool) -> float:
+        """Set grad_norm and return what the gradients are to be multiplied by."""
+        from wengert.nn.utils import clip_grad
+
+        if norm_type in clip_grad.ONE_LAUNCH:
+            norm = _core.grad_norm(self._groups, norm_type)
+        else:
+            grads = [p.grad for g in self.param_groups for p in g["params"] if p.grad is not None]
+            norm = clip_grad.get_total_norm(grads, norm_type)
+        if error_if_nonfinite:
+            clip_grad.check_finite(norm, norm_type)
+        self.grad_norm = norm
+        return _core.clip_factor(norm, max_norm)
 
     def _show_states(self, group: dict[str, Any], core: _core.OptimizerGroup) -> None:
         """Put the states, which live in C++, where PyTorch has them."""
+        names = [*self.state_names, *(name + "_scale" for name in self.state_names)]
         for i, p in enumerate(group["params"]):
             steps, *tensors = core.state(i)
             if steps is None:
                 continue
-            shown = {n: t for n, t in zip(self.state_names, tensors, strict=True) if t is not None}
-            if self.has_step:
+            shown = {n: t for n, t in zip(names, tensors, strict=True) if t is not None}
+            # What rounds by chance needs the step to go on with the same bits.
+            if self.has_step or (shown and self.state_dtype == "8bit"):
                 shown = {"step": steps, **shown}
             if shown:
                 self.state[p] = shown
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over copies of states and settings."""
-        super().load_state_dict(state_dict)
-        self._hand_over_states()
+        """Take over copies of states and settings.
+
+        States become what this optimizer keeps (``state_dtype``), whatever they were kept as.
+
+        Raises
+        ------
+        ValueError
+            If the groups or states are of other sizes, or a state in bytes has no scales.
+        """
+        settings = [dict(g) for g in self.param_groups]
+        state = dict(self.state)
+        try:
+            super().load_state_dict(state_dict)
+            self._hand_over_states()
+        except Exception:
+            self.param_groups[:] = settings
+            self.state.clear()
+            self.state.update(state)
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_groups"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._groups = [_core.OptimizerGroup(self.rule, g["params"]) for g in self.param_groups]
         self._hand_over_states()
 
     def _hand_over_states(self) -> None:
         """Put the states that stand in Python into C++."""
-        for group, core in zip(self.param_groups, self._groups, strict=True):
+        cores = [self._new_core(g) for g in self.param_groups]
+        for group, core in zip(self.param_groups, cores, strict=True):
             for i, p in enumerate(group["params"]):
                 s = self.state.get(p)
                 if s is None:
                     continue
                 # SGD keeps no count: a momentum buffer shows that there was a first step.
                 steps = float(s.get("step", 1.0))
-                core.set_state(i, steps, [s.get(name) for name in self.state_names])
+                tensors = [s.get(name) for name in self.state_names]
+                core.set_state(i, steps, tensors, [s.get(n + "_scale") for n in self.state_names])
+        self._groups = cores
+        for group, core in zip(self.param_groups, cores, strict=True):
             self._show_states(group, core)
 
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from wengert._core import dtype
+
 
 class SGD(FusedOptimizer):
     r"""Gradient descent, with momentum and Nesterov's variant.
@@ -27,6 +29,8 @@ class SGD(FusedOptimizer):
         The learning rate.
     momentum, dampening, weight_decay, nesterov, maximize
         As in the formulas; ``maximize`` ascends.
+    state_dtype
+        What b is kept as, see `Adam`.
 
     Raises
     ------
@@ -55,6 +59,7 @@ class SGD(FusedOptimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
+        state_dtype: dtype | str | None = None,
     ) -> None:
         check("learning rate", lr)
         check("momentum value", momentum)
@@ -71,6 +76,7 @@ class SGD(FusedOptimizer):
                 "nesterov": nesterov,
                 "maximize": maximize,
             },
+            state_dtype,
         )
 
 
@@ -84,6 +90,16 @@ class RMSprop(FusedOptimizer):
         d = g / (sqrt(s) + eps)
         b = momentum b + d                         (b = d without momentum)
         p = p - lr b
+
+    Parameters
+    ----------
+    params
+        Tensors or groups.
+    lr, alpha, eps, weight_decay, momentum, centered, maximize
+        As in the formulas; ``maximize`` ascends.
+    state_dtype
+        What v and b are kept as, see `Adam`. ``centered`` takes the difference of two states and
+        needs them in full.
 
     Raises
     ------
@@ -111,6 +127,7 @@ class RMSprop(FusedOptimizer):
         *,
         maximize: bool = False,
         foreach: bool | None = None,
+        state_dtype: dtype | str | None = None,
     ) -> None:
         check("learning rate", lr)
         check("epsilon value", eps)
@@ -128,6 +145,7 @@ class RMSprop(FusedOptimizer):
                 "weight_decay": weight_decay,
                 "maximize": maximize,
             },
+            state_dtype,
         )
 
 

@@ -15,20 +15,30 @@ if TYPE_CHECKING:
     Tensors = Tensor | Iterable[Tensor]
 
 
+# Orders of norms over all tensors that are one launch.
+ONE_LAUNCH = (1.0, 2.0, math.inf)
+
+
 def _listed(tensors: Tensors) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
 def _norm(x: Tensor, p: float) -> Tensor:
-    if p == math.inf:
-        return x.abs().max()
     if p == -math.inf:
         return x.abs().min()
     if p == 0:
         return (x != 0).to(x.dtype).sum()
-    if p == 1:
-        return x.abs().sum()
-    return x.square().sum().sqrt() if p == 2 else (x.abs() ** p).sum() ** (1 / p)
+    return (x.abs() ** p).sum() ** (1 / p)
+
+
+def check_finite(norm: Tensor, norm_type: float) -> None:
+    """Raise RuntimeError if a norm of gradients is nan or infinite."""
+    if not math.isfinite(norm.item()):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
+            "so it cannot be clipped. To disable this error and scale the gradients by the "
+            "non-finite norm anyway, set `error_if_nonfinite=False`"
+        )
 
 
 @no_grad()
@@ -57,16 +67,16 @@ def get_total_norm(
         If the norm is not finite and was to be.
     """
     norm_type = float(norm_type)
-    norms = [_norm(t.detach(), norm_type) for t in _listed(tensors)]
-    if not norms:
+    listed = _listed(tensors)
+    if not listed:
         return _core.zeros(())
-    total = norms[0] if len(norms) == 1 else _norm(_core.stack(norms), norm_type)
-    if error_if_nonfinite and not math.isfinite(total.item()):
-        raise RuntimeError(
-            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
-            "so it cannot be clipped. To disable this error and scale the gradients by the "
-            "non-finite norm anyway, set `error_if_nonfinite=False`"
-        )
+    if norm_type in ONE_LAUNCH:
+        total = _core.norm_of_all(listed, norm_type)
+    else:
+        norms = [_norm(t.detach(), norm_type) for t in listed]
+        total = norms[0] if len(norms) == 1 else _norm(_core.stack(norms), norm_type)
+    if error_if_nonfinite:
+        check_finite(total, norm_type)
     return total
 
 
@@ -78,12 +88,9 @@ def clip_grads_with_norm_(
     foreach: bool | None = None,  # noqa: ARG001
 ) -> None:
     """Scale the gradients of parameters by ``max_norm / (total_norm + 1e-6)`` where below 1."""
-    scale = float(max_norm) / (total_norm + 1e-6)
-    # A product with 1 changes no bit, and asking for the value would be no cheaper.
-    scale = _core.where(scale > 1.0, 1.0, scale)
-    for p in _listed(parameters):
-        if p.grad is not None:
-            p.grad.mul_(scale.to(p.grad.dtype))
+    scale = _core.clip_factor(total_norm, float(max_norm))
+    if scale != 1.0:  # a product with 1 changes no bit
+        _core.scale_all_([p.grad for p in _listed(parameters) if p.grad is not None], scale)
 
 
 def clip_grad_norm_(
@@ -135,6 +142,5 @@ def clip_grad_value_(
 ) -> None:
     """Limit each element of the gradients of parameters to +-clip_value."""
     limit = float(clip_value)
-    for p in _listed(parameters):
-        if p.grad is not None:
-            p.grad.maximum_(-limit).minimum_(limit)
+    grads = [p.grad for p in _listed(parameters) if p.grad is not None]
+    _core.limit_all_(grads, -limit, limit)
