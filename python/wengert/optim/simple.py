@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wengert._core import float32
+
 from .optimizer import FusedOptimizer, check
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
@@ -134,6 +136,11 @@ class RMSprop(FusedOptimizer):
         check("momentum value", momentum)
         check("weight_decay value", weight_decay)
         check("alpha value", alpha)
+        if centered and state_dtype not in (None, float32):
+            raise ValueError(
+                f"RMSprop: centered=True takes the difference of two states; got "
+                f"state_dtype={state_dtype!r}, expected None or float32"
+            )
         super().__init__(
             params,
             {
