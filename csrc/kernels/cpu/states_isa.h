@@ -84,17 +84,24 @@ struct Dice {
     x = (x ^ x >> 27) * 0x94d049bb133111eb;
     return {static_cast<uint32_t>(x ^ x >> 31)};
   }
-  // 32 bits for each of the elements from the block's i-th on: a mix of a count (Wellons,
-  // Prospecting for hash functions, 2018)
+  // 32 bits for each of the elements from the block's i-th on: a count in steps of the golden
+  // ratio, mixed.
   WENGERT_INLINE Word words(int64_t i) const {
     typedef uint32_t U __attribute__((vector_size(WENGERT_VEC_BYTES)));
-    U x = reinterpret_cast<U>(lane_numbers<float>()) + static_cast<uint32_t>(i);
-    x = (x * 0x9e3779b9u) ^ key;
+    constexpr uint32_t golden = 0x9e3779b9;
+    U x = reinterpret_cast<U>(lane_numbers<float>()) * golden;
+    x += key + static_cast<uint32_t>(i) * golden;
     x = (x ^ x >> 16) * 0x21f0aaadu;
-    x = (x ^ x >> 15) * 0x735a2d97u;
     return reinterpret_cast<Word>(x ^ x >> 15);
   }
 };
+// The upper bits of lanes, as numbers that are not negative.
+template <int Bits>
+WENGERT_INLINE Word upper(Word w) {
+  typedef uint32_t U __attribute__((vector_size(WENGERT_VEC_BYTES)));
+  return reinterpret_cast<Word>(reinterpret_cast<U>(w) >> (32 - Bits));
+}
+
 // --- bfloat16 ----------------------------------------------------------------------------------
 
 WENGERT_INLINE Vec<float> load_bfloat16(const void* p, int64_t i, int m) {
@@ -111,32 +118,31 @@ WENGERT_INLINE Word to_nearest(Vec<float> x) {  // ties to even
 
 // --- bytes -------------------------------------------------------------------------------------
 
-// A magnitude y of at most kTop is kept as the bits of y + kShift above those of kShift: steps grow
-// with y (16 to an octave), and are even below kShift. Signed: a sign and 7 bits, over 8 octaves,
-// 0 is exact. Else, as of a square: 8 bits over 16 octaves, of which the code 0 is not used, as
-// what is divided by must not become 0.
+// A magnitude y of at most kTop is kept as the low byte, or 7 bits, of the upper bits of y +
+// kShift: steps grow with y (16 to an octave), and are even below kShift, whose own bits end in
+// zeros there. Signed: 7 bits over 8 octaves, above them a 0 for negative numbers; 0 is exact.
+// Else, as of a square: 8 bits over 16 octaves, of which the first code is not used, as what is
+// divided by must not become 0.
 template <bool Signed>
 struct ByteMap {
   static constexpr int kDropped = 19;  // bits of a float's fraction
   static constexpr int32_t kStep = 1 << kDropped;
-  static constexpr float kShift = Signed ? 0x1p-8f : 0x1p-16f;
-  static constexpr int32_t kShiftBits = (127 - (Signed ? 8 : 16)) << 23;
+  static constexpr float kShift = Signed ? 0x1p-7f : 0x1p-15f;
+  static constexpr int32_t kFirst = (127 - (Signed ? 7 : 15)) << 4;  // the upper bits of kShift
   // The last code's, but for what may be rounded up when a block's greatest becomes it.
-  static constexpr float kTop = (0.96875f - kShift) * (1 - 0x1p-20f);
+  static constexpr float kTop = (1.9375f - kShift) * (1 - 0x1p-20f);
 
   static WENGERT_INLINE Vec<float> decode(Word code, Vec<float> scale) {
-    const Word magnitude = Signed ? code & 127 : code;
-    const Vec<float> y =
-        from_bits<float>((magnitude << kDropped) + kShiftBits) - Vec<float>(kShift);
-    const Vec<float> x = y * scale;
-    return Signed ? from_bits<float>(bits(x) ^ (code & 128) << 24) : x;
+    const Vec<float> y = from_bits<float>((code | kFirst) << kDropped);
+    const Vec<float> x = fma(y, scale, Vec<float>(-kShift) * scale);
+    return Signed ? from_bits<float>(bits(x) ^ (~(code << 24) & INT32_MIN)) : x;
   }
-  // `up` (0 to kStep - 1) is added before rounding down.
+  // `up` (0 to kStep - 1) is added before rounding down. The code is the low byte.
   static WENGERT_INLINE Word encode(Vec<float> x, Vec<float> inverse, Word up) {
-    const Vec<float> y = (Signed ? abs(x) : x) * inverse;
-    const Word code = ((bits(y + Vec<float>(kShift)) + up) >> kDropped) - (kShiftBits >> kDropped);
-    if constexpr (Signed) return code | (bits(x) >> 24 & 128);
-    return code > 1 ? code : Word{} + 1;
+    const Vec<float> y = fma(Signed ? abs(x) : x, inverse, Vec<float>(kShift));
+    const Word code = (bits(y) + up) >> kDropped;
+    if constexpr (Signed) return code ^ (bits(x) >> 24 & 128);
+    return code > kFirst + 1 ? code : Word{} + (kFirst + 1);
   }
   // What decodes the codes of a block of this greatest magnitude, and encodes. Blocks of next to
   // nothing are of zeros.
@@ -275,11 +281,20 @@ struct Arrays<float, P, StateFormat::BFloat16, Kept> : PlainArrays<float, P> {
   }
   template <int K>
   WENGERT_INLINE void put_state(Vec<float> v, int64_t i, int m) const {
-    const Word up =
-        Kept::of[K] == Is::Square ? dice.words(i - begin) >> 16 & 0xffff : to_nearest(v);
+    const Word up = Kept::of[K] == Is::Square ? upper<16>(dice.words(i - begin)) : to_nearest(v);
     store_bfloat16(v, up, this->s[K], i, m);
   }
 };
+
+// Work on a block comes in two passes, the second of which reads no memory: what will be read is
+// asked for meanwhile (8-bit Adam of 10 M elements: 0.70 instead of 0.90 ns an element). There may
+// be nothing that far ahead, which does no harm.
+WENGERT_INLINE void fetch(const void* array, int64_t from, int64_t bytes) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(array) + static_cast<uintptr_t>(from);
+  for (uintptr_t i = 0; i < static_cast<uintptr_t>(bytes); i += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(at + i));
+  }
+}
 
 // New values wait in the cache until their block's greatest magnitude is known. They are no member,
 // or no member would stay in a register.
@@ -324,6 +339,9 @@ struct Arrays<float, P, StateFormat::Bytes, Kept> : PlainArrays<float, P> {
     most[K] = greater_bits(most[K], v);
   }
   WENGERT_INLINE void close(int64_t n) {
+    constexpr auto size = static_cast<int64_t>(sizeof(P)), block = kStateBlock * size;
+    fetch(this->g, begin * size + 2 * block, block);
+    fetch(this->p, begin * size + 2 * block, block);
     keep_peaks<0>();
     const Dice dice = Dice::of(step, begin);
     over<float>(
@@ -344,10 +362,10 @@ struct Arrays<float, P, StateFormat::Bytes, Kept> : PlainArrays<float, P> {
   WENGERT_INLINE void write(int64_t i, int m, Word dice) {
     if constexpr (K < Kept::size) {
       if (this->s[K]) {
-        constexpr int32_t mask = kStep - 8;  // 16 bits decide
         Word up = Word{} + kStep / 2;
-        if constexpr (Kept::of[K] == Is::Mean) up = dice << 3 & mask;
-        if constexpr (Kept::of[K] == Is::Square) up = dice >> 13 & mask;
+        // The bits that both see decide next to nothing of the second.
+        if constexpr (Kept::of[K] == Is::Mean) up = dice & (kStep - 1);
+        if constexpr (Kept::of[K] == Is::Square) up = upper<19>(dice);
         const Vec<float> v = Vec<float>::load(fresh + K * kStateBlock + i);
         store_words(Map<K>::encode(v, inverse[K], up),
                     static_cast<uint8_t*>(this->s[K]) + begin + i, m);
