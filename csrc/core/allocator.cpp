@@ -28,6 +28,7 @@ namespace {
 constexpr size_t kSmallLimit = 32 * 1024;
 constexpr size_t kSlabBytes = 256 * 1024;
 constexpr size_t kHugePage = 2 * 1024 * 1024;
+constexpr size_t kFirstSlabs = 8;  // later ones are a huge page each: programs of many blocks
 constexpr int64_t kFlushBytes = 64 * 1024;
 constexpr size_t kLinearLimit = 1024;  // classes in steps of 64 bytes up to here
 constexpr int kLinearClasses = kLinearLimit / kAlignment;
@@ -67,6 +68,7 @@ struct Central {
   std::array<std::vector<void*>, kClasses> large;
   char* slab = nullptr;
   size_t slab_left = 0;
+  size_t slabs = 0;
   int64_t cached = 0;
   ThreadCache* threads = nullptr;  // all live caches, for the statistics
   int64_t gone_bytes = 0, gone_blocks = 0;
@@ -159,8 +161,9 @@ __attribute__((noinline, cold)) ThreadCache* make_cache() {
 
 void* carve(Central& c, size_t bytes) {
   if (c.slab_left < bytes) {
-    c.slab = static_cast<char*>(system_allocate(kSlabBytes));
-    c.slab_left = c.slab ? kSlabBytes : 0;
+    const size_t slab = c.slabs++ < kFirstSlabs ? kSlabBytes : kHugePage;
+    c.slab = static_cast<char*>(system_allocate(slab));
+    c.slab_left = c.slab ? slab : 0;
     if (!c.slab) return nullptr;
   }
   void* p = c.slab;
