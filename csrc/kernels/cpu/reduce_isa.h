@@ -94,35 +94,48 @@ WENGERT_INLINE void join_rows(const T* x, int64_t row_stride, int64_t n, const T
   });
 }
 
-// out[j] = x[0][j] + x[1][j] + ... Sums of few columns stay in registers; those of many go by L1,
-// once for several rows, so that memory is read as it lies.
+// Up to NV vectors of columns, whose sums stay in registers.
+template <class R, int NV, class T>
+WENGERT_INLINE void reduce_few_columns(const T* x, int64_t rows, int64_t row_stride, int64_t n,
+                                       const T* centres, T* to) {
+  constexpr int N = Vec<T>::N;
+  const int last = static_cast<int>(n) - (NV - 1) * N;
+  const auto lanes = [&](int v) { return v == NV - 1 ? last : N; };
+  Vec<T> acc[NV], c[NV];
+  for (int v = 0; v < NV; ++v) {
+    acc[v] = identity_of<R, T>();
+    c[v] = centres ? Vec<T>::load(centres + v * N, lanes(v)) : Vec<T>(0.0);
+  }
+  for (int64_t r = 0; r < rows; ++r, x += row_stride) {
+    for (int v = 0; v < NV; ++v) {
+      acc[v] = R::join(acc[v], lifted<R>(Vec<T>::load(x + v * N, lanes(v)), c[v]));
+    }
+  }
+  for (int v = 0; v < NV; ++v) acc[v].store(to + v * N, lanes(v));
+}
+
+// out[j] = x[0][j] + x[1][j] + ..., always in that order. Sums of few columns stay in registers.
+// Those of more go by L1: once for eight rows where these are pages of their own, and row by row
+// where rows are short, so that memory is read as it lies (256 columns of 16 M: 4.2 for 6.5 ms).
 template <class R, class T>
 void reduce_columns(const void* x, int64_t rows, int64_t row_stride, int64_t n, const void* centre,
                     void* out) {
   constexpr int N = Vec<T>::N;
+  constexpr int64_t kPage = 4096 / static_cast<int64_t>(sizeof(T));
   const T* in = static_cast<const T*>(x);
   const T* centres = static_cast<const T*>(centre);
   T* to = static_cast<T*>(out);
-  if (n > 4 * N) {
-    int64_t r = 0;
+  if (n <= N) return reduce_few_columns<R, 1>(in, rows, row_stride, n, centres, to);
+  if (n <= 2 * N) return reduce_few_columns<R, 2>(in, rows, row_stride, n, centres, to);
+  if (n <= 3 * N) return reduce_few_columns<R, 3>(in, rows, row_stride, n, centres, to);
+  if (n <= 4 * N) return reduce_few_columns<R, 4>(in, rows, row_stride, n, centres, to);
+  int64_t r = 0;
+  if (n >= kPage || row_stride > n) {
     for (; r + 8 <= rows; r += 8) {
       join_rows<R, 8>(in + r * row_stride, row_stride, n, centres, r == 0, to);
     }
-    for (; r + 2 <= rows; r += 2) {
-      join_rows<R, 2>(in + r * row_stride, row_stride, n, centres, r == 0, to);
-    }
-    if (r < rows) join_rows<R, 1>(in + r * row_stride, row_stride, n, centres, r == 0, to);
-    return;
   }
-  for (int64_t j = 0; j < n; j += N) {
-    const int m = n - j < N ? static_cast<int>(n - j) : N;
-    Vec<T> acc = identity_of<R, T>();
-    const auto c = centres ? Vec<T>::load(centres + j, m) : Vec<T>(0.0);
-    for (int64_t r = 0; r < rows; ++r) {
-      acc = R::join(acc, lifted<R>(Vec<T>::load(in + r * row_stride + j, m), c));
-    }
-    acc.store(to + j, m);
-  }
+  for (; r < rows; ++r) join_rows<R, 1>(in + r * row_stride, row_stride, n, centres, r == 0, to);
 }
 
 // Rows of n elements, a power of two, one behind the other: neighbours are joined until each row
