@@ -144,10 +144,12 @@ void extreme_pull(Node& node, Tensor* g, Tensor* out) {
   const auto& p = node.payload<ReductionPayload>();
   const Tensor x = node.unpack(0);
   const Tensor y = with_dims(ops::detach(node.unpack(1)), x.sizes(), p.mask);
-  const Tensor hit = ops::to(ops::eq(ops::detach(x), y), x.dtype());
-  const Tensor count =
-      with_dims(reduce(reduce_kernel<Sum>, hit, p.mask, false, x.dtype()), x.sizes(), p.mask);
-  out[0] = ops::mul(hit, ops::div(with_dims(*g, x.sizes(), p.mask), count));
+  const Tensor hit = ops::eq(ops::detach(x), y);
+  const Tensor count = reduce(id(Kernel::CountNonzero), hit, p.mask, false, DType::Int64);
+  const Tensor share = ops::div(with_dims(*g, x.sizes(), p.mask),
+                                with_dims(ops::to(count, x.dtype()), x.sizes(), p.mask));
+  // Of a NaN nothing is hit: its zero is NaN, as its share is.
+  out[0] = ops::where(hit, share, ops::mul(share, constant(0, share)));
 }
 constexpr Rule kAMax{"amax", &extreme_pull};
 constexpr Rule kAMin{"amin", &extreme_pull};

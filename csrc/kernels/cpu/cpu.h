@@ -153,6 +153,24 @@ using TurnLoop = void (*)(const void* src, int64_t src_row, void* dst, int64_t d
 inline constexpr int64_t kSortLanes = 8;
 using SortColumns = void (*)(uint64_t* words, int64_t n);
 
+// out[i] = x[i, at[i]], steps in elements
+struct PickRun {
+  void* out;
+  const void* x;
+  const int64_t* at;
+  int64_t n, out_step, x_step, at_step;
+};
+// out[i] = (adds ? out[i] : 0) + stride * index[i], from the size where that is below 0
+struct OffsetsRun {
+  int64_t* out;
+  const void* index;
+  int64_t n, out_step, index_step;
+  int64_t size, stride;
+  bool adds;
+};
+// The least and the greatest index are brought up to date.
+using OffsetsLoop = void (*)(const OffsetsRun& r, int64_t& least, int64_t& greatest);
+
 using AllFiniteLoop = bool (*)(const void* x, int64_t n);
 
 struct CpuIsa {
@@ -178,7 +196,9 @@ struct CpuIsa {
   void (*quantize[2])(const float* x, int64_t n, uint8_t* codes, float* peaks);  // [1]: signed
   void (*dequantize[2])(const uint8_t* codes, const float* peaks, int64_t n, float* x);
   ListLoops list[kNumDTypes];
-  TurnLoop turn[4];  // of items of 1, 2, 4 and 8 bytes
+  TurnLoop turn[4];                   // of items of 1, 2, 4 and 8 bytes
+  void (*pick[4])(const PickRun& r);  // of items of 1, 2, 4 and 8 bytes
+  OffsetsLoop offsets[2];             // from indices of int32 and int64
   SortColumns sort_columns;
   AllFiniteLoop all_finite[kNumDTypes];
   ConvIsa conv[kNumDTypes];

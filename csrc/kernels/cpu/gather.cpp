@@ -38,18 +38,19 @@ void run_gather(const Launch& l) {
   const int last = l.ndim - 1;
   const int64_t so = l.buffer[0].stride[last], sx = l.buffer[1].stride[last],
                 sa = l.buffer[2].stride[last];
-  visit_size(l.dtype, [&]<class U>() {
-    const auto run = [&](const Odometer& row, int64_t column, int64_t, int64_t n) {
-      U* out = reinterpret_cast<U*>(row.at(0)) + column * so;
-      const U* x = reinterpret_cast<const U*>(row.at(1)) + column * sx;
+  const auto item = static_cast<int64_t>(item_size(l.dtype));
+  const auto pick = isa().pick[std::countr_zero(static_cast<uint64_t>(item))];
+  parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
+    each_run(l, b, e, [&](const Odometer& row, int64_t column, int64_t, int64_t n) {
+      char* out = row.at(0) + column * so * item;
+      const char* x = row.at(1) + column * sx * item;
       const int64_t* at = reinterpret_cast<const int64_t*>(row.at(2)) + column * sa;
       if (sa == 0 && so == 1 && sx == 1) {
-        std::memcpy(out, x + *at, static_cast<size_t>(n) * sizeof(U));
+        std::memcpy(out, x + *at * item, static_cast<size_t>(n * item));
       } else {
-        for (int64_t i = 0; i < n; ++i) out[i * so] = x[i * sx + at[i * sa]];
+        pick({out, x, at, n, so, sx, sa});
       }
-    };
-    parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) { each_run(l, b, e, run); });
+    });
   });
 }
 
@@ -204,29 +205,22 @@ void improve(std::atomic<int64_t>& best, int64_t v, Better better) {
   }
 }
 
-template <class I>
-void offsets(const Launch& l) {
+}  // namespace
+
+void run_index_offsets(const Launch& l) {
+  if (l.count == 0) return;
   const int last = l.ndim - 1;
   const int64_t so = l.buffer[0].stride[last], si = l.buffer[1].stride[last];
-  const int64_t size = l.integer[0];
-  const auto stride = static_cast<uint64_t>(l.integer[1]);
-  const uint64_t keep = l.integer[2] ? ~uint64_t{0} : 0;
+  const int64_t item = item_of(l, 1);
+  const OffsetsLoop loop = isa().offsets[l.dtype == DType::Int32 ? 0 : 1];
   std::atomic<int64_t> least{std::numeric_limits<int64_t>::max()};
   std::atomic<int64_t> greatest{std::numeric_limits<int64_t>::min()};
   parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
     int64_t low = std::numeric_limits<int64_t>::max(), high = std::numeric_limits<int64_t>::min();
     each_run(l, b, e, [&](const Odometer& row, int64_t column, int64_t, int64_t n) {
-      int64_t* out = reinterpret_cast<int64_t*>(row.at(0)) + column * so;
-      const I* index = reinterpret_cast<const I*>(row.at(1)) + column * si;
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t v = index[i * si];
-        low = std::min(low, v);
-        high = std::max(high, v);
-        // of indices out of range the offset is of no use, but must not overflow
-        const auto wrapped = static_cast<uint64_t>(v < 0 ? v + size : v);
-        const uint64_t have = static_cast<uint64_t>(out[i * so]) & keep;
-        out[i * so] = static_cast<int64_t>(have + wrapped * stride);
-      }
+      loop({reinterpret_cast<int64_t*>(row.at(0)) + column * so, row.at(1) + column * si * item, n,
+            so, si, l.integer[0], l.integer[1], l.integer[2] != 0},
+           low, high);
     });
     improve(least, low, std::less<>());
     improve(greatest, high, std::greater<>());
@@ -234,14 +228,6 @@ void offsets(const Launch& l) {
   auto* bounds = static_cast<int64_t*>(l.buffer[2].data);
   bounds[0] = least;
   bounds[1] = greatest;
-}
-
-}  // namespace
-
-void run_index_offsets(const Launch& l) {
-  if (l.count == 0) return;
-  if (l.dtype == DType::Int32) return offsets<int32_t>(l);
-  offsets<int64_t>(l);
 }
 
 // --- where it is not zero ----------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
 #include "kernels/cpu/peak_isa.h"
+#include "kernels/cpu/pick_isa.h"
 #include "kernels/cpu/places_isa.h"
 #include "kernels/cpu/pool_isa.h"
 #include "kernels/cpu/random_isa.h"
@@ -51,6 +52,7 @@ void fill(cpu::CpuIsa& isa) {
   fill_copy(isa);
   isa.conv[static_cast<int>(DType::Float32)] = conv_isa<float>();
   isa.conv[static_cast<int>(DType::Float64)] = conv_isa<double>();
+  fill_pick(isa);
   fill_pool(isa);
   fill_count(isa);
   fill_finite(isa);
