@@ -14,61 +14,13 @@
 #include "isas.h"
 #include "kernels/cpu/vmath_table.h"
 #include "vmath_points.h"
+#include "vmath_references.h"
 
 namespace wengert::cpu {
 namespace {
 
-template <class R>
-R sigmoid(R x) {
-  return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x));
-}
-
-template <class R>
-R rsqrt(R x) {
-  return 1 / std::sqrt(x);
-}
-
-// A function, its references for float and double, and the error allowed in ULP of the result for
-// every argument.
-struct Row {
-  const char* name;
-  double (*ref32)(double);
-  long double (*ref64)(long double);
-  double ulp32, ulp64;
-};
-const Row kRows[] = {
-    {"exp", std::exp, std::exp, 1.0, 1.0},
-    {"expm1", std::expm1, std::expm1, 1.25, 1.25},
-    {"log", std::log, std::log, 1.0, 1.0},
-    {"log1p", std::log1p, std::log1p, 1.0, 1.0},
-    {"exp2", std::exp2, std::exp2, 1.25, 1.25},
-    {"log2", std::log2, std::log2, 1.25, 1.25},
-    {"log10", std::log10, std::log10, 1.25, 1.25},
-    {"rsqrt", rsqrt<double>, rsqrt<long double>, 1.5, 1.5},
-    {"tan", std::tan, std::tan, 1.25, 1.25},
-    {"asin", std::asin, std::asin, 1.25, 1.25},
-    {"acos", std::acos, std::acos, 1.25, 1.25},
-    {"atan", std::atan, std::atan, 1.5, 1.5},
-    {"sinh", std::sinh, std::sinh, 1.0, 1.0},
-    {"cosh", std::cosh, std::cosh, 1.0, 1.0},
-    {"asinh", std::asinh, std::asinh, 1.25, 1.25},
-    {"acosh", std::acosh, std::acosh, 1.25, 1.25},
-    {"atanh", std::atanh, std::atanh, 1.25, 1.25},
-    {"erfc", std::erfc, std::erfc, 2.0, 2.0},
-    {"lgamma", std::lgamma, std::lgamma, 0.51, 6.0},
-    {"tanh", std::tanh, std::tanh, 1.4, 1.4},
-    {"sigmoid", sigmoid<double>, sigmoid<long double>, 1.25, 1.25},
-    {"sin", std::sin, std::sin, 1.5, 1.0},
-    {"cos", std::cos, std::cos, 1.5, 1.0},
-    {"erf", std::erf, std::erf, 1.5, 1.0},
-    {"floor", std::floor, std::floor, 0.0, 0.0},
-    {"ceil", std::ceil, std::ceil, 0.0, 0.0},
-    {"trunc", std::trunc, std::trunc, 0.0, 0.0},
-    {"round", std::nearbyint, std::nearbyint, 0.0, 0.0},
-};
-
 template <class T, class Ref>
-void expect_close(const Row& row, const char* isa, const std::vector<T>& x, Ref ref,
+void expect_close(const Reference& row, const char* isa, const std::vector<T>& x, Ref ref,
                   double allowed) {
   const UnaryLoop loop = find_vmath(isa, row.name, kDTypeOf<T>);
   ASSERT_NE(loop, nullptr) << row.name;
@@ -98,12 +50,14 @@ class VMath : public testing::TestWithParam<const char*> {
 
 TEST_P(VMath, Float32WithinBounds) {
   const std::vector<float> x = sample_floats();
-  for (const Row& row : kRows) expect_close<float>(row, GetParam(), x, row.ref32, row.ulp32);
+  for (const Reference& row : kReferences)
+    expect_close<float>(row, GetParam(), x, row.single, row.ulp32);
 }
 
 TEST_P(VMath, Float64WithinBounds) {
   const std::vector<double> x = sample_doubles();
-  for (const Row& row : kRows) expect_close<double>(row, GetParam(), x, row.ref64, row.ulp64);
+  for (const Reference& row : kReferences)
+    expect_close<double>(row, GetParam(), x, row.twice, row.ulp64);
 }
 
 // Results that must be exact, in both types.
@@ -203,7 +157,7 @@ void expect_tails(const char* isa) {
   constexpr int n = 37;
   std::vector<T> x(n);
   for (int i = 0; i < n; ++i) x[i] = static_cast<T>(i % 5 == 4 ? 1e8 + i : 0.37 * i - 3);
-  for (const Row& row : kRows) {
+  for (const Reference& row : kReferences) {
     const UnaryLoop loop = find_vmath(isa, row.name, kDTypeOf<T>);
     std::vector<T> whole(n);
     loop(x.data(), whole.data(), n);

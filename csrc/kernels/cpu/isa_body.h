@@ -11,6 +11,7 @@
 #include "kernels/cpu/gemm_isa.h"
 #include "kernels/cpu/list_isa.h"
 #include "kernels/cpu/map_isa.h"
+#include "kernels/cpu/narrow_isa.h"
 #include "kernels/cpu/norm_isa.h"
 #include "kernels/cpu/optim_isa.h"
 #include "kernels/cpu/peak_isa.h"
@@ -29,6 +30,7 @@ namespace wengert::WENGERT_ISA {
 void fill(cpu::CpuIsa& isa) {
   fill_map(isa.map, MapFunctors{});
   fill_cast(isa.cast, DTypes{});
+  fill_narrow(isa);
   fill_reduce<int64_t>(isa, Reductions{});
   fill_reduce<float>(isa, Reductions{});
   fill_reduce<double>(isa, Reductions{});

@@ -54,7 +54,7 @@ struct Staging {
   MapFn in = nullptr, out = nullptr;  // casts, of narrow types only
 
   Staging() = default;
-  Staging(DType d, bool widen) : from(d), as(widen ? compute_dtype(d) : d) {
+  Staging(DType d, DType computed) : from(d), as(computed) {
     if (from == as) return;
     in = isa().cast[static_cast<int>(from)][static_cast<int>(as)];
     out = isa().cast[static_cast<int>(as)][static_cast<int>(from)];
@@ -78,19 +78,30 @@ struct Staging {
   }
 };
 
+// What operands are computed in: their own dtype, the one that narrow ones are widened to, or, for
+// kernels of a narrow dtype, that one, which numbers then come down to. Bools are masks there.
+struct Computed {
+  enum { Own, Widened, Narrow } how;
+  DType narrow = DType::Bool;
+  DType operator()(DType d) const {
+    if (how == Narrow) return d == DType::Bool ? d : narrow;
+    return how == Widened ? compute_dtype(d) : d;
+  }
+};
+
 struct Tiles {
   alignas(kAlignment) char bytes[kMaxBuffers][kTile * 8];
 };
 
 // Long rows: each is a run of tiles; operands of unit stride are used where they are.
-void drive_rows(const Launch& l, MapFn inner, const double* params, bool widen, int64_t begin,
-                int64_t end) {
+void drive_rows(const Launch& l, MapFn inner, const double* params, Computed computed,
+                int64_t begin, int64_t end) {
   const int last = l.ndim - 1;
   const int64_t n = l.size[last];
   bool staged[kMaxBuffers], any_staged = false;
   Staging staging[kMaxBuffers];
   for (int k = 0; k < l.nbuffers; ++k) {
-    staging[k] = Staging(l.buffer[k].dtype, widen);
+    staging[k] = Staging(l.buffer[k].dtype, computed(l.buffer[k].dtype));
     staged[k] = staging[k].in || (l.buffer[k].stride[last] != 1 && n > 1);
     any_staged |= staged[k];
   }
@@ -139,13 +150,13 @@ bool is_dense(const Launch& l, int k) {
 }
 
 // Short rows: tiles run across rows; operands that are dense as a whole are used where they are.
-void drive_elements(const Launch& l, MapFn inner, const double* params, bool widen, int64_t begin,
-                    int64_t end) {
+void drive_elements(const Launch& l, MapFn inner, const double* params, Computed computed,
+                    int64_t begin, int64_t end) {
   Tiles tiles;
   bool staged[kMaxBuffers];
   Staging staging[kMaxBuffers];
   for (int k = 0; k < l.nbuffers; ++k) {
-    staging[k] = Staging(l.buffer[k].dtype, widen);
+    staging[k] = Staging(l.buffer[k].dtype, computed(l.buffer[k].dtype));
     staged[k] = staging[k].in || !is_dense(l, k);
   }
   const int last = l.ndim - 1;
@@ -182,13 +193,13 @@ void drive_dense(const Launch& l, MapFn inner, const double* params) {
   });
 }
 
-}  // namespace
-
-void drive(const Launch& l, MapFn inner, const double* params, bool widen) {
+void drive_as(const Launch& l, MapFn inner, const double* params, Computed computed) {
   if (l.count == 0) return;
-  bool narrow = false;
-  for (int k = 0; widen && k < l.nbuffers; ++k) narrow |= is_narrow(l.buffer[k].dtype);
-  if (l.dense && !narrow) {
+  bool converts = false;
+  for (int k = 0; k < l.nbuffers; ++k) {
+    converts |= computed(l.buffer[k].dtype) != l.buffer[k].dtype;
+  }
+  if (l.dense && !converts) {
     if (l.count > kGrain) return drive_dense(l, inner, params);
     char* ptr[kMaxBuffers];
     for (int k = 0; k < l.nbuffers; ++k) ptr[k] = static_cast<char*>(l.buffer[k].data);
@@ -197,18 +208,55 @@ void drive(const Launch& l, MapFn inner, const double* params, bool widen) {
   const int64_t n = l.size[l.ndim - 1], rows = l.count / n;
   if (n < kShortRow && rows > 1) {
     return parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
-      drive_elements(l, inner, params, widen, b, e);
+      drive_elements(l, inner, params, computed, b, e);
     });
   }
-  bool any_staged = narrow;
+  bool any_staged = converts;
   for (int k = 0; k < l.nbuffers; ++k) any_staged |= l.buffer[k].stride[l.ndim - 1] != 1 && n > 1;
   const int64_t step = any_staged ? kTile : n, per_row = (n + step - 1) / step;
   parallel_for(rows * per_row, std::max<int64_t>(1, kGrain / std::min(step, n)),
-               [&](int64_t b, int64_t e) { drive_rows(l, inner, params, widen, b, e); });
+               [&](int64_t b, int64_t e) { drive_rows(l, inner, params, computed, b, e); });
+}
+
+bool is_one_number(const Buffer& b, int ndim) {
+  for (int d = 0; d < ndim; ++d) {
+    if (b.stride[d] != 0) return false;
+  }
+  return true;
+}
+
+// Whether a kernel of a narrow dtype can read and write every buffer: those of that dtype, masks,
+// and integers that it holds.
+bool suits(const Launch& l) {
+  for (int k = 0; k < l.nbuffers; ++k) {
+    const Buffer& b = l.buffer[k];
+    if (b.dtype == l.dtype) continue;
+    if (b.dtype == DType::Bool && (k <= 1 || item_size(l.dtype) == 1)) continue;
+    if (b.dtype != DType::Int32 || is_floating(l.dtype) || k == 0) return false;
+    if (!is_one_number(b, l.ndim)) return false;
+    const int32_t v = *static_cast<const int32_t*>(b.data);
+    const bool fits = l.dtype == DType::UInt8  ? v == static_cast<uint8_t>(v)
+                      : l.dtype == DType::Int8 ? v == static_cast<int8_t>(v)
+                                               : v == static_cast<int16_t>(v);
+    if (!fits) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void drive(const Launch& l, MapFn inner, const double* params, bool widen) {
+  drive_as(l, inner, params, {widen ? Computed::Widened : Computed::Own});
 }
 
 void run_map(const Launch& l) {
-  drive(l, isa().map[l.kernel][static_cast<int>(compute_dtype(l.dtype))], l.number, true);
+  const auto& loops = isa().map[l.kernel];
+  if (is_narrow(l.dtype)) {
+    const MapFn own = loops[static_cast<int>(l.dtype)];
+    if (own && l.count > 0 && suits(l))
+      return drive_as(l, own, l.number, {Computed::Narrow, l.dtype});
+  }
+  drive_as(l, loops[static_cast<int>(compute_dtype(l.dtype))], l.number, {Computed::Widened});
 }
 
 void run_fill(const Launch& l) {

@@ -10,23 +10,42 @@
 
 namespace wengert::WENGERT_ISA {
 
+// A copy of n bytes, All at most. Only one of a length known to the compiler is an instruction.
+template <int All>
+WENGERT_INLINE void copy_bytes(void* to, const void* from, int n) {
+  if (n >= All) {
+    __builtin_memcpy(to, from, All);
+  } else {
+    __builtin_memcpy(to, from, static_cast<size_t>(n));
+  }
+}
+
 // Masks are stored as bool bytes. Some compilers widen and narrow bytes one by one; hence the
 // instructions by name.
 template <class T>
 WENGERT_INLINE Mask<T> load_mask(const char* p, int n) {
+  if constexpr (sizeof(T) == 1) {
+    return {Vec<int8_t>::load(reinterpret_cast<const int8_t*>(p), n).v != 0};
+  }
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) >= 4) {
+    const __m128i b = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << n) - 1), p);
+    constexpr bool four = sizeof(T) == 4;
+    const __m512i v = four ? _mm512_maskz_cvtepu8_epi32(static_cast<__mmask16>(-1), b)
+                           : _mm512_maskz_cvtepu8_epi64(static_cast<__mmask8>(-1), b);
+    return {reinterpret_cast<Raw<int_of<T>>>(v) != 0};
+  }
+#endif
   typedef uint8_t Bytes __attribute__((vector_size(Vec<T>::N)));
   Bytes b{};
-  __builtin_memcpy(&b, p, static_cast<size_t>(n));
+  copy_bytes<sizeof b>(&b, p, n);
 #if defined(__SSE4_2__)
   if constexpr (sizeof(T) == 4 || sizeof(T) == 8) {
     __m128i all{};
     __builtin_memcpy(&all, &b, sizeof b);
     Raw<int_of<T>> wide;
     constexpr bool four = sizeof(T) == 4;
-#if defined(__AVX512F__)
-    const __m512i v = four ? _mm512_maskz_cvtepu8_epi32(static_cast<__mmask16>(-1), all)
-                           : _mm512_maskz_cvtepu8_epi64(static_cast<__mmask8>(-1), all);
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
     const __m256i v = four ? _mm256_cvtepu8_epi32(all) : _mm256_cvtepu8_epi64(all);
 #else
     const __m128i v = four ? _mm_cvtepu8_epi32(all) : _mm_cvtepu8_epi64(all);
@@ -45,8 +64,7 @@ WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
     __builtin_memcpy(&v, &m.v, sizeof v);
     const auto lanes =
         static_cast<__mmask16>(sizeof(T) == 4 ? _mm512_movepi32_mask(v) : _mm512_movepi64_mask(v));
-    const __m128i ones = _mm_maskz_set1_epi8(lanes, 1);
-    __builtin_memcpy(p, &ones, static_cast<size_t>(n));
+    _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << n) - 1), _mm_maskz_set1_epi8(lanes, 1));
     return;
   }
 #elif defined(__AVX2__)
@@ -55,13 +73,17 @@ WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
     __builtin_memcpy(half, &m.v, sizeof half);
     const __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(half[0], half[1]), _mm_setzero_si128());
     const __m128i ones = _mm_and_si128(bytes, _mm_set1_epi8(1));
-    __builtin_memcpy(p, &ones, static_cast<size_t>(n));
+    copy_bytes<Vec<T>::N>(p, &ones, n);
     return;
   }
 #endif
-  typedef int8_t Bytes __attribute__((vector_size(Vec<T>::N)));
-  const Bytes b = __builtin_convertvector(m.v, Bytes) & 1;
-  __builtin_memcpy(p, &b, static_cast<size_t>(n));
+  if constexpr (sizeof(T) == 1) {
+    Vec<int8_t>(Raw<int8_t>(m.v & 1)).store(reinterpret_cast<int8_t*>(p), n);
+  } else {
+    typedef int8_t Bytes __attribute__((vector_size(Vec<T>::N)));
+    const Bytes b = __builtin_convertvector(m.v, Bytes) & 1;
+    copy_bytes<sizeof b>(p, &b, n);
+  }
 }
 template <class T>
 WENGERT_INLINE void store_result(Vec<T> v, char* p, int n) {

@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/philox.h"
-#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/vmath_all.h"
 
 namespace wengert::WENGERT_ISA {
 

@@ -3,7 +3,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/reduce_isa.h"
-#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/vmath_all.h"
 
 namespace wengert::WENGERT_ISA {
 

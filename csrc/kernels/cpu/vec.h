@@ -28,6 +28,10 @@ struct IntOf<1> {
   using type = int8_t;
 };
 template <>
+struct IntOf<2> {
+  using type = int16_t;
+};
+template <>
 struct IntOf<4> {
   using type = int32_t;
 };
@@ -73,8 +77,13 @@ WENGERT_INLINE Mask<T> first_lanes(int n) {
 // known to the compiler is a call of some 5 ns; masked instructions are free.
 template <class T>
 WENGERT_INLINE Raw<T> load_part(const T* p, int n) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(T) == 1) {
+    return reinterpret_cast<Raw<T>>(_mm512_maskz_loadu_epi8((uint64_t{1} << n) - 1, p));
+  } else if constexpr (sizeof(T) == 2) {
+    return reinterpret_cast<Raw<T>>(
+        _mm512_maskz_loadu_epi16(static_cast<__mmask32>((uint64_t{1} << n) - 1), p));
+  } else if constexpr (sizeof(T) == 4) {
     return reinterpret_cast<Raw<T>>(
         _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), p));
   } else {
@@ -82,10 +91,15 @@ WENGERT_INLINE Raw<T> load_part(const T* p, int n) {
         _mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p));
   }
 #elif defined(__AVX2__)
+  if constexpr (sizeof(T) < 4) {
+    Raw<T> r{};
+    __builtin_memcpy(&r, p, static_cast<size_t>(n) * sizeof(T));
+    return r;
+  }
   const auto mask = reinterpret_cast<__m256i>(first_lanes<T>(n).v);
   if constexpr (sizeof(T) == 4) {
     return reinterpret_cast<Raw<T>>(_mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask));
-  } else {
+  } else if constexpr (sizeof(T) == 8) {
     return reinterpret_cast<Raw<T>>(
         _mm256_maskload_epi64(reinterpret_cast<const long long*>(p), mask));
   }
@@ -97,8 +111,13 @@ WENGERT_INLINE Raw<T> load_part(const T* p, int n) {
 }
 template <class T>
 WENGERT_INLINE void store_part(Raw<T> v, T* p, int n) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(T) == 1) {
+    _mm512_mask_storeu_epi8(p, (uint64_t{1} << n) - 1, reinterpret_cast<__m512i>(v));
+  } else if constexpr (sizeof(T) == 2) {
+    _mm512_mask_storeu_epi16(p, static_cast<__mmask32>((uint64_t{1} << n) - 1),
+                             reinterpret_cast<__m512i>(v));
+  } else if constexpr (sizeof(T) == 4) {
     _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1),
                              reinterpret_cast<__m512i>(v));
   } else {
@@ -106,7 +125,9 @@ WENGERT_INLINE void store_part(Raw<T> v, T* p, int n) {
   }
 #elif defined(__AVX2__)
   const auto mask = reinterpret_cast<__m256i>(first_lanes<T>(n).v);
-  if constexpr (sizeof(T) == 4) {
+  if constexpr (sizeof(T) < 4) {
+    __builtin_memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+  } else if constexpr (sizeof(T) == 4) {
     _mm256_maskstore_epi32(reinterpret_cast<int*>(p), mask, reinterpret_cast<__m256i>(v));
   } else {
     _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), mask, reinterpret_cast<__m256i>(v));
@@ -174,12 +195,10 @@ struct Vec<Bool8> {
   WENGERT_INLINE explicit Vec(double s) : v(lanes(s != 0)) {}
   static WENGERT_INLINE Raw<uint8_t> lanes(uint8_t b) { return b - Raw<uint8_t>{}; }
   static WENGERT_INLINE Vec load(const Bool8* p, int n = N) {
-    Raw<uint8_t> r{};
-    __builtin_memcpy(&r, static_cast<const void*>(p), static_cast<size_t>(n));
-    return r;
+    return Vec<uint8_t>::load(reinterpret_cast<const uint8_t*>(p), n).v;
   }
   WENGERT_INLINE void store(Bool8* p, int n = N) const {
-    __builtin_memcpy(static_cast<void*>(p), &v, static_cast<size_t>(n));
+    Vec<uint8_t>(v).store(reinterpret_cast<uint8_t*>(p), n);
   }
   WENGERT_INLINE friend Vec operator+(Vec a, Vec b) { return a.v | b.v; }
   WENGERT_INLINE friend Vec operator*(Vec a, Vec b) { return a.v & b.v; }

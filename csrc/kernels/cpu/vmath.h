@@ -568,20 +568,24 @@ WENGERT_INLINE Vec<double> power_of_floats(Vec<double> x, Vec<double> y) {
   return q * power_of_two<double>(bits(t) - static_cast<int64_t>(P::round_bits));
 }
 
+// r = |x|^y with the sign of x^y, and the cases that the C standard lists.
+WENGERT_INLINE Vec<float> pow_special(Vec<float> x, Vec<float> y, Vec<float> r) {
+  using V = Vec<float>;
+  const V zero(0.0), one(1.0), inf(__builtin_inf()), nan(__builtin_nan("")), half = V(0.5) * y;
+  const Mask<float> integer = trunc(y) == y, odd = integer & (trunc(half) != half);
+  r = select(odd, from_bits<float>(bits(r) | bits(sign_bit(x))), r);
+  r = select((x < zero) & (x > -inf) & !integer, nan, r);
+  r = select((x != x) | (y != y), nan, r);
+  return select((x == one) | (y == zero) | ((x == -one) & (abs(y) == inf)), one, r);
+}
+
 // f32: 0.51 ULP; f64: the C library's (lane by lane). Floats go through double, where zeros,
-// infinities, overflow and subnormal results need no care; the signs and the cases that the C
-// standard lists come after.
+// infinities, overflow and subnormal results need no care.
 template <class T>
 WENGERT_INLINE Vec<T> pow(Vec<T> x, Vec<T> y) {
   if constexpr (sizeof(T) == 4) {
     const auto wx = widen(abs(x)), wy = widen(y);
-    Vec<T> r = narrow(power_of_floats(wx.lo, wy.lo), power_of_floats(wx.hi, wy.hi));
-    const Vec<T> zero(0.0), one(1.0), inf = Vec<T>(__builtin_inf()), half = Vec<T>(0.5) * y;
-    const Mask<T> integer = trunc(y) == y;
-    const Mask<T> odd = integer & (trunc(half) != half);
-    r = select(odd, from_bits<T>(bits(r) | bits(sign_bit(x))), r);
-    r = select((x < zero) & (x > -inf) & !integer, Vec<T>(__builtin_nan("")), r);
-    return select((x == one) | (y == zero) | ((x == -one) & (abs(y) == inf)), one, r);
+    return pow_special(x, y, narrow(power_of_floats(wx.lo, wy.lo), power_of_floats(wx.hi, wy.hi)));
   } else {
     return lanes(cpu::Libm2::Pow, x, y);
   }

@@ -32,10 +32,11 @@ struct Gelu {
   static constexpr Uses uses[] = {kX};
   template <class V>
   static WENGERT_FN V f(V x) {
-    return V(0.5) * x * (V(1.0) + erf(x * V(0.7071067811865476)));
+    return gelu(x);
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
+    if constexpr (requires { gelu_slope(x); }) return gelu_slope(x);  // one exponential for both
     const V density = V(0.3989422804014327) * exp(V(-0.5) * (x * x));
     return V(0.5) * (V(1.0) + erf(x * V(0.7071067811865476))) + x * density;
   }
@@ -49,17 +50,18 @@ struct GeluTanh {
   static constexpr Uses uses[] = {kX};
   template <class V>
   static WENGERT_FN V inner(V x) {
-    return V(0.7978845608028654) * (x + V(0.044715) * (x * x * x));  // sqrt(2 / pi)
+    return x * (V(1.5957691216057308) + V(0.07135481627260025) * (x * x));  // 2 sqrt(2 / pi)
   }
+  // (1 + tanh(u / 2)) / 2 is sigmoid(u), which keeps its digits below 0.
   template <class V>
   static WENGERT_FN V f(V x) {
-    return V(0.5) * x * (V(1.0) + tanh(inner(x)));
+    return x * sigmoid(inner(x));
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
-    const V t = tanh(inner(x));
-    const V slope = V(0.7978845608028654) * (V(1.0) + V(3 * 0.044715) * (x * x));
-    return V(0.5) * (V(1.0) + t) + V(0.5) * x * (V(1.0) - t * t) * slope;
+    const V s = sigmoid(inner(x));
+    const V slope = V(1.5957691216057308) + V(3 * 0.07135481627260025) * (x * x);
+    return s + x * (s * (V(1.0) - s)) * slope;
   }
 };
 
@@ -69,7 +71,7 @@ struct Silu : Elementwise<Kind::Floating> {
   static constexpr Uses uses[] = {kX};
   template <class V>
   static WENGERT_FN V f(V x) {
-    return x * sigmoid(x);
+    return silu(x);
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
@@ -119,7 +121,7 @@ struct Softplus : Elementwise<Kind::Floating> {
   template <class V>
   WENGERT_FN V f(V x) const {
     const V bx = V(beta) * x;
-    return select(bx > V(threshold), x, log1p(exp(bx)) / V(beta));
+    return select(bx > V(threshold), x, softplus(bx) * V(1 / beta));
   }
   template <int I, class V>
   WENGERT_FN V df(V x, V) const {
@@ -133,7 +135,7 @@ struct LogSigmoid : Elementwise<Kind::Floating> {
   static constexpr Uses uses[] = {kX};
   template <class V>
   static WENGERT_FN V f(V x) {
-    return minimum(x, V(0.0)) - log1p(exp(-abs(x)));
+    return logsigmoid(x);
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
@@ -194,10 +196,12 @@ struct Mish : Elementwise<Kind::Floating> {
   static constexpr Uses uses[] = {kX};
   template <class V>
   static WENGERT_FN V f(V x) {
-    return x * tanh(maximum(x, V(0.0)) + log1p(exp(-abs(x))));
+    return mish(x);
   }
   template <int I, class V>
   static WENGERT_FN V df(V x, V) {
+    if constexpr (requires { mish_slope(x); })
+      return mish_slope(x);  // one exponential, one division
     const V t = tanh(maximum(x, V(0.0)) + log1p(exp(-abs(x))));
     return t + x * sigmoid(x) * (V(1.0) - t * t);
   }

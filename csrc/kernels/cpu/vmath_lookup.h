@@ -1,0 +1,423 @@
+// Single precision functions for AVX-512, where a permutation picks from a table in registers and
+// one instruction takes a number apart or puts it together. What they save is arithmetic: a
+// polynomial for each piece of an axis is short, and needs no second branch to blend with.
+//
+// Included after all other vmath headers: the overloads at the end are preferred to those
+// templates.
+#pragma once
+
+#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/vmath_activation.h"
+#include "kernels/cpu/vmath_exp.h"
+#include "kernels/cpu/vmath_log.h"
+#include "kernels/cpu/vmath_lookup_tables.h"
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+namespace wengert::WENGERT_ISA {
+
+namespace lookup {
+
+using V = Vec<float>;
+using I = Raw<int32_t>;
+
+// The zero-masked intrinsics with every lane on: GCC 12 warns about the undefined source operand of
+// the plain ones.
+inline constexpr __mmask16 kAll = 0xffff;
+
+// The larger and the smaller of x and a constant; a NaN in x stays.
+WENGERT_INLINE V at_least(V x, double low) {
+  return _mm512_maskz_max_ps(kAll, V(low).v, x.v);
+}
+WENGERT_INLINE V at_most(V x, double high) {
+  return _mm512_maskz_min_ps(kAll, V(high).v, x.v);
+}
+// x 2^floor(n), rounded once.
+WENGERT_INLINE V scale(V x, V n) {
+  return _mm512_maskz_scalef_ps(kAll, x.v, n.v);
+}
+// 1 / x to 14 bits, x neither subnormal nor huge.
+WENGERT_INLINE V about_inverse(V x) {
+  return _mm512_maskz_rcp14_ps(kAll, x.v);
+}
+// Lane i is table[index[i] modulo the table's size].
+WENGERT_INLINE V pick(const float (&table)[16], I index) {
+  return _mm512_maskz_permutexvar_ps(kAll, reinterpret_cast<__m512i>(index), _mm512_load_ps(table));
+}
+WENGERT_INLINE V pick(const float (&table)[32], I index) {
+  return _mm512_permutex2var_ps(_mm512_load_ps(table), reinterpret_cast<__m512i>(index),
+                                _mm512_load_ps(table + 16));
+}
+WENGERT_INLINE Vec<double> pick(const double (&table)[16], Raw<int64_t> index) {
+  return _mm512_permutex2var_pd(_mm512_load_pd(table), reinterpret_cast<__m512i>(index),
+                                _mm512_load_pd(table + 8));
+}
+WENGERT_INLINE V negative(V x) {
+  return from_bits<float>(bits(x) | INT32_MIN);
+}
+// x with the sign of s, x >= 0; and x with its sign changed where s has one.
+WENGERT_INLINE V with_sign_of(V x, V s) {
+  return from_bits<float>(bits(x) | (bits(s) & INT32_MIN));
+}
+WENGERT_INLINE __mmask16 is_negative(V x) {
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(x.v));
+}
+WENGERT_INLINE V blend(__mmask16 m, V yes, V no) {
+  return _mm512_mask_blend_ps(m, no.v, yes.v);
+}
+// poly() with coefficients that are vectors.
+template <class... C>
+WENGERT_INLINE V horner(V, V c0) {
+  return c0;
+}
+template <class... C>
+WENGERT_INLINE V horner(V x, V c0, C... rest) {
+  return fma(horner(x, rest...), x, c0);
+}
+// The polynomial of row `index` of a table, whose first column is where it is centred.
+template <int Columns, int Rows>
+WENGERT_INLINE V piece(const float (&table)[Columns][Rows], I index, V x, __mmask16 first) {
+  const V d = x - pick(table[0], index);
+  V p = pick(table[Columns - 1], index);
+#pragma GCC unroll 8
+  for (int k = Columns - 2; k > 1; --k) p = fma(p, d, pick(table[k], index));
+  return fma(p, d, blend(first, x, pick(table[1], index)));
+}
+
+// ---- Exponentials ----
+
+// With |r| <= log(2) / 2 after Cody and Waite's reduction.
+WENGERT_INLINE V exp(V x) {
+  const V b = at_most(at_least(x, -104.0), 89.0), magic(0x1.8p23);
+  const V t = fma(b, V(0x1.715476p+0), magic), n = t - magic;
+  const V r = fma(n, V(0x1.05c61p-29), fma(n, V(-0x1.62e43p-1), b));
+  const V p =
+      poly(r, 1.0, 1.0, 0x1.fffffcp-2, 0x1.555492p-3, 0x1.5558bp-5, 0x1.12398ap-7, 0x1.6a4d7p-10);
+  return scale(p, n);
+}
+WENGERT_INLINE V exp2(V x) {
+  const V b = at_most(at_least(x, -152.0), 129.0), magic(0x1.8p23);
+  const V n = (b + magic) - magic, r = b - n;
+  const V p = poly(r, 1.0, 0x1.62e43p-1, 0x1.ebfbdcp-3, 0x1.c6af7ap-5, 0x1.3b2dd4p-7,
+                   0x1.5f0952p-10, 0x1.4178a4p-13);
+  return scale(p, n);
+}
+// 2^n (1 + r + rest) - 1, halved until the end, as 2^128 is no float.
+WENGERT_INLINE V expm1(V x) {
+  const V b = at_most(at_least(x, -18.0), 89.0), magic(0x1.8p23);
+  const V t = fma(b, V(0x1.715476p+0), magic), n = t - magic;
+  const V high = fma(n, V(-0x1.62e43p-1), b), low = n * V(-0x1.05c61p-29);
+  const V r = high - low, lost = (high - r) - low;
+  const V p = poly(r, 0x1.fffffcp-2, 0x1.555492p-3, 0x1.5558bp-5, 0x1.12398ap-7, 0x1.6a4d7p-10);
+  const V half = from_bits<float>((bits(t) << 23) + 0x3f000000);  // 2^(n - 1)
+  const V from = half - V(0.5), sum = fma(r, half, from);
+  const V y = sum + fma(fma(r * r, p, lost), half, fma(r, half, from - sum));
+  return with_sign_of(y + y, x);
+}
+
+// e^-|x| to little more than half a unit.
+WENGERT_INLINE V exp_of_minus(V x) {
+  const V b = at_least(negative(x), -104.0), magic(0x1.8p19);
+  const V t = fma(b, V(0x1.715476p+0), magic), n = t - magic;
+  const V r = fma(n, V(0x1.05c61p-29), fma(n, V(-0x1.62e43p-1), b));
+  const V q = fma(r * r, poly(r, 0x1.00022p-1, 0x1.55575p-3), r);
+  const V hi = pick(kExp2, bits(t));
+  return scale(hi + fma(hi, q, pick(kExp2Lost, bits(t))), n);
+}
+
+// e^a / 4 and e^-a / 4 for 0 <= a < 90, the larger as a sum.
+struct ExpPair {
+  V hi, lo, small;
+};
+WENGERT_INLINE ExpPair exp_pair(V a) {
+  const V magic(0x1.8p19);
+  const V t = fma(a, V(0x1.715476p+0), magic), n = t - magic;
+  const V r = fma(n, V(0x1.05c61p-29), fma(n, V(-0x1.62e43p-1), a)), z = r * r;
+  const V odd = fma(r * z, V(0x1.55575p-3), r), even = z * V(0x1.00022p-1);
+  const V hi = pick(kExp2, bits(t)), back = pick(kExp2, -bits(t));
+  const V lo = fma(hi, even + odd, pick(kExp2Lost, bits(t)));
+  const V up = n - V(2.0), down = V(-2.0) - n;
+  return {scale(hi, up), scale(lo, up), scale(fma(back, even - odd, back), down)};
+}
+WENGERT_INLINE V cosh(V x) {
+  const auto [hi, lo, small] = exp_pair(at_most(abs(x), 90.0));
+  const V half = hi + (lo + small);
+  return half + half;
+}
+// Below 1 an odd polynomial.
+WENGERT_INLINE V sinh(V x) {
+  const V a = abs(x), z = a * a;
+  const auto [hi, lo, small] = exp_pair(at_most(a, 90.0));
+  const V p = poly(z, 0x1.555556p-3, 0x1.11111ep-7, 0x1.a008fcp-13, 0x1.78a7c2p-19);
+  const V half = hi + (lo - small);
+  const __mmask16 near = _mm512_cmp_ps_mask(a.v, V(1.0).v, _CMP_LT_OQ);
+  return with_sign_of(blend(near, fma(a * z, p, a), half + half), x);
+}
+
+// ---- Logarithms ----
+
+// log(u) / log(2) = whole + log(1 + r) / log(2), with a short whole that is 0 or an integer beside
+// 1 and powers of 2; -inf for 0, inf for inf, NaN below 0, without any test.
+struct LogParts {
+  V whole, r, inverse;
+};
+WENGERT_INLINE LogParts log_parts(V u) {
+  const V e = _mm512_maskz_getexp_ps(kAll, u.v);
+  const V m =
+      _mm512_maskz_getmant_ps(kAll, u.v, _MM_MANT_NORM_1_2, static_cast<_MM_MANTISSA_SIGN_ENUM>(3));
+  const I index = bits(m) >> 19;
+  const V inverse = pick(kInverse, index);
+  return {e + pick(kLog2, index), fma(m, inverse, V(-1.0)), inverse};
+}
+// log(2) whole + log(1 + r)
+WENGERT_INLINE V ln_of(V whole, V r) {
+  const V p = poly(r, -0x1.fffffep-2, 0x1.55585ap-2, -0x1.002534p-2, 0x1.842518p-3);
+  const V low = fma(whole, V(0x1.efa39ep-25), fma(r * r, p, r));
+  return fma(whole, V(0x1.62e42ep-1), low);
+}
+WENGERT_INLINE V log(V x) {
+  const auto [whole, r, inverse] = log_parts(x);
+  return ln_of(whole, r);
+}
+WENGERT_INLINE V log2(V x) {
+  const auto [whole, r, inverse] = log_parts(x);
+  const V p = poly(r, 0x1.4ae0cp-26, -0x1.715476p-1, 0x1.ec74eep-2, -0x1.7183bp-2, 0x1.17c728p-2);
+  return whole + fma(r, V(0x1.715476p+0), r * p);
+}
+WENGERT_INLINE V log10(V x) {
+  const auto [whole, r, inverse] = log_parts(x);
+  const V p = poly(r, -0x1.5b235ep-27, -0x1.bcb7bp-3, 0x1.287d1ap-3, -0x1.bcf572p-4, 0x1.50f84ap-4);
+  const V low = fma(whole, V(0x1.09f7ap-26), fma(r, V(0x1.bcb7b2p-2), r * p));
+  return fma(whole, V(0x1.344134p-2), low);
+}
+// As log(u + c) with c what the rounding of u = 1 + x lost; their sum is exact where u is near 1.
+WENGERT_INLINE V log1p(V x) {
+  const V high = _mm512_maskz_max_ps(kAll, V(1.0).v, x.v),
+          low = _mm512_maskz_min_ps(kAll, V(1.0).v, x.v);
+  const V u = high + low, c = low - (u - high);
+  const auto [whole, r, inverse] = log_parts(u);
+  const V down = from_bits<float>(0x7f000000 - (bits(u) & 0x7f800000));  // 1 / 2^exponent
+  // of no account for large u, not a number for an infinite one
+  const __mmask16 small = _mm512_cmp_ps_mask(u.v, V(0x1p40).v, _CMP_LT_OQ);
+  const V scaled = _mm512_maskz_mul_ps(small, c.v, down.v);
+  return with_sign_of(ln_of(whole, fma(scaled, inverse, r)), x);
+}
+
+// ---- Functions that saturate ----
+
+// An odd function from its table, plus x itself where the table holds (f(x) - x) / x.
+WENGERT_INLINE V tanh(V x) {
+  const V a = at_most(abs(x), 9.5);
+  const __mmask16 first = _mm512_cmp_ps_mask(a.v, V(0x1.8p-5).v, _CMP_LT_OQ);
+  return with_sign_of(piece(kTanh, bits(at_least(a, 0x1.5p-5)) >> 21, a, first), x);
+}
+WENGERT_INLINE V erf(V x) {
+  const V a = at_most(abs(x), 0x1.fffffep+1);
+  const __mmask16 first = _mm512_cmp_ps_mask(a.v, V(0x1.4p-6).v, _CMP_LT_OQ);
+  return with_sign_of(piece(kErf, bits(at_least(a, 0x1.1p-6)) >> 21, a, first), x);
+}
+
+// n / (d + lost), the quotient corrected by its remainder.
+WENGERT_INLINE V divide(V n, V d, V lost) {
+  const V inverse = about_inverse(d), q = n * inverse;
+  return fma(fma(-lost, q, fma(-d, q, n)), inverse, q);
+}
+// 1 / (1 + e^-|x|), times e^-|x| below 0.
+WENGERT_INLINE V sigmoid(V x) {
+  const V e = exp_of_minus(x), one(1.0), d = one + e;
+  return divide(blend(is_negative(x), e, one), d, e - (d - one));
+}
+// log(1 + e^-|x|)
+WENGERT_INLINE V log1p_exp(V x) {
+  const V e = exp_of_minus(x);
+  const I u = bits(at_most(V(1.0) + e, 0x1.fffffep+0));
+  const __mmask16 first =
+      _mm512_testn_epi32_mask(reinterpret_cast<__m512i>(u), _mm512_set1_epi32(0x780000));
+  return piece(kLog1p, u >> 19, e, first);
+}
+WENGERT_INLINE V softplus(V x) {
+  return at_least(x, 0.0) + log1p_exp(x);
+}
+WENGERT_INLINE V logsigmoid(V x) {
+  return at_most(x, 0.0) - log1p_exp(x);
+}
+// x tanh(log(1 + e^x)) is x n / (n + 2) with n = e^x (e^x + 2); above 0 both by e^-2x.
+WENGERT_INLINE V mish(V x) {
+  const V e = exp_of_minus(x), one(1.0), two(2.0);
+  const __mmask16 below = is_negative(x);
+  const V n = blend(below, e * (e + two), fma(two, e, one));
+  const V add = blend(below, two, two * (e * e)), d = n + add;
+  return x * divide(n, d, add - (d - n));
+}
+
+// For a = min(|x|, 14.9): w = e^(a^2 / 2) Phi(-a), Phi the normal distribution function, and
+// e^(-a^2 / 2) = 2^n (hi + lo).
+struct Normal {
+  V a, w, n, hi, lo;
+};
+WENGERT_INLINE Normal normal(V x) {
+  const V a = at_most(abs(x), 14.9), magic(0x1.8p19);
+  const V w = piece(kNormal, bits(a + V(1.0)) >> 21, a, 0);
+  const V t = fma(a * V(-0x1.715476p-1), a, magic), n = t - magic;
+  // r = a^2 + 2 log(2) n; the product with the short part of 2 log(2) is exact
+  const V r = fma(n, V(-0x1.bd0106p-12), fma(a, a, n * V(0x1.63p+0)));
+  const V q = r * poly(r, -0.5, 0x1.000222p-3, -0x1.555722p-6);
+  const V hi = pick(kExp2, bits(t));
+  return {a, w, n, hi, fma(hi, q, pick(kExp2Lost, bits(t)))};
+}
+// max(x, 0) - |x| Phi(-|x|), the product with the rounding errors of its factors.
+WENGERT_INLINE V gelu(V x) {
+  const Normal d = normal(x);
+  const V aw = d.a * d.w, lost = fma(d.a, d.w, -aw);
+  const V tail = scale(fma(aw, d.hi, fma(aw, d.lo, lost)), d.n);
+  const auto below = with_sign_of(tail, x);
+  return _mm512_mask_sub_ps(below.v, static_cast<__mmask16>(~is_negative(x)), x.v, tail.v);
+}
+// Phi(x) + x phi(x)
+WENGERT_INLINE V gelu_slope(V x) {
+  const Normal d = normal(x);
+  const V e = scale(d.hi + d.lo, d.n), tail = e * d.w;
+  const V b = at_most(at_least(x, -14.9), 14.9);
+  return fma(b * V(0x1.988454p-2), e, blend(is_negative(x), tail, V(1.0) - tail));
+}
+
+// ---- Sine and cosine ----
+
+// x = n pi/16 + r. The first step is exact, and so is the second where it cancels.
+struct TrigParts {
+  I n;
+  V r;
+};
+WENGERT_INLINE TrigParts sixteenths(V x) {
+  const V magic(0x1.8p23), t = fma(x, V(0x1.45f306p+2), magic), n = t - magic;
+  const V r = fma(n, V(0x1.777a5cp-28), fma(n, V(-0x1.921fb6p-3), x));
+  return {bits(t), fma(n, V(0x1.ee59dap-53), r)};
+}
+// sin(k pi/16 + r) by the addition theorem.
+WENGERT_INLINE V sine(I k, V r) {
+  const V z = r * r;
+  const V s = r * z * poly(z, -0x1.555554p-3, 0x1.10f816p-7);
+  const V c = z * poly(z, -0x1.fffffcp-2, 0x1.552ccep-5);
+  const V sin_k = pick(kSin, k), cos_k = pick(kSin, k + 8);
+  return sin_k + fma(cos_k, r, fma(cos_k, s, fma(sin_k, c, pick(kSinLost, k))));
+}
+
+WENGERT_INLINE V sin(V x) {
+  const auto p = sixteenths(x);
+  return sine(p.n, p.r);
+}
+WENGERT_INLINE V cos(V x) {
+  const auto p = sixteenths(x);
+  return sine(p.n + 8, p.r);
+}
+
+// ---- Powers ----
+
+// log2(x) for x in (0, inf), right to 2^-33 of itself.
+WENGERT_INLINE Vec<double> log2_of_float(Vec<double> x) {
+  using D = Vec<double>;
+  const D e = _mm512_maskz_getexp_pd(0xff, x.v);
+  const D m = _mm512_maskz_getmant_pd(0xff, x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+  const Raw<int64_t> index = bits(m) >> 48;
+  const D r = fma(m, pick(kInverseDouble, index), D(-1.0));
+  const D p = poly(r, 1.4426950408724042, -0.7213475111835543, 0.48089845712633633,
+                   -0.36070045117517413, 0.2886340716240133, -0.22404019823249938);
+  return fma(r, p, e + pick(kLog2Double, index));
+}
+WENGERT_INLINE Vec<double> exp2_to_float(Vec<double> x) {
+  using D = Vec<double>;
+  const D b = _mm512_maskz_min_pd(0xff, D(200.0).v, _mm512_maskz_max_pd(0xff, D(-200.0).v, x.v));
+  const D magic(0x1.8p48), t = b + magic, r = b - (t - magic);
+  const D p =
+      poly(r, 0.9999999988534075, 0.693147179924277, 0.24023589979858936, 0.05550606165064373);
+  const Raw<int64_t> n = bits(t);
+  return from_bits<double>(bits(pick(kExp2Double, n) * p) + ((n & ~15) << 48));
+}
+// x^y for x in (0, inf) and finite y.
+WENGERT_INLINE V pow_of_positive(V x, V y) {
+  const auto wx = widen(x), wy = widen(y);
+  return narrow(exp2_to_float(wy.lo * log2_of_float(wx.lo)),
+                exp2_to_float(wy.hi * log2_of_float(wx.hi)));
+}
+
+}  // namespace lookup
+
+// Largest errors in ULP over all finite floats.
+
+WENGERT_INLINE Vec<float> exp(Vec<float> x) {  // @exp
+  return lookup::exp(x);
+}
+WENGERT_INLINE Vec<float> exp2(Vec<float> x) {  // @exp2
+  return lookup::exp2(x);
+}
+WENGERT_INLINE Vec<float> expm1(Vec<float> x) {  // @expm1
+  return lookup::expm1(x);
+}
+WENGERT_INLINE Vec<float> log(Vec<float> x) {  // @log
+  return lookup::log(x);
+}
+WENGERT_INLINE Vec<float> log2(Vec<float> x) {  // @log2
+  return lookup::log2(x);
+}
+WENGERT_INLINE Vec<float> log10(Vec<float> x) {  // @log10
+  return lookup::log10(x);
+}
+WENGERT_INLINE Vec<float> log1p(Vec<float> x) {  // @log1p
+  return lookup::log1p(x);
+}
+WENGERT_INLINE Vec<float> tanh(Vec<float> x) {  // @tanh
+  return lookup::tanh(x);
+}
+WENGERT_INLINE Vec<float> sigmoid(Vec<float> x) {  // @sigmoid
+  return lookup::sigmoid(x);
+}
+WENGERT_INLINE Vec<float> erf(Vec<float> x) {  // @erf
+  return lookup::erf(x);
+}
+WENGERT_INLINE Vec<float> softplus(Vec<float> x) {  // @softplus
+  return lookup::softplus(x);
+}
+WENGERT_INLINE Vec<float> logsigmoid(Vec<float> x) {  // @logsigmoid
+  return lookup::logsigmoid(x);
+}
+WENGERT_INLINE Vec<float> mish(Vec<float> x) {  // @mish
+  return lookup::mish(x);
+}
+WENGERT_INLINE Vec<float> gelu(Vec<float> x) {  // @gelu
+  return lookup::gelu(x);
+}
+WENGERT_INLINE Vec<float> gelu_slope(Vec<float> x) {  // @gelu_slope
+  return lookup::gelu_slope(x);
+}
+WENGERT_INLINE Vec<float> sinh(Vec<float> x) {  // @sinh
+  return lookup::sinh(x);
+}
+WENGERT_INLINE Vec<float> cosh(Vec<float> x) {  // @cosh
+  return lookup::cosh(x);
+}
+// Up to 2^19; beyond, the C library's.
+WENGERT_INLINE Vec<float> sin(Vec<float> x) {  // @sin
+  Vec<float> y = select(x == Vec<float>(0.0), x, lookup::sin(x));
+  if (const auto beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
+    y = select(beyond, lanes(cpu::Libm::Sin, select(beyond, x, Vec<float>(0.0))), y);
+  }
+  return y;
+}
+WENGERT_INLINE Vec<float> cos(Vec<float> x) {  // @cos
+  Vec<float> y = lookup::cos(x);
+  if (const auto beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
+    y = select(beyond, lanes(cpu::Libm::Cos, select(beyond, x, Vec<float>(0.0))), y);
+  }
+  return y;
+}
+WENGERT_INLINE Vec<float> pow(Vec<float> x, Vec<float> y) {  // @pow
+  using V = Vec<float>;
+  V r = lookup::pow_of_positive(abs(x), y);
+  constexpr int zero = 0x06, infinite = 0x18, nan = 0x81, negative = 0x40;  // of vfpclassps
+  const int odd_ones = _mm512_fpclass_ps_mask(x.v, zero | infinite | nan | negative) |
+                       _mm512_fpclass_ps_mask(y.v, infinite | nan);
+  if (__builtin_expect(odd_ones != 0, false)) r = pow_special(x, y, r);
+  return r;
+}
+
+}  // namespace wengert::WENGERT_ISA
+#endif
