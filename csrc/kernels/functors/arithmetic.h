@@ -85,12 +85,19 @@ struct PowScalar {
   double exponent;
   WENGERT_FN explicit PowScalar(const double* p) : exponent(p[0]) {}
   template <class V>
+  static WENGERT_FN V power(V x, double e) {
+    if (e == 1) return x;
+    if (e == 2) return x * x;
+    if (e == 3) return x * x * x;
+    return pow(x, V(e));
+  }
+  template <class V>
   WENGERT_FN V f(V x) const {
-    return pow(x, V(exponent));
+    return power(x, exponent);
   }
   template <int I, class V>
   WENGERT_FN V df(V x, V) const {
-    return exponent == 0 ? V(0.0) * x : V(exponent) * pow(x, V(exponent - 1));
+    return exponent == 0 ? V(0.0) * x : V(exponent) * power(x, exponent - 1);
   }
 };
 
