@@ -20,7 +20,7 @@ void check_operands(const char* op, const Tensor& a, const Tensor& b) {
 }
 
 DType gemm_dtype(DType d) {
-  return is_floating(d) ? compute_dtype(d) : DType::Int64;
+  return is_floating(d) ? d : DType::Int64;
 }
 
 namespace {
@@ -127,6 +127,10 @@ constexpr Rule kDot{"dot",
 
 // Two vectors of the same length.
 Tensor inner(const Tensor& a, const Tensor& b) {
+  if (is_narrow(a.dtype())) {
+    const DType wide = compute_dtype(a.dtype());
+    return to(inner(to(a, wide), to(b, wide)), a.dtype());
+  }
   const Tensor out = Tensor::empty({}, a.dtype(), a.device());
   const Tensor* operands[] = {&out, &a, &b};
   Launch l;

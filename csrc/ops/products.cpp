@@ -59,6 +59,11 @@ Tensor add_product(const char* op, const Tensor& input, const Tensor& a, const T
   if (const DType d = gemm_dtype(a.dtype()); d != a.dtype() && a.dtype() != DType::Bool) {
     return to(add_product(op, to(input, d), to(a, d), to(b, d), beta, alpha), a.dtype());
   }
+  if (is_narrow(a.dtype()) && (alpha.d != 1 || (beta.d != 0 && beta.d != 1))) {
+    // Factors are applied to sums that have not been rounded.
+    const DType wide = compute_dtype(a.dtype());
+    return to(add_product(op, to(input, wide), to(a, wide), to(b, wide), beta, alpha), a.dtype());
+  }
   if (beta.d != 1 || alpha.d != 1) return combine(input, beta, times(matmul(a, b), alpha));
   const bool is_bias = a.dim() == 2 && input.dim() == 1 && input.size(0) == sizes[last];
   if (is_bias && is_floating(a.dtype())) return linear(a, transpose(b, 0, 1), input);

@@ -8,7 +8,7 @@ namespace wengert::ops {
 
 // Throws unless the operands have one dtype and one device.
 void check_operands(const char* op, const Tensor& a, const Tensor& b);
-// What products are computed in: integers in int64, narrow floating types in float32.
+// What products are given to kernels in: integers as int64, floating types as they are.
 DType gemm_dtype(DType d);
 
 // start + A B in one pass, where start broadcasts to the result and A and B are matrices, or equal

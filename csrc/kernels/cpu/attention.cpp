@@ -108,7 +108,7 @@ template <class T>
 void transpose_tile(const Problem<T>& p, Rows<const T> x, int64_t count, int64_t columns,
                     double scale, T* out) {
   // A panel to each width of a product: here all stand side by side.
-  p.gemm.pack(x.data, x.step, 1, count, kQ, columns, out);
+  p.gemm.pack_b({x.data, x.step, 1, count, kQ, columns, out});
   if (scale != 1) p.loops.scale(out, columns * kQ, scale);
 }
 
@@ -133,7 +133,7 @@ const T* mask_tile(const Problem<T>& p, int buffer, int64_t b, int64_t h, int64_
   const Buffer& m = p.l.buffer[buffer];
   const T* at = static_cast<const T*>(m.data) + b * m.stride[0] + h * m.stride[1] +
                 q * m.stride[2] + key * m.stride[3];
-  p.gemm.pack(at, m.stride[2], m.stride[3], count, kQ, keys, room);
+  p.gemm.pack_b({at, m.stride[2], m.stride[3], count, kQ, keys, room});
   return room;
 }
 

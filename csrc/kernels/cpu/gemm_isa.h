@@ -19,43 +19,47 @@ inline constexpr bool kReadsParts = true;
 inline constexpr bool kReadsParts = false;
 #endif
 
-// NV vectors of a row, the last of which has `last` lanes.
+// What units of type T are summed in; whether A and B may come in several parts.
+template <class T>
+struct GemmUnit {
+  using Sum = T;
+  static constexpr bool parts = false;
+};
+
+// NV vectors of a row, the last of which has `last` lanes. Parts are packed to whole vectors.
 template <class T, int NV>
 WENGERT_INLINE void load_row(Vec<T> (&x)[NV], const T* row, int last) {
   constexpr int N = Vec<T>::N;
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) {
-    x[v] = kReadsParts && v == NV - 1 ? Vec<T>(load_part(row + v * N, last))
-                                      : Vec<T>::load(row + v * N);
+    if constexpr (kReadsParts && !GemmUnit<T>::parts) {
+      x[v] = v == NV - 1 ? Vec<T>(load_part(row + v * N, last)) : Vec<T>::load(row + v * N);
+    } else {
+      x[v] = Vec<T>::load(row + v * N);
+    }
   }
 }
 
 // ---- the micro-kernel --------------------------------------------------------------------------
 
-// MR rows by NV vectors of C in registers. Every element's sum runs upwards in k from zero with one
-// fma a step; whatever the shape of the tile, so that all tiles give an element the same bits.
-template <class T, int MR, int NV, bool UnitRows>
-void gemm_micro(const cpu::GemmTile& tile) {
+// x = x0 + x1 + x2, each the bfloat16 nearest to what the ones before leave, is exact for float32;
+// of the nine products of two such sums the last `products` of these, small ones first, are summed:
+// 6 leave out what is below 2^-24 of the largest, 3 what is below 2^-16. After G. Henry,
+// P. T. P. Tang, A. Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
+// higher-precision computations", ARITH 2019, arXiv:1904.06376.
+struct PartProduct {
+  int a, b;
+};
+inline constexpr PartProduct kPartProducts[] = {{2, 0}, {1, 1}, {0, 2}, {1, 0}, {0, 1}, {0, 0}};
+
+// acc += A B over tile.k steps.
+template <class T, int MR, int NV, bool UnitRows, class W>
+WENGERT_INLINE void gemm_steps(const cpu::GemmTile& tile, const T* a, const T* b,
+                               W (&acc)[MR][NV]) {
   using V = Vec<T>;
   constexpr int N = V::N;
-  const T* a = static_cast<const T*>(tile.a);
-  const T* b = static_cast<const T*>(tile.b);
-  const int64_t a_rs = tile.a_rs, a_cs = tile.a_cs, b_rs = tile.b_rs, c_rs = tile.c_rs;
-  T* c = static_cast<T*>(tile.c);
+  const int64_t a_rs = tile.a_rs, a_cs = tile.a_cs, b_rs = tile.b_rs;
   const int last = static_cast<int>(tile.cols) - (NV - 1) * N;
-
-  V acc[MR][NV];
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[i][v] = V{Raw<T>{}};
-  }
-#pragma GCC unroll 1
-  for (int i = 0; i < MR; ++i) {
-    __builtin_prefetch(c + i * c_rs, 1);
-    __builtin_prefetch(c + i * c_rs + (tile.cols - 1), 1);
-  }
-
   if constexpr (UnitRows) {
     for (int64_t p = tile.k; p > 0; --p) {
       V x[NV];
@@ -90,48 +94,117 @@ void gemm_micro(const cpu::GemmTile& tile) {
       b += b_rs;
     }
   }
+}
 
-  const T* bias = static_cast<const T*>(tile.bias);
-  if (tile.cols == NV * N && bias != nullptr && !tile.add) {
-    V x[NV];
+// Vectors of sums from and to a matrix of another type, which the bfloat16 units define.
+template <class C, class S>
+WENGERT_INLINE Vec<S> load_sums(const C* p, int n) {
+  return Vec<S>::load(p, n);
+}
+template <class S>
+WENGERT_INLINE void store_sums(Vec<S> sums, S* p, int n) {
+  sums.store(p, n);
+}
+
+// Brings sums, rows `step` apart, to C with all that is asked for: one rolled loop, since unrolled
+// it made the code of all tiles 40% larger.
+template <class C, class S>
+void gemm_finish_tile(const cpu::GemmTile& tile, int64_t rows, const S* sums, int64_t step) {
+  constexpr int N = Vec<S>::N;
+  const C* bias = static_cast<const C*>(tile.bias);
+#pragma GCC unroll 1
+  for (int64_t i = 0; i < rows; ++i) {
+    C* c = static_cast<C*>(tile.c) + i * tile.c_rs;
+#pragma GCC unroll 1
+    for (int64_t j = 0; j < tile.cols; j += N) {
+      const int n = static_cast<int>(tile.cols - j < N ? tile.cols - j : N);
+      Vec<S> sum = Vec<S>::load(sums + i * step + j);
+      if (tile.add) sum = load_sums<C, S>(c + j, n) + sum;
+      if (bias != nullptr) sum = sum + load_sums<C, S>(bias + j, n);
+      store_sums(sum, c + j, n);
+    }
+  }
+}
+
+// Whole vectors of sums to C, of whose type C is.
+template <class C, class W, int MR, int NV>
+WENGERT_INLINE void gemm_store_whole(const cpu::GemmTile& tile, W (&acc)[MR][NV]) {
+  using S = typename W::value_type;
+  constexpr int N = W::N;
+  C* c = static_cast<C*>(tile.c);
+  if (tile.bias != nullptr) {
+    W x[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) x[v] = V::load(bias + v * N);
+    for (int v = 0; v < NV; ++v) {
+      x[v] = load_sums<C, S>(static_cast<const C*>(tile.bias) + v * N, N);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc[i][v] = acc[i][v] + x[v];
     }
-    bias = nullptr;
   }
-  if (tile.cols == NV * N && bias == nullptr) {
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) {
-        T* out = c + i * c_rs + v * N;
-        if (tile.add) acc[i][v] = V::load(out) + acc[i][v];
-        acc[i][v].store(out);
-      }
-    }
-    return;
-  }
-  // The rest goes through memory and a rolled loop: unrolled as above it made the code of all tiles
-  // 40% larger.
-  V sums[MR][NV];
-  __builtin_memcpy(&sums, &acc, sizeof acc);
-#pragma GCC unroll 1
   for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 1
+#pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      const int64_t left = tile.cols - v * N;
-      const int n = static_cast<int>(left < N ? left : N);
-      V sum = sums[i][v];
-      T* out = c + i * c_rs + v * N;
-      if (tile.add) sum = V::load(out, n) + sum;
-      if (bias != nullptr) sum = sum + V::load(bias + v * N, n);
-      sum.store(out, n);
+      C* out = c + i * tile.c_rs + v * N;
+      if (tile.add) acc[i][v] = load_sums<C, S>(out, N) + acc[i][v];
+      store_sums(acc[i][v], out, N);
     }
   }
+}
+
+// MR rows by NV vectors of C in registers. Every element's sum runs upwards in k from zero with one
+// fma a step; whatever the shape of the tile, so that all tiles give an element the same bits.
+template <class T, int MR, int NV, bool UnitRows>
+void gemm_micro(const cpu::GemmTile& tile) {
+  using S = typename GemmUnit<T>::Sum;
+  using W = Vec<S>;
+  constexpr int N = W::N;
+  const T* a = static_cast<const T*>(tile.a);
+  const T* b = static_cast<const T*>(tile.b);
+
+  W acc[MR][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[i][v] = W{Raw<S>{}};
+  }
+  {
+    const bool half = GemmUnit<T>::parts && tile.narrow;
+    const int64_t item = half ? 2 : int64_t{sizeof(S)};
+    const char* c = static_cast<const char*>(tile.c);
+#pragma GCC unroll 1
+    for (int i = 0; i < MR; ++i) {
+      __builtin_prefetch(c + i * tile.c_rs * item, 1);
+      __builtin_prefetch(c + (i * tile.c_rs + tile.cols - 1) * item, 1);
+    }
+  }
+
+  if constexpr (GemmUnit<T>::parts) {
+    constexpr int all = sizeof kPartProducts / sizeof *kPartProducts;
+#pragma GCC unroll 1
+    for (int q = all - tile.products; q < all; ++q) {
+      const PartProduct part = kPartProducts[q];
+      gemm_steps<T, MR, NV, UnitRows>(tile, a + part.a * tile.a_part, b + part.b * tile.b_part,
+                                      acc);
+    }
+  } else {
+    gemm_steps<T, MR, NV, UnitRows>(tile, a, b, acc);
+  }
+
+  const bool whole = tile.cols == NV * N && (tile.bias == nullptr || !tile.add);
+  if constexpr (GemmUnit<T>::parts) {
+    if (whole && tile.narrow && !tile.add) return gemm_store_whole<BFloat16>(tile, acc);
+  }
+  if (whole && !tile.narrow) return gemm_store_whole<S>(tile, acc);
+  S sums[MR][NV * N];
+  __builtin_memcpy(&sums, &acc, sizeof acc);
+  if constexpr (GemmUnit<T>::parts) {
+    if (tile.narrow) return gemm_finish_tile<BFloat16, S>(tile, MR, sums[0], NV * N);
+  }
+  gemm_finish_tile<S, S>(tile, MR, sums[0], NV * N);
 }
 
 // ---- packing -----------------------------------------------------------------------------------
@@ -224,10 +297,8 @@ void gemm_pack_rows(const T* src, int64_t step_stride, int64_t lanes, int64_t wi
 }
 
 template <class T>
-void gemm_pack(const void* src, int64_t lane_stride, int64_t step_stride, int64_t lanes,
-               int64_t width, int64_t k, void* dst) {
-  const T* s = static_cast<const T*>(src);
-  T* d = static_cast<T*>(dst);
+void gemm_pack_lanes(const T* s, int64_t lane_stride, int64_t step_stride, int64_t lanes,
+                     int64_t width, int64_t k, T* d) {
   if (lane_stride == 1) return gemm_pack_rows(s, step_stride, lanes, width, k, d);
   if (step_stride == 1) return gemm_pack_transposed(s, lane_stride, lanes, width, k, d);
   for (int64_t p = 0; p < k; ++p) {
@@ -237,17 +308,67 @@ void gemm_pack(const void* src, int64_t lane_stride, int64_t step_stride, int64_
   }
 }
 
+template <class T>
+void gemm_pack(const cpu::GemmPack& p) {
+  gemm_pack_lanes(static_cast<const T*>(p.src), p.lane_stride, p.step_stride, p.lanes, p.width, p.k,
+                  static_cast<T*>(p.dst));
+}
+
+// 16-bit elements, widened to float32 a block at a time.
+template <class Source>
+void gemm_pack_widening(const cpu::GemmPack& p) {
+  constexpr int64_t kSteps = 64, kLanes = 48;
+  float block[kSteps * kLanes];
+  const Source* src = static_cast<const Source*>(p.src);
+  float* dst = static_cast<float*>(p.dst);
+  const bool across = p.lane_stride == 1;
+  for (int64_t q = 0; q < p.k; q += kSteps) {
+    const int64_t steps = p.k - q < kSteps ? p.k - q : kSteps;
+    const int64_t outer = across ? steps : p.lanes, inner = across ? p.lanes : steps;
+    const int64_t outer_stride = across ? p.step_stride : p.lane_stride;
+    const int64_t inner_stride = across ? 1 : p.step_stride;
+    const Source* from = src + q * p.step_stride;
+    for (int64_t i = 0; i < outer; ++i) {
+      const Source* row = from + i * outer_stride;
+      float* to = block + i * inner;
+      if (inner_stride == 1) {
+        for (int64_t j = 0; j < inner; ++j) to[j] = convert<float>(row[j]);
+      } else {
+        for (int64_t j = 0; j < inner; ++j) to[j] = convert<float>(row[j * inner_stride]);
+      }
+    }
+    gemm_pack_lanes<float>(block, across ? 1 : inner, across ? inner : 1, p.lanes, p.width, steps,
+                           dst + q * p.width);
+  }
+}
+
 // ---- matrix times vector -----------------------------------------------------------------------
 
+// The first n elements as T, the others zero.
+template <class T, class Source>
+WENGERT_INLINE Vec<T> load_as(const Source* p, int n) {
+  if constexpr (__is_same(T, Source)) {
+    return Vec<T>::load(p, n);
+  } else {
+    T wide[Vec<T>::N] = {};
+    if (n == Vec<T>::N) {
+      for (int i = 0; i < Vec<T>::N; ++i) wide[i] = convert<T>(p[i]);
+    } else {
+      for (int i = 0; i < n; ++i) wide[i] = convert<T>(p[i]);
+    }
+    return Vec<T>::load(wide);
+  }
+}
+
 // Lanes whose steps are contiguous: N x N blocks are transposed in registers and used up there.
-template <class T>
-void gemm_vector_transposed(const T* src, int64_t lane_stride, int64_t lanes, const T* x,
+template <class T, class Source>
+void gemm_vector_transposed(const Source* src, int64_t lane_stride, int64_t lanes, const Source* x,
                             int64_t x_stride, int64_t k, int64_t k_block, T* sums) {
   using V = Vec<T>;
   constexpr int N = V::N;
   for (int64_t l = 0; l < lanes; l += N) {
     const int have = static_cast<int>(lanes - l < N ? lanes - l : N);
-    const T* s = src + l * lane_stride;
+    const Source* s = src + l * lane_stride;
     V sum{Raw<T>{}};
     for (int64_t p = 0; p < k; p += k_block) {
       const int64_t end = p + k_block < k ? p + k_block : k;
@@ -257,20 +378,20 @@ void gemm_vector_transposed(const T* src, int64_t lane_stride, int64_t lanes, co
         V r[N];
         if (have == N && steps == N) {
 #pragma GCC unroll 16
-          for (int i = 0; i < N; ++i) r[i] = V::load(s + i * lane_stride + q);
+          for (int i = 0; i < N; ++i) r[i] = load_as<T>(s + i * lane_stride + q, N);
         } else {
 #pragma GCC unroll 1
           for (int i = 0; i < N; ++i) {
-            r[i] = i < have ? V::load(s + i * lane_stride + q, steps) : V{Raw<T>{}};
+            r[i] = i < have ? load_as<T>(s + i * lane_stride + q, steps) : V{Raw<T>{}};
           }
         }
         transpose_stages<T, N / 2>(r);
         if (steps == N) {
 #pragma GCC unroll 16
-          for (int i = 0; i < N; ++i) part = fma(V::broadcast(x[(q + i) * x_stride]), r[i], part);
+          for (int i = 0; i < N; ++i) part = fma(V::broadcast(convert<T>(x[(q + i) * x_stride])), r[i], part);
         } else {
           for (int i = 0; i < steps; ++i) {
-            part = fma(V::broadcast(x[(q + i) * x_stride]), r[i], part);
+            part = fma(V::broadcast(convert<T>(x[(q + i) * x_stride])), r[i], part);
           }
         }
       }
@@ -281,8 +402,8 @@ void gemm_vector_transposed(const T* src, int64_t lane_stride, int64_t lanes, co
 }
 
 // Lanes that are contiguous: partial sums stay in L1 while the rows stream by, several at a time.
-template <class T>
-void gemm_vector_rows(const T* src, int64_t step_stride, int64_t lanes, const T* x,
+template <class T, class Source>
+void gemm_vector_rows(const Source* src, int64_t step_stride, int64_t lanes, const Source* x,
                       int64_t x_stride, int64_t k, int64_t k_block, T* sums) {
   using V = Vec<T>;
   constexpr int N = V::N;
@@ -295,21 +416,21 @@ void gemm_vector_rows(const T* src, int64_t step_stride, int64_t lanes, const T*
       const int64_t end = p + k_block < k ? p + k_block : k;
       for (int64_t q = p; q < end; q += kSteps) {
         const int steps = static_cast<int>(end - q < kSteps ? end - q : kSteps);
-        const T* rows = src + q * step_stride + l0;
+        const Source* rows = src + q * step_stride + l0;
         V y[kSteps];
-        for (int i = 0; i < steps; ++i) y[i] = V::broadcast(x[(q + i) * x_stride]);
+        for (int i = 0; i < steps; ++i) y[i] = V::broadcast(convert<T>(x[(q + i) * x_stride]));
         for (int64_t l = 0; l < count; l += N) {
           const int n = static_cast<int>(count - l < N ? count - l : N);
           V sum = q == p ? V{Raw<T>{}} : V::load(part + l);
           if (steps == kSteps && n == N) {
 #pragma GCC unroll 8
             for (int i = 0; i < kSteps; ++i) {
-              sum = fma(y[i], V::load(rows + i * step_stride + l), sum);
+              sum = fma(y[i], load_as<T>(rows + i * step_stride + l, N), sum);
             }
           } else {
 #pragma GCC unroll 1
             for (int i = 0; i < steps; ++i) {
-              sum = fma(y[i], V::load(rows + i * step_stride + l, n), sum);
+              sum = fma(y[i], load_as<T>(rows + i * step_stride + l, n), sum);
             }
           }
           sum.store(part + l);
@@ -325,16 +446,16 @@ void gemm_vector_rows(const T* src, int64_t step_stride, int64_t lanes, const T*
   }
 }
 
-template <class T>
+template <class T, class Source = T>
 void gemm_vector(const void* src, int64_t lane_stride, int64_t step_stride, int64_t lanes,
                  const void* x, int64_t x_stride, int64_t k, int64_t k_block, void* sums) {
-  const T* s = static_cast<const T*>(src);
-  const T* xs = static_cast<const T*>(x);
+  const Source* s = static_cast<const Source*>(src);
+  const Source* xs = static_cast<const Source*>(x);
   T* out = static_cast<T*>(sums);
   if (lane_stride == 1)
-    gemm_vector_rows(s, step_stride, lanes, xs, x_stride, k, k_block, out);
+    gemm_vector_rows<T>(s, step_stride, lanes, xs, x_stride, k, k_block, out);
   else
-    gemm_vector_transposed(s, lane_stride, lanes, xs, x_stride, k, k_block, out);
+    gemm_vector_transposed<T>(s, lane_stride, lanes, xs, x_stride, k, k_block, out);
 }
 
 // ---- one row -----------------------------------------------------------------------------------
@@ -421,7 +542,8 @@ constexpr cpu::GemmIsa gemm_isa() {
 #endif
   static_assert(mr <= cpu::kGemmMaxRows && nv <= cpu::kGemmMaxVecs);
   cpu::GemmIsa isa{};
-  isa.dtype = kDTypeOf<T>;
+  isa.dtype = isa.sum = kDTypeOf<T>;
+  isa.unit = sizeof(T);
 #if defined(__FMA__) || defined(__aarch64__)
   isa.fused = true;
 #endif
@@ -432,10 +554,21 @@ constexpr cpu::GemmIsa gemm_isa() {
   isa.mc = 168;
   isa.kc = 256;
   isa.nc = 2048;
-  isa.pack = gemm_pack<T>;
+  isa.pack_a = isa.pack_b = gemm_pack<T>;
   isa.vector = gemm_vector<T>;
   isa.row = gemm_row<T>;
   fill_gemm_kernels<T, mr, nv, nv>(isa);
+  return isa;
+}
+
+// Products of a 16-bit type by the kernels of float32, to which packing widens.
+template <class Source>
+constexpr cpu::GemmIsa widening_gemm_isa(const cpu::GemmIsa& wide) {
+  cpu::GemmIsa isa = wide;
+  isa.dtype = kDTypeOf<Source>;
+  isa.pack_a = isa.pack_b = gemm_pack_widening<Source>;
+  isa.vector = gemm_vector<float, Source>;
+  isa.row = nullptr;
   return isa;
 }
 

@@ -38,7 +38,17 @@ void tiles(const GemmIsa& isa, const GemmArgs& g) {
 }
 
 void row(const GemmIsa& isa, const GemmArgs& g) {
-  isa.row({g.k, g.a, g.a_rs, g.a_cs, g.b, g.b_rs, g.c, g.c_rs, g.n, g.accumulate, g.bias});
+  GemmTile t{};
+  t.k = g.k;
+  t.a = g.a;
+  t.a_cs = g.a_cs;
+  t.b = g.b;
+  t.b_rs = g.b_rs;
+  t.c = g.c;
+  t.cols = g.n;
+  t.add = g.accumulate;
+  t.bias = g.bias;
+  isa.row(t);
 }
 
 }  // namespace

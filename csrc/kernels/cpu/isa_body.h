@@ -51,6 +51,9 @@ void fill(cpu::CpuIsa& isa) {
   fill_lists(isa);
   isa.gemm[static_cast<int>(DType::Float32)] = gemm_isa<float>();
   isa.gemm[static_cast<int>(DType::Float64)] = gemm_isa<double>();
+  const cpu::GemmIsa& wide = isa.gemm[static_cast<int>(DType::Float32)];
+  isa.gemm[static_cast<int>(DType::Float16)] = widening_gemm_isa<Float16>(wide);
+  isa.gemm[static_cast<int>(DType::BFloat16)] = widening_gemm_isa<BFloat16>(wide);
   fill_copy(isa);
   isa.conv[static_cast<int>(DType::Float32)] = conv_isa<float>();
   isa.conv[static_cast<int>(DType::Float64)] = conv_isa<double>();

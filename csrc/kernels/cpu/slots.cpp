@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm_choice.h"
 
 namespace wengert::cpu {
 namespace {
@@ -32,7 +33,8 @@ void run_gemm(const Launch& l) {
   g.c = l.buffer[0].data, g.c_rs = p.c_rs;
   g.accumulate = p.accumulate;
   if (p.has_bias) g.bias = l.buffer[3].data;
-  if (p.has_activation) g.activation = isa().map[p.activation][static_cast<int>(l.dtype)];
+  const auto computed = static_cast<int>(compute_dtype(l.dtype));
+  if (p.has_activation) g.activation = isa().map[p.activation][computed];
   // The last batch dimension is a batch of equal steps; those before it are looped over.
   const int last = l.ndim - 1;
   GemmBatch batch;
@@ -56,7 +58,7 @@ void run_gemm(const Launch& l) {
       each.c = static_cast<char*>(each.c) + at * l.buffer[0].stride[d] * item;
     }
     if (l.dtype != DType::Int64) {
-      gemm(isa().gemm[static_cast<int>(l.dtype)], each, batch);
+      gemm(gemm_kernels(l.dtype), each, batch);
       continue;
     }
     for (int64_t k = 0; k < batch.count; ++k) {

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm_choice.h"
 #include "kernels/cpu/vmath_table.h"
 
 namespace wengert {
@@ -77,6 +78,7 @@ const CpuIsa& filled(int i) {
 
 const CpuIsa& choose() {
   const char* forced = std::getenv("WENGERT_ISA");
+  if (forced && names_pair_unit(forced)) forced = "avx512";
   std::string names;
   for (int i = 0; i < kNumCandidates; ++i) {
     const bool usable = kCandidates[i].usable();
@@ -137,6 +139,7 @@ KernelTable make_table() {
   set(Kernel::Arange, &run_arange, numbers);
   set(Kernel::Linspace, &run_linspace, numbers);
   set(Kernel::Gemm, &run_gemm, numbers);
+  set(Kernel::Gemm, &run_gemm, {DType::Float16, DType::BFloat16});
   set(Kernel::Bounds, &run_bounds, {DType::Int64});
   set(Kernel::Bincount, &run_bincount, {DType::Int64});
   set(Kernel::Dot, &run_dot, numbers);
