@@ -138,13 +138,15 @@ int64_t steps_of(const GemmIsa& isa, int64_t k) {
 }
 
 // Whether the units are what stands in the matrix, so that kernels may read it.
+bool stand_as_units(const GemmIsa& isa) {
+  return isa.unit == item_of(isa) * isa.group;
+}
 bool units_stand_in_b(const GemmIsa& isa, const GemmArgs& g) {
-  return g.b_cs == 1 && isa.unit == item_of(isa);
+  return stand_as_units(isa) && isa.group == 1 && g.b_cs == 1;
 }
 bool units_stand_in_a(const GemmIsa& isa, const GemmArgs& g) {
-  if (isa.unit == item_of(isa)) return true;
-  const bool pairs = isa.unit == item_of(isa) * isa.group && !isa.whole_tiles;
-  return pairs && g.a_cs == 1 && g.a_rs % isa.group == 0 && g.k % isa.group == 0;
+  if (!stand_as_units(isa) || isa.whole_tiles) return false;
+  return isa.group == 1 || (g.a_cs == 1 && g.a_rs % isa.group == 0 && g.k % isa.group == 0);
 }
 
 // Such a matrix is read in place, not packed, if it spans little enough to stay in L2 with few
