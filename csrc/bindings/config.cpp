@@ -7,7 +7,9 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm_choice.h"
 #include "kernels/cpu/parallel.h"
+#include "ops/autocast.h"
 
 namespace wengert::bindings {
 namespace {
@@ -77,6 +79,7 @@ void register_config(py::module_& m) {
         d["compiler"] = "gcc " __VERSION__;
 #endif
         d["isa"] = cpu::isa().name;
+        d["bfloat16"] = cpu::kPairUnitNames[static_cast<int>(cpu::pair_unit())];
         d["threads"] = num_threads();
         d["cuda"] = py::none();
         return d;
@@ -90,6 +93,40 @@ void register_config(py::module_& m) {
         set_num_threads(n);
       },
       py::arg("n"), "Sets the threads that a kernel may use.");
+  m.def(
+      "matmul_precision", [] { return static_cast<int>(cpu::matmul_precision()); },
+      "How far products of float32 may be rounded: 0 not at all, 1 high, 2 medium.");
+  m.def(
+      "set_matmul_precision",
+      [](int precision) {
+        if (precision < 0 || precision > 2) {
+          fail(ErrorKind::Value, "set_matmul_precision: expected 0, 1 or 2, got ", precision);
+        }
+        cpu::set_matmul_precision(static_cast<cpu::MatmulPrecision>(precision));
+      },
+      py::arg("precision"), "Sets how far products of float32 may be rounded.");
+  m.def("split_float32", &cpu::split_float32,
+        "Whether products of float32 may be six of bfloat16 where tiles multiply these.");
+  m.def("set_split_float32", &cpu::set_split_float32, py::arg("allowed"),
+        "Sets whether products of float32 may be six of bfloat16.");
+  m.def("force_float32_products", &cpu::force_float32_products, py::arg("products"),
+        "So many products of bfloat16 to one of float32, fast or not; 0 chooses again.");
+  m.def(
+      "autocast",
+      []() -> py::object {
+        const AutocastState& s = autocast_state();
+        if (!s.on) return py::none();
+        return py::reinterpret_steal<py::object>(wrap(s.dtype));
+      },
+      "The dtype that autocast computes in on this thread, or None.");
+  m.def(
+      "set_autocast",
+      [](const py::object& dtype) {
+        AutocastState& s = autocast_state();
+        if (!dtype.is_none()) s.dtype = dtype_of("set_autocast", dtype);
+        s.on = !dtype.is_none();
+      },
+      py::arg("dtype"), "Sets the dtype that autocast computes in on this thread; None: off.");
   m.def("pool_started", &pool_started, "Whether worker threads exist in this process.");
   m.def(
       "measure_peak",

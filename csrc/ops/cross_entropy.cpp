@@ -1,5 +1,6 @@
 // Losses of classes: cross-entropy of logits, and the negative log-likelihood.
 #include "kernels/launch.h"
+#include "ops/autocast.h"
 #include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "ops/op_table.h"
@@ -288,7 +289,7 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, const Tensor& weight,
 
 void add_cross_entropy(OpTable& t) {
   using namespace ops;
-  t.push_back(row<&cross_entropy>(
+  t.push_back(row<full<&cross_entropy>>(
       "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, "
       "int ignore_index=-100, bool? reduce=None, str reduction='mean', float label_smoothing=0.0)",
       kFunctional,
@@ -296,7 +297,7 @@ void add_cross_entropy(OpTable& t) {
       "same shape without C), or against probabilities (the input's shape). 'mean' divides by the "
       "weights of the items that are not ignored. A class out of range is an IndexError. "
       "Derivative: softmax(input) - target."));
-  t.push_back(row<&nll_loss>(
+  t.push_back(row<full<&nll_loss>>(
       "nll_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int "
       "ignore_index=-100, bool? reduce=None, str reduction='mean')",
       kFunctional,

@@ -1,5 +1,6 @@
 // Matrix products: every form comes down to one gemm launch over a batch.
 #include "kernels/launch.h"
+#include "ops/autocast.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/products.h"
@@ -320,16 +321,17 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
 
 void add_matmul(OpTable& t) {
   using namespace ops;
-  Op op = row<&matmul>("matmul(Tensor input, Tensor other)", kMethod | kFunction,
-                       "The matrix product: vectors, matrices, and batches of them, broadcast. "
-                       "Derivatives: dA = dC B^T, dB = A^T dC.");
-  op.binary = &matmul;
+  Op op =
+      row<lower<&matmul>>("matmul(Tensor input, Tensor other)", kMethod | kFunction,
+                          "The matrix product: vectors, matrices, and batches of them, broadcast. "
+                          "Derivatives: dA = dC B^T, dB = A^T dC.");
+  op.binary = lower<&matmul>;
   t.push_back(op);
-  Op line = row<&linear>("linear(Tensor input, Tensor weight, Tensor? bias=None)", kFunctional,
-                         "input weight^T + bias, in one pass.");
-  line.ternary = &linear;
+  Op line = row<lower<&linear>>("linear(Tensor input, Tensor weight, Tensor? bias=None)",
+                                kFunctional, "input weight^T + bias, in one pass.");
+  line.ternary = lower<&linear>;
   t.push_back(line);
-  t.push_back(row<&linear_activation>(
+  t.push_back(row<lower<&linear_activation>>(
       "_linear_activation(Tensor input, Tensor weight, Tensor? bias, str activation)", kInternal,
       "activation(input weight^T + bias), in one pass."));
 }

@@ -3,6 +3,7 @@
 #include "ops/products.h"
 
 #include "kernels/functors.h"
+#include "ops/autocast.h"
 #include "ops/elementwise.h"
 #include "ops/linalg.h"
 #include "ops/op_table.h"
@@ -355,19 +356,20 @@ void add_products(OpTable& t) {
   using namespace ops;
   constexpr uint8_t both = kMethod | kFunction;
   constexpr auto factors = ", *, Number beta=1, Number alpha=1)";
-  t.push_back(row<&mm>("mm(Tensor input, Tensor mat2)", both, "The product of two matrices."));
-  t.push_back(row<&bmm>("bmm(Tensor input, Tensor mat2)", both,
-                        "The products of two equal batches of matrices."));
+  t.push_back(
+      row<lower<&mm>>("mm(Tensor input, Tensor mat2)", both, "The product of two matrices."));
+  t.push_back(row<lower<&bmm>>("bmm(Tensor input, Tensor mat2)", both,
+                               "The products of two equal batches of matrices."));
   t.push_back(row<&mv>("mv(Tensor input, Tensor vec)", both, "A matrix times a vector."));
-  t.push_back(with_inplace(row<&addmm>(
+  t.push_back(with_inplace(row<lower<&addmm>>(
       text("addmm(Tensor input, Tensor mat1, Tensor mat2", factors), both,
       "beta * input + alpha * (mat1 @ mat2). Derivatives: beta, alpha g mat2^T, alpha mat1^T g.")));
+  t.push_back(with_inplace(row<lower<&baddbmm>>(
+      text("baddbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
+      "beta * input + alpha * (batch1 @ batch2), for equal batches of matrices.")));
   t.push_back(with_inplace(
-      row<&baddbmm>(text("baddbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
-                    "beta * input + alpha * (batch1 @ batch2), for equal batches of matrices.")));
-  t.push_back(with_inplace(
-      row<&addbmm>(text("addbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
-                   "beta * input + alpha * the sum over the batch of batch1 @ batch2.")));
+      row<lower<&addbmm>>(text("addbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
+                          "beta * input + alpha * the sum over the batch of batch1 @ batch2.")));
   t.push_back(with_inplace(row<&addmv>(text("addmv(Tensor input, Tensor mat, Tensor vec", factors),
                                        both, "beta * input + alpha * (mat @ vec).")));
   t.push_back(with_inplace(row<&addr>(text("addr(Tensor input, Tensor vec1, Tensor vec2", factors),
@@ -391,9 +393,9 @@ void add_products(OpTable& t) {
   t.push_back(row<&matrix_power>("linalg_matrix_power(Tensor A, int n)", kLinalg, power_doc));
   t.push_back(row<&kron>("kron(Tensor input, Tensor other)", both,
                          "The Kronecker product: each element of input times all of other."));
-  t.push_back(row<&trace>("trace(Tensor input)", both, "The sum of a matrix's diagonal."));
-  t.push_back(row<&vecdot>("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", kLinalg,
-                           "The sum of products along dim."));
+  t.push_back(row<full<&trace>>("trace(Tensor input)", both, "The sum of a matrix's diagonal."));
+  t.push_back(row<lower<&vecdot>>("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", kLinalg,
+                                  "The sum of products along dim."));
   t.push_back(row<&cross>("cross(Tensor input, Tensor other, int? dim=None)", both,
                           "The cross product of vectors of three elements along dim, by default "
                           "the first dimension of size 3."));

@@ -174,11 +174,13 @@ equal = Tensor.equal
 
 
 def show_config() -> None:
-    """Print version, compiler, instruction set, threads and CUDA."""
+    """Print version, compiler, instruction sets, threads and CUDA."""
     c = _core.config()
     cuda = c["cuda"] or "not built"
+    precision = ("highest", "high", "medium")[_core.matmul_precision()]
     print(
         f"wengert {c['version']}\n  compiler: {c['compiler']}\n  instruction set: {c['isa']}"
+        f"\n  products of bfloat16: {c['bfloat16']}\n  float32 matmul precision: {precision}"
         f"\n  threads: {c['threads']}\n  CUDA: {cuda}"
     )
 
@@ -193,11 +195,13 @@ _LATER = {
     "TypedStorage": "storage",
     "UntypedStorage": "storage",
     "autocast": "amp",
+    "get_float32_matmul_precision": "_precision",
     "is_anomaly_check_nan_enabled": "autograd.anomaly_mode",
     "is_anomaly_enabled": "autograd.anomaly_mode",
     "load": "serialization",
     "save": "serialization",
     "set_anomaly_enabled": "autograd.anomaly_mode",
+    "set_float32_matmul_precision": "_precision",
     "set_printoptions": "_format",
     "tape": "_tape",
     "vmap": "func",

@@ -2,8 +2,9 @@
 // blocks, a block into tiles; what is packed and what is read in place. Independent of the
 // instruction set. Read gemm.h first; the entry is gemm() at the end, the heart is `product`.
 //
-// It counts bytes: what an element is, only kernels, packing and `finish` know. Threads share nothing: each takes rectangles of C and packs for itself, so a call is one parallel
-// region without a barrier. What two threads pack twice costs 1 to 2% at n = 1024.
+// It counts bytes: what an element is, only kernels, packing and `finish` know. Threads share
+// nothing: each takes rectangles of C and packs for itself, so a call is one parallel region
+// without a barrier. What two threads pack twice costs 1 to 2% at n = 1024.
 
 #include "kernels/cpu/gemm.h"
 
@@ -125,8 +126,8 @@ void activate(const GemmArgs& g, int64_t item) {
 struct Panels {
   const char* first;
   int64_t step;
-  int64_t rs, cs;    // inside a panel (cs of B's is 1)
-  int64_t part = 0;  // from one part to the next
+  int64_t rs, cs;              // inside a panel (cs of B's is 1)
+  int64_t part = 0;            // from one part to the next
   const char* tail = nullptr;  // B's last panel if it is partial: always packed, so that whole
   int64_t tail_rs = 0;         // vectors can be read
   int64_t tail_part = 0;
@@ -270,7 +271,8 @@ template <class S, class C>
 void finish_as(const GemmArgs& g, S* s, Workspace& work) {
   const C* bias = static_cast<const C*>(g.bias);
   constexpr bool same = std::is_same_v<S, C>;
-  S* const own = same ? nullptr : static_cast<S*>(work.row.room_for(static_cast<size_t>(g.n) * sizeof(S)));
+  S* const own =
+      same ? nullptr : static_cast<S*>(work.row.room_for(static_cast<size_t>(g.n) * sizeof(S)));
   for (int64_t i = 0; i < g.m; ++i) {
     C* c = static_cast<C*>(g.c) + i * g.c_rs;
     S* row = own;
@@ -300,8 +302,7 @@ void product(const GemmIsa& isa, const GemmArgs& g, Workspace& work) {
   if (g.k == 0) return finish(isa, g, nullptr, work);
   const int64_t k_block = gemm_k_block(isa, g.k), item = item_of(isa);
   const bool pack_no_b = b_in_place(isa, g), pack_no_a = a_in_place(isa, g);
-  const int64_t m_block =
-      pack_no_a ? g.m : round_up(ceil_div(g.m, ceil_div(g.m, isa.mc)), isa.mr);
+  const int64_t m_block = pack_no_a ? g.m : round_up(ceil_div(g.m, ceil_div(g.m, isa.mc)), isa.mr);
   for (int64_t j = 0; j < g.n; j += isa.nc) {
     const int64_t n = std::min(isa.nc, g.n - j);
     for (int64_t p = 0; p < g.k; p += k_block) {
@@ -482,9 +483,21 @@ void look_at(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch, Rang
   const int64_t item = item_of(isa);
   for (int64_t i = 0; i < batch.count; ++i) {
     GemmPack a{at(g.a, (batch.a_offsets ? batch.a_offsets[i] : i * batch.a_step) * item),
-               g.a_rs, g.a_cs, g.m, g.m, g.k, nullptr, 0};
+               g.a_rs,
+               g.a_cs,
+               g.m,
+               g.m,
+               g.k,
+               nullptr,
+               0};
     GemmPack b{at(g.b, (batch.b_offsets ? batch.b_offsets[i] : i * batch.b_step) * item),
-               g.b_cs, g.b_rs, g.n, g.n, g.k, nullptr, 0};
+               g.b_cs,
+               g.b_rs,
+               g.n,
+               g.n,
+               g.k,
+               nullptr,
+               0};
     a.steps = b.steps = steps_of(isa, g.k);
     a.range = &ra;
     b.range = &rb;

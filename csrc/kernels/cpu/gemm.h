@@ -51,8 +51,8 @@ struct GemmBatch {
   const int64_t* c_offsets = nullptr;
 };
 
-// One tile of C for a micro-kernel: C[rows, cols] (+)= A[rows, k] B[k, cols]. k and the strides of A
-// and B count units. B's rows are contiguous and, but where GemmIsa::reads_parts, readable up to
+// One tile of C for a micro-kernel: C[rows, cols] (+)= A[rows, k] B[k, cols]. k and the strides of
+// A and B count units. B's rows are contiguous and, but where GemmIsa::reads_parts, readable up to
 // whole vectors. The number of rows is in the choice of the kernel, too.
 struct GemmTile {
   int64_t k;
@@ -79,9 +79,9 @@ struct GemmRange {
 };
 
 // Copies `lanes` (<= width) strided lanes of k elements each, as `steps` units, to
-// dst[step * width + lane], or to dst[lane * steps + step] for kernels that want A so; lanes beyond,
-// and steps, are zero up to width and `steps`. With contiguous elements it may write up to a vector
-// beyond the end of dst. Further parts follow at distances of part_step units.
+// dst[step * width + lane], or to dst[lane * steps + step] for kernels that want A so; lanes
+// beyond, and steps, are zero up to width and `steps`. With contiguous elements it may write up to
+// a vector beyond the end of dst. Further parts follow at distances of part_step units.
 struct GemmPack {
   const void* src;
   int64_t lane_stride, step_stride;

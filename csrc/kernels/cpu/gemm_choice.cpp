@@ -50,9 +50,8 @@ bool may_use_tiles() {
 
 bool machine_has(PairUnit unit) {
   if (!__builtin_cpu_supports("avx512bf16")) return false;
-  return unit == PairUnit::Vectors ||
-         (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-          may_use_tiles());
+  return unit == PairUnit::Vectors || (__builtin_cpu_supports("amx-tile") &&
+                                       __builtin_cpu_supports("amx-bf16") && may_use_tiles());
 }
 #endif
 
@@ -91,8 +90,7 @@ struct Units {
       else
         avx512bf16::fill(all);
       for (GemmIsa& k : all.float32) k.otherwise = &isa_kernels(DType::Float32);
-      usable[at] = unit != PairUnit::Tiles ||
-                   agrees(all.bfloat16, isa_kernels(DType::BFloat16));
+      usable[at] = unit != PairUnit::Tiles || agrees(all.bfloat16, isa_kernels(DType::BFloat16));
     }
 #endif
   }

@@ -388,7 +388,8 @@ void gemm_vector_transposed(const Source* src, int64_t lane_stride, int64_t lane
         transpose_stages<T, N / 2>(r);
         if (steps == N) {
 #pragma GCC unroll 16
-          for (int i = 0; i < N; ++i) part = fma(V::broadcast(convert<T>(x[(q + i) * x_stride])), r[i], part);
+          for (int i = 0; i < N; ++i)
+            part = fma(V::broadcast(convert<T>(x[(q + i) * x_stride])), r[i], part);
         } else {
           for (int i = 0; i < steps; ++i) {
             part = fma(V::broadcast(convert<T>(x[(q + i) * x_stride])), r[i], part);

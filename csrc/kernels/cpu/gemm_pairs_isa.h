@@ -1,7 +1,7 @@
 // Products of bfloat16 by instructions that multiply pairs of them and sum in float32, written
 // once: the unit, how bfloat16 and float32 become units while they are packed, and the kernels of
-// AVX-512's vdpbf16ps. Included, with AVX512_BF16 enabled, by the files of the instruction sets that
-// have such instructions; read gemm_isa.h first.
+// AVX-512's vdpbf16ps. Included, with AVX512_BF16 enabled, by the files of the instruction sets
+// that have such instructions; read gemm_isa.h first.
 //
 // vdpbf16ps adds the second product of a pair to the sum and then the first, each rounded to
 // nearest; numbers below the smallest normal one count as zero, and sums below it become zero.
@@ -118,8 +118,8 @@ class SplitFloat32 {
           to);
 #pragma GCC unroll 4
     for (int q = 0; q < Parts; ++q) {
-      to[q] = reinterpret_cast<Words>(_mm512_maskz_permutexvar_epi16(
-          0xffffffffu, in_turn(), reinterpret_cast<__m512i>(to[q])));
+      to[q] = reinterpret_cast<Words>(
+          _mm512_maskz_permutexvar_epi16(0xffffffffu, in_turn(), reinterpret_cast<__m512i>(to[q])));
     }
   }
 

@@ -1,8 +1,8 @@
-// The micro-kernel over tile registers of 16 rows by 64 bytes, four of sums and two of each operand,
-// written over a class of tiles: AMX's, or an emulation for tests.
+// The micro-kernel over tile registers of 16 rows by 64 bytes, four of sums and two of each
+// operand, written over a class of tiles: AMX's, or an emulation for tests.
 //
-// A tile's product sums the first elements of 16 pairs apart from the second ones, each upwards from
-// zero with one rounding a step, adds both sums and then the total; numbers and sums below the
+// A tile's product sums the first elements of 16 pairs apart from the second ones, each upwards
+// from zero with one rounding a step, adds both sums and then the total; numbers and sums below the
 // smallest normal one are zero. vdpbf16ps rounds the same products to the same precision in another
 // order.
 #pragma once

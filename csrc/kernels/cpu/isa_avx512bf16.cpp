@@ -1,5 +1,5 @@
-// Products of bfloat16 by vdpbf16ps, twice the multiply-adds of float32; its compiler flags stand in
-// CMakeLists.txt.
+// Products of bfloat16 by vdpbf16ps, twice the multiply-adds of float32; its compiler flags stand
+// in CMakeLists.txt.
 #define WENGERT_ISA avx512bf16
 #define WENGERT_VEC_BYTES 64
 #include "kernels/cpu/gemm_pairs_isa.h"

@@ -1,9 +1,10 @@
-"""Settings of libraries that PyTorch computes with. They can be set and read; none is in use."""
+"""Settings of libraries that PyTorch computes with, of which none is in use, and of the processor."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
+    from . import cpu as cpu
     from . import cuda as cuda
     from . import cudnn as cudnn
     from . import mkl as mkl
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from . import mps as mps
     from . import openmp as openmp
 
-__all__ = ["cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp"]
+__all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp"]
 
 
 def __getattr__(name: str) -> object:
