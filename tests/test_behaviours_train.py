@@ -428,10 +428,8 @@ def test_a_scaler_passes_through() -> None:
 def test_autocast() -> None:
     with wg.amp.autocast("cuda", dtype=wg.float16), wg.cuda.amp.autocast():
         assert wg.ones(1).dtype is wg.float32
-    with wg.autocast(device_type="cpu", dtype=wg.float32):
-        pass
-    with pytest.raises(NotImplementedError, match="bfloat16"):
-        wg.autocast("cpu", dtype=wg.bfloat16)
+    with pytest.warns(UserWarning, match="float32 is not supported"):
+        wg.autocast(device_type="cpu", dtype=wg.float32)
 
     @wg.autocast("cpu", enabled=False)
     def f() -> int:

@@ -327,7 +327,7 @@ Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value,
 
 void add_attention(OpTable& t) {
   using namespace ops;
-  t.push_back(row<lower<&attention>>(
+  t.push_back(row<lowered<&attention>>(
       "scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? "
       "attn_mask=None, float dropout_p=0.0, bool is_causal=False, float? scale=None, bool "
       "enable_gqa=False)",

@@ -60,9 +60,9 @@ struct Autocast<Fn, P> {
   }
 };
 template <auto Fn>
-inline constexpr auto lower = &Autocast<Fn, Precision::Lower>::call;
+inline constexpr auto lowered = &Autocast<Fn, Precision::Lower>::call;
 template <auto Fn>
-inline constexpr auto full = &Autocast<Fn, Precision::Full>::call;
+inline constexpr auto widened = &Autocast<Fn, Precision::Full>::call;
 
 }  // namespace ops
 }  // namespace wengert

@@ -323,16 +323,16 @@ void add_rows_for(OpTable& t, const char* shape) {
   const auto head = [&](const char* name) {
     return name + n + "d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, ";
   };
-  t.push_back(row<lower<&conv<Axes>>>(
+  t.push_back(row<lowered<&conv<Axes>>>(
       head("conv") + "int[] padding=0, int[] dilation=1, int groups=1)", kFunction | kFunctional,
       text("The convolution (without turning the kernel round) of input, (N, C, ", shape,
            ") or one sample of it, with weight, (out, C / groups, kernel), plus bias. padding may "
            "be 'same' or 'valid'. Derivatives: of input the transposed convolution of g, of weight "
            "that of input with g.")));
-  t.push_back(row<lower<&conv_named<Axes>>>(
+  t.push_back(row<lowered<&conv_named<Axes>>>(
       head("conv") + "str padding='valid', int[] dilation=1, int groups=1)",
       kFunction | kFunctional, ""));
-  t.push_back(row<lower<&conv_transpose<Axes>>>(
+  t.push_back(row<lowered<&conv_transpose<Axes>>>(
       head("conv_transpose") +
           "int[] padding=0, int[] output_padding=0, int groups=1, int[] dilation=1)",
       kFunction | kFunctional,

@@ -289,7 +289,7 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, const Tensor& weight,
 
 void add_cross_entropy(OpTable& t) {
   using namespace ops;
-  t.push_back(row<full<&cross_entropy>>(
+  t.push_back(row<widened<&cross_entropy>>(
       "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, "
       "int ignore_index=-100, bool? reduce=None, str reduction='mean', float label_smoothing=0.0)",
       kFunctional,
@@ -297,7 +297,7 @@ void add_cross_entropy(OpTable& t) {
       "same shape without C), or against probabilities (the input's shape). 'mean' divides by the "
       "weights of the items that are not ignored. A class out of range is an IndexError. "
       "Derivative: softmax(input) - target."));
-  t.push_back(row<full<&nll_loss>>(
+  t.push_back(row<widened<&nll_loss>>(
       "nll_loss(Tensor input, Tensor target, Tensor? weight=None, bool? size_average=None, int "
       "ignore_index=-100, bool? reduce=None, str reduction='mean')",
       kFunctional,

@@ -1,6 +1,7 @@
 // Distances between the rows of two matrices.
 #include <cmath>
 
+#include "ops/autocast.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/products.h"
@@ -86,7 +87,7 @@ Tensor cdist(const Tensor& x1, const Tensor& x2, double p, std::string_view mode
 }  // namespace ops
 
 void add_distances(OpTable& t) {
-  t.push_back(row<&ops::cdist>(
+  t.push_back(row<ops::widened<&ops::cdist>>(
       "cdist(Tensor x1, Tensor x2, float p=2.0, "
       "str compute_mode='use_mm_for_euclid_dist_if_necessary')",
       kFunction,

@@ -464,20 +464,20 @@ Tensor inner(const Tensor& a, const Tensor& b) {
 
 void add_einsum(OpTable& t) {
   using namespace ops;
-  t.push_back(row<lower<&einsum>>(
+  t.push_back(row<lowered<&einsum>>(
       "einsum(str equation, Tensor* operands)", kFunction,
       "Sums products of elements along the dimensions that the equation names, such as "
       "'bij,bjk->bik': letters label dimensions, equal letters are walked together, those that are "
       "missing behind '->' are summed, '...' stands for all others. More than two operands are "
       "contracted in pairs, the one that makes memory grow least first."));
-  t.push_back(row<lower<&tensordot>>(
+  t.push_back(row<lowered<&tensordot>>(
       "tensordot(Tensor a, Tensor b, int dims=2)", kFunction,
       "The sum of products over the last dims dimensions of a and the first of b, or over the "
       "dimensions that two lists name."));
   t.push_back(
-      row<lower<&tensordot_lists>>("tensordot(Tensor a, Tensor b, int[][] dims)", kFunction, ""));
-  t.push_back(row<&inner>("inner(Tensor input, Tensor other)", kMethod | kFunction,
-                          "The sum of products over the last dimensions of both."));
+      row<lowered<&tensordot_lists>>("tensordot(Tensor a, Tensor b, int[][] dims)", kFunction, ""));
+  t.push_back(row<lowered<&inner>>("inner(Tensor input, Tensor other)", kMethod | kFunction,
+                                   "The sum of products over the last dimensions of both."));
 }
 
 }  // namespace wengert

@@ -180,47 +180,47 @@ Tensor kl_div(const Tensor& input, const Tensor& target, Switch size_average, Sw
 
 void add_loss(OpTable& t) {
   using namespace ops;
-  t.push_back(row<full<&mse_loss>>(
+  t.push_back(row<widened<&mse_loss>>(
       "mse_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, "
       "str reduction='mean', Tensor? weight=None)",
       kFunctional,
       "The squared error (input - target)^2 of each element ('none'), its mean or its sum; with "
       "weights of the input's shape, the weighted mean or sum. Derivative: 2 (input - target)."));
-  t.push_back(row<full<&l1_loss>>(
+  t.push_back(row<widened<&l1_loss>>(
       "l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, "
       "str reduction='mean', Tensor? weight=None)",
       kFunctional,
       "The absolute error |input - target| of each element ('none'), its mean or its sum; with "
       "weights of the input's shape, the weighted mean or sum. Derivative: the sign of the error, "
       "0 at 0."));
-  t.push_back(row<full<&smooth_l1_loss>>(
+  t.push_back(row<widened<&smooth_l1_loss>>(
       "smooth_l1_loss(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, "
       "str reduction='mean', float beta=1.0)",
       kFunctional,
       "error^2 / (2 beta) where |error| is below beta, |error| - beta / 2 elsewhere (Girshick, "
       "Fast "
       "R-CNN, 2015)."));
-  t.push_back(row<full<&huber_loss>>(
+  t.push_back(row<widened<&huber_loss>>(
       "huber_loss(Tensor input, Tensor target, str reduction='mean', float delta=1.0, "
       "Tensor? weight=None)",
       kFunctional,
       "error^2 / 2 where |error| is at most delta, delta (|error| - delta / 2) elsewhere (Huber, "
       "Robust estimation of a location parameter, 1964)."));
-  t.push_back(row<full<&binary_cross_entropy>>(
+  t.push_back(row<widened<&binary_cross_entropy>>(
       "binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, bool? "
       "size_average=None, bool? reduce=None, str reduction='mean')",
       kFunctional,
       "-(target log(input) + (1 - target) log(1 - input)) for probabilities; logarithms are at "
       "least -100. A weight is broadcast. A target of another shape is a ValueError, an input "
       "outside [0, 1] a RuntimeError."));
-  t.push_back(row<full<&binary_cross_entropy_with_logits>>(
+  t.push_back(row<widened<&binary_cross_entropy_with_logits>>(
       "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, bool? "
       "size_average=None, bool? reduce=None, str reduction='mean', Tensor? pos_weight=None)",
       kFunctional,
       "binary_cross_entropy of sigmoid(input), without overflow: max(x, 0) - x target + log(1 + "
       "exp(-|x|)). pos_weight multiplies the loss of positive targets. Derivative: sigmoid(input) "
       "- target."));
-  t.push_back(row<full<&kl_div>>(
+  t.push_back(row<widened<&kl_div>>(
       "kl_div(Tensor input, Tensor target, bool? size_average=None, bool? reduce=None, str "
       "reduction='mean', bool log_target=False)",
       kFunctional,

@@ -321,17 +321,17 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
 
 void add_matmul(OpTable& t) {
   using namespace ops;
-  Op op =
-      row<lower<&matmul>>("matmul(Tensor input, Tensor other)", kMethod | kFunction,
-                          "The matrix product: vectors, matrices, and batches of them, broadcast. "
-                          "Derivatives: dA = dC B^T, dB = A^T dC.");
-  op.binary = lower<&matmul>;
+  Op op = row<lowered<&matmul>>(
+      "matmul(Tensor input, Tensor other)", kMethod | kFunction,
+      "The matrix product: vectors, matrices, and batches of them, broadcast. "
+      "Derivatives: dA = dC B^T, dB = A^T dC.");
+  op.binary = lowered<&matmul>;
   t.push_back(op);
-  Op line = row<lower<&linear>>("linear(Tensor input, Tensor weight, Tensor? bias=None)",
-                                kFunctional, "input weight^T + bias, in one pass.");
-  line.ternary = lower<&linear>;
+  Op line = row<lowered<&linear>>("linear(Tensor input, Tensor weight, Tensor? bias=None)",
+                                  kFunctional, "input weight^T + bias, in one pass.");
+  line.ternary = lowered<&linear>;
   t.push_back(line);
-  t.push_back(row<lower<&linear_activation>>(
+  t.push_back(row<lowered<&linear_activation>>(
       "_linear_activation(Tensor input, Tensor weight, Tensor? bias, str activation)", kInternal,
       "activation(input weight^T + bias), in one pass."));
 }

@@ -357,19 +357,19 @@ void add_products(OpTable& t) {
   constexpr uint8_t both = kMethod | kFunction;
   constexpr auto factors = ", *, Number beta=1, Number alpha=1)";
   t.push_back(
-      row<lower<&mm>>("mm(Tensor input, Tensor mat2)", both, "The product of two matrices."));
-  t.push_back(row<lower<&bmm>>("bmm(Tensor input, Tensor mat2)", both,
-                               "The products of two equal batches of matrices."));
+      row<lowered<&mm>>("mm(Tensor input, Tensor mat2)", both, "The product of two matrices."));
+  t.push_back(row<lowered<&bmm>>("bmm(Tensor input, Tensor mat2)", both,
+                                 "The products of two equal batches of matrices."));
   t.push_back(row<&mv>("mv(Tensor input, Tensor vec)", both, "A matrix times a vector."));
-  t.push_back(with_inplace(row<lower<&addmm>>(
+  t.push_back(with_inplace(row<lowered<&addmm>>(
       text("addmm(Tensor input, Tensor mat1, Tensor mat2", factors), both,
       "beta * input + alpha * (mat1 @ mat2). Derivatives: beta, alpha g mat2^T, alpha mat1^T g.")));
-  t.push_back(with_inplace(row<lower<&baddbmm>>(
+  t.push_back(with_inplace(row<lowered<&baddbmm>>(
       text("baddbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
       "beta * input + alpha * (batch1 @ batch2), for equal batches of matrices.")));
-  t.push_back(with_inplace(
-      row<lower<&addbmm>>(text("addbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
-                          "beta * input + alpha * the sum over the batch of batch1 @ batch2.")));
+  t.push_back(with_inplace(row<lowered<&addbmm>>(
+      text("addbmm(Tensor input, Tensor batch1, Tensor batch2", factors), both,
+      "beta * input + alpha * the sum over the batch of batch1 @ batch2.")));
   t.push_back(with_inplace(row<&addmv>(text("addmv(Tensor input, Tensor mat, Tensor vec", factors),
                                        both, "beta * input + alpha * (mat @ vec).")));
   t.push_back(with_inplace(row<&addr>(text("addr(Tensor input, Tensor vec1, Tensor vec2", factors),
@@ -382,20 +382,21 @@ void add_products(OpTable& t) {
                                   "All products of an element of one vector and one of another."));
   t.push_back(row<&outer<kGer>>("ger(Tensor input, Tensor vec2)", both,
                                 "The outer product of two vectors; an older name of outer."));
-  t.push_back(row<&chain_matmul>("chain_matmul(Tensor* matrices)", kFunction,
-                                 "The product of matrices, in the order that multiplies least."));
+  t.push_back(
+      row<lowered<&chain_matmul>>("chain_matmul(Tensor* matrices)", kFunction,
+                                  "The product of matrices, in the order that multiplies least."));
   t.push_back(row<&multi_dot>("linalg_multi_dot(Tensor[] tensors)", kLinalg,
                               "The product of matrices, in the order that multiplies least. The "
                               "first and the last may be vectors."));
   constexpr auto power_doc =
       "The product of n times a square matrix, by repeated squaring; of its inverse if n < 0.";
-  t.push_back(row<&matrix_power>("matrix_power(Tensor input, int n)", both, power_doc));
+  t.push_back(row<lowered<&matrix_power>>("matrix_power(Tensor input, int n)", both, power_doc));
   t.push_back(row<&matrix_power>("linalg_matrix_power(Tensor A, int n)", kLinalg, power_doc));
   t.push_back(row<&kron>("kron(Tensor input, Tensor other)", both,
                          "The Kronecker product: each element of input times all of other."));
-  t.push_back(row<full<&trace>>("trace(Tensor input)", both, "The sum of a matrix's diagonal."));
-  t.push_back(row<lower<&vecdot>>("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", kLinalg,
-                                  "The sum of products along dim."));
+  t.push_back(row<widened<&trace>>("trace(Tensor input)", both, "The sum of a matrix's diagonal."));
+  t.push_back(row<lowered<&vecdot>>("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1)", kLinalg,
+                                    "The sum of products along dim."));
   t.push_back(row<&cross>("cross(Tensor input, Tensor other, int? dim=None)", both,
                           "The cross product of vectors of three elements along dim, by default "
                           "the first dimension of size 3."));

@@ -93,11 +93,11 @@ std::vector<Tensor> aminmax(const Tensor& x, OptInt dim, bool keepdim) {
 
 void add_totals(OpTable& t) {
   constexpr uint8_t both = kMethod | kFunction;
-  t.push_back(
-      row<full<&prod_all>>("prod(Tensor input, *, dtype? dtype=None)", both,
-                           "The product of all elements, or of those along dim. Derivative: the "
-                           "product of the others."));
-  t.push_back(row<full<&prod_along>>(
+  t.push_back(row<ops::widened<&prod_all>>(
+      "prod(Tensor input, *, dtype? dtype=None)", both,
+      "The product of all elements, or of those along dim. Derivative: the "
+      "product of the others."));
+  t.push_back(row<ops::widened<&prod_along>>(
       "prod(Tensor input, int dim, bool keepdim=False, *, dtype? dtype=None)", both, ""));
   t.push_back(row<&nansum>(
       "nansum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None)", both,

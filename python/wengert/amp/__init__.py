@@ -1,4 +1,4 @@
-"""Mixed precision as programs spell it. There are no kernels of lower precision for it yet."""
+"""Mixed precision: `autocast` computes in 16 bits what gains from it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,38 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["GradScaler", "autocast", "is_autocast_available"]
+__all__ = [
+    "GradScaler",
+    "autocast",
+    "get_autocast_dtype",
+    "is_autocast_available",
+    "is_autocast_enabled",
+]
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether `autocast` can be enabled for a device: for none yet."""
-    return False
+    """Whether `autocast` can be enabled for a device: for the CPU."""
+    return str(_core.device(device_type).type) == "cpu"
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether `autocast` is enabled on this thread for a device."""
+    return is_autocast_available(device_type) and _core.autocast() is not None
+
+
+def get_autocast_dtype(device_type: str) -> _core.dtype:
+    """Return the dtype that `autocast` computes in for a device, or would."""
+    cpu = is_autocast_available(device_type)
+    return (_core.autocast() or _core.bfloat16) if cpu else _core.float16
 
 
 class autocast:
-    """Where PyTorch computes in lower precision; here it is accepted where that is switched off.
+    """Compute in 16 bits what gains from it: a ``with`` block, or a decorator.
+
+    Inside, matrix products, linear layers, convolutions and attention take float32 operands in
+    `dtype` and give results of it; losses, ``prod`` and ``trace`` take 16-bit operands in float32;
+    everything else computes in the dtypes that it is given. Parameters stay float32, and so do their
+    gradients. Sums are float32 within each operation. Leave the block before ``backward``.
 
     For a device that is not there it does nothing, as PyTorch's does with a warning.
 
@@ -29,18 +51,30 @@ class autocast:
     device_type
         Such as ``"cpu"``.
     dtype
-        The dtype to compute in.
+        The dtype to compute in, ``bfloat16`` unless given, or ``float16``. With any other it warns
+        and does nothing.
     enabled
-        Whether to switch precision at all.
+        Whether to switch precision at all; ``False`` switches it off within a block that has it on.
     cache_enabled
-        Taken as PyTorch takes it.
+        Taken as PyTorch takes it: parameters are converted at each use.
 
     Raises
     ------
-    NotImplementedError
-        If it is enabled for the CPU, in another dtype than float32.
+    ValueError
+        If the device is no string.
     RuntimeError
         If the device is unknown.
+
+    Examples
+    --------
+    >>> weight = wg.ones(4, 4, requires_grad=True)
+    >>> with wg.autocast("cpu", dtype=wg.bfloat16):
+    ...     y = wg.ones(2, 4) @ weight
+    >>> y.dtype
+    wengert.bfloat16
+    >>> y.sum().backward()
+    >>> weight.grad.dtype
+    wengert.float32
     """
 
     def __init__(
@@ -52,24 +86,42 @@ class autocast:
     ) -> None:
         if not isinstance(device_type, str):
             raise ValueError(f"autocast: expected device_type as a str, got {device_type!r}")
-        kind = _core.device(device_type).type
-        if enabled and kind == "cpu" and dtype is not _core.float32:
-            raise NotImplementedError(
-                f"autocast: computing in {dtype or _core.bfloat16} is not supported on 'cpu'; use "
-                "enabled=False, or convert tensors and modules with .to(dtype)"
-            )
+        self._cpu = _core.device(device_type).type == "cpu"
         self.device = device_type
-        self.fast_dtype = dtype
+        self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
+        if self._cpu and enabled and self.fast_dtype not in (_core.bfloat16, _core.float16):
+            import warnings
+
+            warnings.warn(
+                f"In CPU autocast, but the target dtype {self.fast_dtype} is not supported; expected "
+                "wengert.bfloat16 or wengert.float16. Disabling autocast.",
+                UserWarning,
+                stacklevel=2,
+            )
+            enabled = False
+        self._enabled = enabled
+        self._before: list[_core.dtype | None] = []
 
     def __enter__(self) -> autocast:
+        if self._cpu:
+            self._before.append(_core.autocast())
+            _core.set_autocast(self.fast_dtype if self._enabled else None)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        pass
+        if self._cpu:
+            _core.set_autocast(self._before.pop())
 
     def __call__(self, fn: F) -> F:
-        """Decorate a function, which stays as it is."""
-        return fn
+        """Decorate a function: it runs inside such a block."""
+        import functools
+
+        @functools.wraps(fn)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return fn(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
 
 
 class GradScaler:
