@@ -31,8 +31,8 @@ EXPRESSIONS = [
     "F.cross_entropy(h, i)", "F.nll_loss(h, i)", "F.kl_div(h, h)",
     "F.binary_cross_entropy(h.sigmoid(), h.sigmoid())",
     "F.binary_cross_entropy_with_logits(h, h)", "h.prod()", "h.trace()", "m.cdist(h, h)",
-    "h + a", "h + h", "h.softmax(1)", "h.sum()", "m.cat([a, h])", "F.layer_norm(h, (4,))", "a.exp()",
-    "F.relu(a @ a)", "a.double() @ a.double()",
+    "h + a", "h + h", "h.softmax(1)", "h.sum()", "m.cat([a, h])", "a.exp()",
+    "F.layer_norm(h, (4,))", "F.relu(a @ a)", "a.double() @ a.double()",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ __all__ = ["get_cpu_capability", "get_split_float32", "set_split_float32"]
 
 
 def get_cpu_capability() -> str:
-    """Return the instruction set in use as PyTorch names it: ``"AVX512"``, ``"AVX2"``, ``"DEFAULT"``."""
+    """Return the instruction set as PyTorch names it: ``"AVX512"``, ``"AVX2"``, ``"DEFAULT"``."""
     name = str(_core.config()["isa"])
     return name.upper() if name.startswith("avx") else "DEFAULT"
 
