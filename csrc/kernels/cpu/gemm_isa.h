@@ -26,6 +26,12 @@ struct GemmUnit {
   static constexpr bool parts = false;
 };
 
+// The first n elements, where a masked access costs what a whole one does, or n is known.
+template <class S>
+WENGERT_INLINE Vec<S> load_row_part(const S* p, int n, bool last) {
+  return kReadsParts && last ? Vec<S>(load_part(p, n)) : Vec<S>::load(p);
+}
+
 // NV vectors of a row, the last of which has `last` lanes. Parts are packed to whole vectors.
 template <class T, int NV>
 WENGERT_INLINE void load_row(Vec<T> (&x)[NV], const T* row, int last) {
@@ -33,7 +39,7 @@ WENGERT_INLINE void load_row(Vec<T> (&x)[NV], const T* row, int last) {
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) {
     if constexpr (kReadsParts && !GemmUnit<T>::parts) {
-      x[v] = v == NV - 1 ? Vec<T>(load_part(row + v * N, last)) : Vec<T>::load(row + v * N);
+      x[v] = load_row_part(row + v * N, last, v == NV - 1);
     } else {
       x[v] = Vec<T>::load(row + v * N);
     }
@@ -126,18 +132,24 @@ void gemm_finish_tile(const cpu::GemmTile& tile, int64_t rows, const S* sums, in
   }
 }
 
-// Whole vectors of sums to C, of whose type C is.
+// Sums to C, from registers. C's type is theirs, or C has whole vectors.
 template <class C, class W, int MR, int NV>
 WENGERT_INLINE void gemm_store_whole(const cpu::GemmTile& tile, W (&acc)[MR][NV]) {
   using S = typename W::value_type;
   constexpr int N = W::N;
+  const int last = static_cast<int>(tile.cols) - (NV - 1) * N;
+  const auto load = [&](const C* p, int v) __attribute__((always_inline)) {
+    if constexpr (__is_same(C, S)) {
+      return load_row_part(p, last, v == NV - 1);
+    } else {
+      return load_sums<C, S>(p, N);
+    }
+  };
   C* c = static_cast<C*>(tile.c);
   if (tile.bias != nullptr) {
     W x[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      x[v] = load_sums<C, S>(static_cast<const C*>(tile.bias) + v * N, N);
-    }
+    for (int v = 0; v < NV; ++v) x[v] = load(static_cast<const C*>(tile.bias) + v * N, v);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
@@ -149,8 +161,15 @@ WENGERT_INLINE void gemm_store_whole(const cpu::GemmTile& tile, W (&acc)[MR][NV]
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       C* out = c + i * tile.c_rs + v * N;
-      if (tile.add) acc[i][v] = load_sums<C, S>(out, N) + acc[i][v];
-      store_sums(acc[i][v], out, N);
+      if (tile.add) acc[i][v] = load(out, v) + acc[i][v];
+      if constexpr (__is_same(C, S)) {
+        if (kReadsParts && v == NV - 1)
+          store_part(acc[i][v].v, out, last);
+        else
+          acc[i][v].store(out);
+      } else {
+        store_sums(acc[i][v], out, N);
+      }
     }
   }
 }
@@ -194,11 +213,13 @@ void gemm_micro(const cpu::GemmTile& tile) {
     gemm_steps<T, MR, NV, UnitRows>(tile, a, b, acc);
   }
 
-  const bool whole = tile.cols == NV * N && (tile.bias == nullptr || !tile.add);
+  const bool all = tile.cols == NV * N;
   if constexpr (GemmUnit<T>::parts) {
-    if (whole && tile.narrow && !tile.add) return gemm_store_whole<BFloat16>(tile, acc);
+    if (all && tile.narrow && !tile.add) return gemm_store_whole<BFloat16>(tile, acc);
   }
-  if (whole && !tile.narrow) return gemm_store_whole<S>(tile, acc);
+  if ((kReadsParts || all) && !tile.narrow && (tile.bias == nullptr || !tile.add)) {
+    return gemm_store_whole<S>(tile, acc);
+  }
   S sums[MR][NV * N];
   __builtin_memcpy(&sums, &acc, sizeof acc);
   if constexpr (GemmUnit<T>::parts) {
@@ -232,39 +253,59 @@ WENGERT_INLINE void transpose_stages(Vec<T> (&r)[Vec<T>::N]) {
   }
 }
 
+// Row i of N that are `stride` apart: four to a pointer, since N pointers would be kept in memory.
+template <class P>
+struct Rows {
+  static constexpr int kEach = 4;
+  P first[4];
+  int64_t stride;
+  WENGERT_INLINE Rows(P base, int64_t s) : stride(s) {
+    for (int g = 0; g < 4; ++g) first[g] = base + g * kEach * s;
+  }
+  WENGERT_INLINE P at(int i) const { return first[i / kEach] + (i % kEach) * stride; }
+  WENGERT_INLINE void move(int64_t by) {
+    for (int g = 0; g < 4; ++g) first[g] += by;
+  }
+};
+
 // Lanes whose steps are contiguous (row-major A, transposed B): transposes N x N blocks.
 template <class T>
 void gemm_pack_transposed(const T* src, int64_t lane_stride, int64_t lanes, int64_t width,
                           int64_t k, T* dst) {
   using V = Vec<T>;
   constexpr int N = V::N;
-  for (int64_t p = 0; p < k; p += N) {
-    const int steps = static_cast<int>(k - p < N ? k - p : N);
-    for (int64_t l = 0; l < width; l += N) {
-      const int have = static_cast<int>(lanes - l < N ? lanes - l : N);
-      const int want = static_cast<int>(width - l < N ? width - l : N);
-      const T* s = src + l * lane_stride + p;
-      T* d = dst + p * width + l;
-      V r[N];
-      if (have == N && steps == N) {
+  static_assert(N <= 16);
+  for (int64_t l = 0; l < width; l += N) {
+    const int have = static_cast<int>(lanes - l < N ? lanes - l : N);
+    const int want = static_cast<int>(width - l < N ? width - l : N);
+    const T* s = src + l * lane_stride;
+    T* d = dst + l;
+    V r[N];
+    int64_t p = 0;
+    // A narrow panel: what a store writes too far the next one overwrites.
+    if (have == N && (want == N || width < N)) {
+      Rows<const T*> from(s, lane_stride);
+      Rows<T*> to(d, width);
+      for (; p + N <= k; p += N) {
 #pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) r[i] = V::load(s + i * lane_stride);
-      } else {
+        for (int i = 0; i < N; ++i) r[i] = V::load(from.at(i));
+        transpose_stages<T, N / 2>(r);
 #pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) {
-          r[i] = i < have ? V::load(s + i * lane_stride, steps) : V{Raw<T>{}};
-        }
+        for (int i = 0; i < N; ++i) r[i].store(to.at(i));
+        from.move(N);
+        to.move(N * width);
+      }
+    }
+    for (; p < k; p += N) {
+      const int steps = static_cast<int>(k - p < N ? k - p : N);
+#pragma GCC unroll 16
+      for (int i = 0; i < N; ++i) {
+        r[i] = i < have ? V::load(s + i * lane_stride + p, steps) : V{Raw<T>{}};
       }
       transpose_stages<T, N / 2>(r);
-      if (steps == N && (want == N || width < N)) {
-        // A narrow panel: what a store writes too far the next one overwrites.
 #pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) r[i].store(d + i * width);
-      } else {
-#pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) {
-          if (i < steps) r[i].store(d + i * width, want);
-        }
+      for (int i = 0; i < N; ++i) {
+        if (i < steps) r[i].store(d + (p + i) * width, want);
       }
     }
   }
