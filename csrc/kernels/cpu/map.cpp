@@ -61,7 +61,7 @@ struct Staging {
   }
   void load(const char* src, int64_t stride, int64_t n, char* tile) const {
     if (!in) return gather(item_size(from), src, stride, n, tile);
-    alignas(kAlignment) char dense[kTile * 2];
+    alignas(kAlignment) char dense[kTile * 4];
     char* ptr[] = {tile, const_cast<char*>(src)};
     if (stride != 1) {
       gather(item_size(from), src, stride, n, dense);
@@ -71,7 +71,7 @@ struct Staging {
   }
   void store(const char* tile, int64_t stride, int64_t n, char* dst) const {
     if (!out) return scatter(item_size(from), tile, stride, n, dst);
-    alignas(kAlignment) char dense[kTile * 2];
+    alignas(kAlignment) char dense[kTile * 4];
     char* ptr[] = {stride == 1 ? dst : dense, const_cast<char*>(tile)};
     out(ptr, n, nullptr);
     if (stride != 1) scatter(item_size(from), dense, stride, n, dst);

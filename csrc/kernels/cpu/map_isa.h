@@ -38,7 +38,7 @@ WENGERT_INLINE Mask<T> load_mask(const char* p, int n) {
 #endif
   typedef uint8_t Bytes __attribute__((vector_size(Vec<T>::N)));
   Bytes b{};
-  copy_bytes<sizeof b>(&b, p, n);
+  copy_bytes<Vec<T>::N>(&b, p, n);
 #if defined(__SSE4_2__)
   if constexpr (sizeof(T) == 4 || sizeof(T) == 8) {
     __m128i all{};
@@ -82,7 +82,7 @@ WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
   } else {
     typedef int8_t Bytes __attribute__((vector_size(Vec<T>::N)));
     const Bytes b = __builtin_convertvector(m.v, Bytes) & 1;
-    copy_bytes<sizeof b>(p, &b, n);
+    copy_bytes<Vec<T>::N>(p, &b, n);
   }
 }
 template <class T>
