@@ -9,7 +9,6 @@ import pytest
 
 import wengert as wg
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,9 +62,9 @@ def points(dtype: str, n: int, seed: int) -> wg.Tensor:
     rng = np.random.default_rng(seed)
     if dtype in INTEGERS:
         low, high = INTEGERS[dtype]
-        x = rng.integers(low, high, n)
-        x[: min(n, 2)] = (low, high - 1)[: min(n, 2)]
-        return wg.tensor(x).to(getattr(wg, dtype))
+        whole = rng.integers(low, high, n)
+        whole[: min(n, 2)] = (low, high - 1)[: min(n, 2)]
+        return wg.tensor(whole).to(getattr(wg, dtype))
     x = rng.standard_normal(n) * np.exp2(rng.integers(-30, 20, n))
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 65519.9, 6e-8, 1.0])
     x[: min(n, 8)] = special[: min(n, 8)]

@@ -5,8 +5,8 @@
 //
 // Above each function stands its largest error in ULP, for every argument and over all ISAs: "f32"
 // measured on every finite float (pow, and NEON under an emulator: samples), "f64" on random and
-// nasty points. All take NaN, infinities, signed zeros and subnormals, and round subnormal results
-// once.
+// nasty points; the floats of AVX-512 go to vmath_lookup.h instead. All take NaN, infinities,
+// signed zeros and subnormals, and round subnormal results once.
 //
 // fma() is a * b + c where the ISA lacks it, so no step relies on a product being exact unless its
 // operands are short enough: the constants of the range reductions end in zero bits for this.

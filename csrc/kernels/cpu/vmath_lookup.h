@@ -394,17 +394,22 @@ WENGERT_INLINE Vec<float> sinh(Vec<float> x) {  // @sinh
 WENGERT_INLINE Vec<float> cosh(Vec<float> x) {  // @cosh
   return lookup::cosh(x);
 }
-// Up to 2^19; beyond, the C library's.
+// Whether any is beyond 2^17, where the steps of the reduction lose too much; NaN and infinities
+// are not.
+WENGERT_INLINE Mask<float> turns_too_often(Vec<float> x) {
+  return (abs(x) > Vec<float>(0x1p17)) & (abs(x) < Vec<float>(__builtin_inf()));
+}
+// Beyond 2^17, the C library's.
 WENGERT_INLINE Vec<float> sin(Vec<float> x) {  // @sin
   Vec<float> y = select(x == Vec<float>(0.0), x, lookup::sin(x));
-  if (const auto beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
+  if (const auto beyond = turns_too_often(x); __builtin_expect(any(beyond), false)) {
     y = select(beyond, lanes(cpu::Libm::Sin, select(beyond, x, Vec<float>(0.0))), y);
   }
   return y;
 }
 WENGERT_INLINE Vec<float> cos(Vec<float> x) {  // @cos
   Vec<float> y = lookup::cos(x);
-  if (const auto beyond = trig_beyond(x); __builtin_expect(any(beyond), false)) {
+  if (const auto beyond = turns_too_often(x); __builtin_expect(any(beyond), false)) {
     y = select(beyond, lanes(cpu::Libm::Cos, select(beyond, x, Vec<float>(0.0))), y);
   }
   return y;
