@@ -40,9 +40,9 @@ class autocast:
     """Compute in 16 bits what gains from it: a ``with`` block, or a decorator.
 
     Inside, matrix products, linear layers, convolutions and attention take float32 operands in
-    `dtype` and give results of it; losses, ``prod`` and ``trace`` take 16-bit operands in float32;
-    everything else computes in the dtypes that it is given. Parameters stay float32, and so do their
-    gradients. Sums are float32 within each operation. Leave the block before ``backward``.
+    `dtype` and give results of it; losses, ``prod`` and ``cdist`` take 16-bit operands in float32;
+    everything else computes in the dtypes that it is given. Parameters stay float32, and so do
+    their gradients. Sums are float32 within each operation. Leave the block before ``backward``.
 
     For a device that is not there it does nothing, as PyTorch's does with a warning.
 
@@ -93,8 +93,8 @@ class autocast:
             import warnings
 
             warnings.warn(
-                f"In CPU autocast, but the target dtype {self.fast_dtype} is not supported; expected "
-                "wengert.bfloat16 or wengert.float16. Disabling autocast.",
+                f"In CPU autocast, but the target dtype {self.fast_dtype} is not supported; "
+                "expected wengert.bfloat16 or wengert.float16. Disabling autocast.",
                 UserWarning,
                 stacklevel=2,
             )

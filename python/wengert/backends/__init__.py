@@ -1,4 +1,4 @@
-"""Settings of libraries that PyTorch computes with, of which none is in use, and of the processor."""
+"""Settings of the processor, and of libraries that PyTorch computes with: none is in use."""
 
 from __future__ import annotations
 
