@@ -53,7 +53,6 @@ bool machine_has(PairUnit unit) {
   return unit == PairUnit::Vectors || (__builtin_cpu_supports("amx-tile") &&
                                        __builtin_cpu_supports("amx-bf16") && may_use_tiles());
 }
-#endif
 
 // Small whole numbers, whose products and sums are exact in every order.
 bool agrees(const GemmIsa& tested, const GemmIsa& with) {
@@ -71,6 +70,7 @@ bool agrees(const GemmIsa& tested, const GemmIsa& with) {
   gemm(with, g);
   return found == wanted;
 }
+#endif
 
 struct Units {
   std::array<GemmUnits, 2> kernels{};

@@ -132,24 +132,21 @@ void gemm_finish_tile(const cpu::GemmTile& tile, int64_t rows, const S* sums, in
   }
 }
 
-// Sums to C, from registers. C's type is theirs, or C has whole vectors.
-template <class C, class W, int MR, int NV>
+// Sums to C, from registers; with addend and bias where Epilogue. C's type is theirs, or C has
+// whole vectors and there is no epilogue.
+template <class C, bool Epilogue, class W, int MR, int NV>
 WENGERT_INLINE void gemm_store_whole(const cpu::GemmTile& tile, W (&acc)[MR][NV]) {
   using S = typename W::value_type;
+  constexpr bool own = __is_same(C, S);
+  static_assert(own || !Epilogue);
   constexpr int N = W::N;
   const int last = static_cast<int>(tile.cols) - (NV - 1) * N;
-  const auto load = [&](const C* p, int v) __attribute__((always_inline)) {
-    if constexpr (__is_same(C, S)) {
-      return load_row_part(p, last, v == NV - 1);
-    } else {
-      return load_sums<C, S>(p, N);
-    }
-  };
   C* c = static_cast<C*>(tile.c);
-  if (tile.bias != nullptr) {
+  if (Epilogue && tile.bias != nullptr) {
+    const S* bias = static_cast<const S*>(tile.bias);
     W x[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) x[v] = load(static_cast<const C*>(tile.bias) + v * N, v);
+    for (int v = 0; v < NV; ++v) x[v] = load_row_part(bias + v * N, last, v == NV - 1);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
@@ -161,9 +158,10 @@ WENGERT_INLINE void gemm_store_whole(const cpu::GemmTile& tile, W (&acc)[MR][NV]
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       C* out = c + i * tile.c_rs + v * N;
-      if (tile.add) acc[i][v] = load(out, v) + acc[i][v];
-      if constexpr (__is_same(C, S)) {
-        if (kReadsParts && v == NV - 1)
+      if constexpr (own) {
+        const bool part = kReadsParts && v == NV - 1;
+        if (Epilogue && tile.add) acc[i][v] = load_row_part(out, last, part) + acc[i][v];
+        if (part)
           store_part(acc[i][v].v, out, last);
         else
           acc[i][v].store(out);
@@ -213,12 +211,17 @@ void gemm_micro(const cpu::GemmTile& tile) {
     gemm_steps<T, MR, NV, UnitRows>(tile, a, b, acc);
   }
 
-  const bool all = tile.cols == NV * N;
+  // Of pairs, which come in two types of C, all but plain stores are rolled up.
+  const bool all = tile.cols == NV * N, plain = tile.bias == nullptr && !tile.add;
   if constexpr (GemmUnit<T>::parts) {
-    if (all && tile.narrow && !tile.add) return gemm_store_whole<BFloat16>(tile, acc);
-  }
-  if ((kReadsParts || all) && !tile.narrow && (tile.bias == nullptr || !tile.add)) {
-    return gemm_store_whole<S>(tile, acc);
+    if (all && plain && tile.narrow) return gemm_store_whole<BFloat16, false>(tile, acc);
+    if ((kReadsParts || all) && plain && !tile.narrow) {
+      return gemm_store_whole<S, false>(tile, acc);
+    }
+  } else {
+    if ((kReadsParts || all) && (tile.bias == nullptr || !tile.add)) {
+      return gemm_store_whole<S, true>(tile, acc);
+    }
   }
   S sums[MR][NV * N];
   __builtin_memcpy(&sums, &acc, sizeof acc);

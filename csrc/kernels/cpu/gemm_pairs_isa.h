@@ -178,7 +178,7 @@ void gemm_pack_units(const cpu::GemmPack& p) {
       Vec<int32_t> block[P][N];
       Words parts[P];
       const Source* at = src + l * p.lane_stride + e * p.step_stride;
-#pragma GCC unroll 16
+#pragma GCC unroll 1
       for (int i = 0; i < N; ++i) {
         if (across) {
           const Source* row = at + 2 * i * p.step_stride;
@@ -204,7 +204,7 @@ void gemm_pack_units(const cpu::GemmPack& p) {
         to += Rows ? l * p.row_step + q : q * p.width + l;
         const int64_t step = Rows ? p.row_step : p.width;
         const int count = Rows ? want : steps, lanes = Rows ? steps : want;
-#pragma GCC unroll 16
+#pragma GCC unroll 1
         for (int i = 0; i < N; ++i) {
           if (i < count) block[part][i].store(to + i * step, lanes);
         }
