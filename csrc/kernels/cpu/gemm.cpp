@@ -303,8 +303,9 @@ void product(const GemmIsa& isa, const GemmArgs& g, Workspace& work) {
   const int64_t k_block = gemm_k_block(isa, g.k), item = item_of(isa);
   const bool pack_no_b = b_in_place(isa, g), pack_no_a = a_in_place(isa, g);
   const int64_t m_block = pack_no_a ? g.m : round_up(ceil_div(g.m, ceil_div(g.m, isa.mc)), isa.mr);
-  for (int64_t j = 0; j < g.n; j += isa.nc) {
-    const int64_t n = std::min(isa.nc, g.n - j);
+  const int64_t n_block = pack_no_a ? isa.nc_in_place : isa.nc;
+  for (int64_t j = 0; j < g.n; j += n_block) {
+    const int64_t n = std::min(n_block, g.n - j);
     for (int64_t p = 0; p < g.k; p += k_block) {
       const bool last = p + k_block >= g.k;
       GemmArgs column = narrow(isa, g, 0, g.m, j, n);

@@ -118,6 +118,7 @@ struct GemmIsa {
   int lanes;                   // sums in a vector
   int mr, nv;                  // largest tile: mr rows by nv vectors
   int64_t mc, kc, nc;
+  int64_t nc_in_place;  // nc where A is read in place: smaller blocks of B cost no packing of A
   GemmPackFn pack_a, pack_b;
   GemmVectorFn vector;
   GemmMicroFn row;  // one row by any number of columns, of which it reads no more; or null

@@ -598,7 +598,7 @@ constexpr cpu::GemmIsa gemm_isa() {
   isa.nv = nv;
   isa.mc = 168;
   isa.kc = 256;
-  isa.nc = 2048;
+  isa.nc = isa.nc_in_place = 2048;
   isa.pack_a = isa.pack_b = gemm_pack<T>;
   isa.vector = gemm_vector<T>;
   isa.row = gemm_row<T>;

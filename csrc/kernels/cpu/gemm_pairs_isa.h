@@ -78,6 +78,7 @@ WENGERT_INLINE void store_sums(Vec<float> sums, BFloat16* p, int n) {
 struct PairedBFloat16 {
   using Source = BFloat16;
   static constexpr int kParts = 1;
+  static constexpr bool kUnrolled = true;  // a part of a small product's time
 
   explicit PairedBFloat16(cpu::GemmRange*) {}
   WENGERT_INLINE void finish() {}
@@ -100,6 +101,7 @@ class SplitFloat32 {
  public:
   using Source = float;
   static constexpr int kParts = Parts;
+  static constexpr bool kUnrolled = false;
 
   explicit SplitFloat32(cpu::GemmRange* range) : range_(range) {}
   WENGERT_INLINE void finish() {
@@ -178,8 +180,7 @@ void gemm_pack_units(const cpu::GemmPack& p) {
       Vec<int32_t> block[P][N];
       Words parts[P];
       const Source* at = src + l * p.lane_stride + e * p.step_stride;
-#pragma GCC unroll 1
-      for (int i = 0; i < N; ++i) {
+      const auto read = [&](int i) __attribute__((always_inline)) {
         if (across) {
           const Source* row = at + 2 * i * p.step_stride;
           reader.across(row, 2 * i < left ? have : 0, row + p.step_stride,
@@ -196,6 +197,13 @@ void gemm_pack_units(const cpu::GemmPack& p) {
         for (int part = 0; part < P; ++part) {
           block[part][i] = reinterpret_cast<Raw<int32_t>>(parts[part]);
         }
+      };
+      if constexpr (Reader::kUnrolled) {
+#pragma GCC unroll 16
+        for (int i = 0; i < N; ++i) read(i);
+      } else {
+#pragma GCC unroll 1
+        for (int i = 0; i < N; ++i) read(i);
       }
       if (dst == nullptr) continue;
       for (int part = 0; part < P; ++part) {
@@ -204,9 +212,15 @@ void gemm_pack_units(const cpu::GemmPack& p) {
         to += Rows ? l * p.row_step + q : q * p.width + l;
         const int64_t step = Rows ? p.row_step : p.width;
         const int count = Rows ? want : steps, lanes = Rows ? steps : want;
-#pragma GCC unroll 1
-        for (int i = 0; i < N; ++i) {
+        const auto write = [&](int i) __attribute__((always_inline)) {
           if (i < count) block[part][i].store(to + i * step, lanes);
+        };
+        if constexpr (Reader::kUnrolled) {
+#pragma GCC unroll 16
+          for (int i = 0; i < N; ++i) write(i);
+        } else {
+#pragma GCC unroll 1
+          for (int i = 0; i < N; ++i) write(i);
         }
       }
     }

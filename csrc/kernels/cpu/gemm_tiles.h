@@ -68,7 +68,7 @@ void fill_gemm_tiles(cpu::GemmUnits& units) {
   isa.mr = 2 * kTileRows;
   isa.mc = 256;
   isa.kc = 512;
-  isa.nc = 1024;
+  isa.nc = isa.nc_in_place = 1024;
   isa.begin = Tiles::begin;
   isa.end = Tiles::end;
   for (int r = 0; r < isa.mr; ++r) {
