@@ -73,14 +73,18 @@ template <class... C>
 WENGERT_INLINE V horner(V x, V c0, C... rest) {
   return fma(horner(x, rest...), x, c0);
 }
-// The polynomial of row `index` of a table, whose first column is where it is centred.
+// The polynomial of row `index` of a table, whose first column is where it is centred: its value is
+// at_centre + slope * d.
+struct Piece {
+  V at_centre, slope, d;
+};
 template <int Columns, int Rows>
-WENGERT_INLINE V piece(const float (&table)[Columns][Rows], I index, V x, __mmask16 first) {
+WENGERT_INLINE Piece piece(const float (&table)[Columns][Rows], I index, V x) {
   const V d = x - pick(table[0], index);
   V p = pick(table[Columns - 1], index);
 #pragma GCC unroll 8
   for (int k = Columns - 2; k > 1; --k) p = fma(p, d, pick(table[k], index));
-  return fma(p, d, blend(first, x, pick(table[1], index)));
+  return {pick(table[1], index), p, d};
 }
 
 // ---- Exponentials ----
@@ -114,14 +118,18 @@ WENGERT_INLINE V expm1(V x) {
   return with_sign_of(y + y, x);
 }
 
-// e^-|x| to little more than half a unit.
-WENGERT_INLINE V exp_of_minus(V x) {
+// e^-|x|: to little more than half a unit, and with what that lacks.
+WENGERT_INLINE Sum<float> exp_of_minus_sum(V x) {
   const V b = at_least(negative(x), -104.0), magic(0x1.8p19);
   const V t = fma(b, V(0x1.715476p+0), magic), n = t - magic;
   const V r = fma(n, V(0x1.05c61p-29), fma(n, V(-0x1.62e43p-1), b));
   const V q = fma(r * r, poly(r, 0x1.00022p-1, 0x1.55575p-3), r);
-  const V hi = pick(kExp2, bits(t));
-  return scale(hi + fma(hi, q, pick(kExp2Lost, bits(t))), n);
+  const V hi = pick(kExp2, bits(t)), lo = fma(hi, q, pick(kExp2Lost, bits(t)));
+  const V sum = hi + lo;
+  return {scale(sum, n), scale(lo - (sum - hi), n)};
+}
+WENGERT_INLINE V exp_of_minus(V x) {
+  return exp_of_minus_sum(x).hi;
 }
 
 // e^a / 4 and e^-a / 4 for 0 <= a < 90, the larger as a sum.
@@ -204,16 +212,18 @@ WENGERT_INLINE V log1p(V x) {
 
 // ---- Functions that saturate ----
 
-// An odd function from its table, plus x itself where the table holds (f(x) - x) / x.
+// Odd functions from their tables. In the first piece, around 0, that holds (f(x) - x) / x.
 WENGERT_INLINE V tanh(V x) {
   const V a = at_most(abs(x), 9.5);
   const __mmask16 first = _mm512_cmp_ps_mask(a.v, V(0x1.8p-5).v, _CMP_LT_OQ);
-  return with_sign_of(piece(kTanh, bits(at_least(a, 0x1.5p-5)) >> 21, a, first), x);
+  const Piece p = piece(kTanh, bits(at_least(a, 0x1.5p-5)) >> 21, a);
+  return with_sign_of(fma(p.slope, p.d, blend(first, a, p.at_centre)), x);
 }
 WENGERT_INLINE V erf(V x) {
   const V a = at_most(abs(x), 0x1.fffffep+1);
   const __mmask16 first = _mm512_cmp_ps_mask(a.v, V(0x1.4p-6).v, _CMP_LT_OQ);
-  return with_sign_of(piece(kErf, bits(at_least(a, 0x1.1p-6)) >> 21, a, first), x);
+  const Piece p = piece(kErf, bits(at_least(a, 0x1.1p-6)) >> 21, a);
+  return with_sign_of(fma(p.slope, p.d, blend(first, a, p.at_centre)), x);
 }
 
 // n / (d + lost), the quotient corrected by its remainder.
@@ -228,11 +238,12 @@ WENGERT_INLINE V sigmoid(V x) {
 }
 // log(1 + e^-|x|)
 WENGERT_INLINE V log1p_exp(V x) {
-  const V e = exp_of_minus(x);
-  const I u = bits(at_most(V(1.0) + e, 0x1.fffffep+0));
+  const auto e = exp_of_minus_sum(x);
+  const I u = bits(at_most(V(1.0) + e.hi, 0x1.fffffep+0));
   const __mmask16 first =
       _mm512_testn_epi32_mask(reinterpret_cast<__m512i>(u), _mm512_set1_epi32(0x780000));
-  return piece(kLog1p, u >> 19, e, first);
+  const Piece p = piece(kLog1p, u >> 19, e.hi);
+  return blend(first, e.hi, p.at_centre) + fma(p.slope, p.d, e.lo);
 }
 WENGERT_INLINE V softplus(V x) {
   return at_least(x, 0.0) + log1p_exp(x);
@@ -252,30 +263,30 @@ WENGERT_INLINE V mish(V x) {
 // For a = min(|x|, 14.9): w = e^(a^2 / 2) Phi(-a), Phi the normal distribution function, and
 // e^(-a^2 / 2) = 2^n (hi + lo).
 struct Normal {
-  V a, w, n, hi, lo;
+  V a, n, hi, lo;
+  Piece w;
 };
 WENGERT_INLINE Normal normal(V x) {
   const V a = at_most(abs(x), 14.9), magic(0x1.8p19);
-  const V w = piece(kNormal, bits(a + V(1.0)) >> 21, a, 0);
   const V t = fma(a * V(-0x1.715476p-1), a, magic), n = t - magic;
   // r = a^2 + 2 log(2) n; the product with the short part of 2 log(2) is exact
   const V r = fma(n, V(-0x1.bd0106p-12), fma(a, a, n * V(0x1.63p+0)));
   const V q = r * poly(r, -0.5, 0x1.000222p-3, -0x1.555722p-6);
-  const V hi = pick(kExp2, bits(t));
-  return {a, w, n, hi, fma(hi, q, pick(kExp2Lost, bits(t)))};
+  const V hi = pick(kExp2, bits(t)), lo = fma(hi, q, pick(kExp2Lost, bits(t)));
+  return {a, n, hi, lo, piece(kNormal, bits(a + V(1.0)) >> 21, a)};
 }
 // max(x, 0) - |x| Phi(-|x|), the product with the rounding errors of its factors.
 WENGERT_INLINE V gelu(V x) {
-  const Normal d = normal(x);
-  const V aw = d.a * d.w, lost = fma(d.a, d.w, -aw);
-  const V tail = scale(fma(aw, d.hi, fma(aw, d.lo, lost)), d.n);
-  const auto below = with_sign_of(tail, x);
+  const auto [a, n, hi, lo, w] = normal(x);
+  const V h = a * hi, lost = fma(a, lo, fma(a, hi, -h)), rest = w.slope * w.d;
+  const V tail = scale(fma(w.at_centre, h, fma(rest, h, (w.at_centre + rest) * lost)), n);
+  const V below = with_sign_of(tail, x);
   return _mm512_mask_sub_ps(below.v, static_cast<__mmask16>(~is_negative(x)), x.v, tail.v);
 }
 // Phi(x) + x phi(x)
 WENGERT_INLINE V gelu_slope(V x) {
-  const Normal d = normal(x);
-  const V e = scale(d.hi + d.lo, d.n), tail = e * d.w;
+  const auto [a, n, hi, lo, w] = normal(x);
+  const V e = scale(hi + lo, n), tail = e * fma(w.slope, w.d, w.at_centre);
   const V b = at_most(at_least(x, -14.9), 14.9);
   return fma(b * V(0x1.988454p-2), e, blend(is_negative(x), tail, V(1.0) - tail));
 }
