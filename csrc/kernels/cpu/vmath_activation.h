@@ -44,7 +44,7 @@ WENGERT_INLINE Vec<T> mish_slope(Vec<T> x) {
 }
 
 // e^(a^2 / 2) Phi(-a) for a >= 0, Phi the normal distribution function: for floats as erfcx, with
-// other constants; in double from 3/4 on.
+// other constants; for use from 3/4 on.
 template <class T>
 WENGERT_INLINE Sum<T> normal_tail(Vec<T> a) {
   using V = Vec<T>;
@@ -72,9 +72,14 @@ WENGERT_OUTLINE Vec<T> gelu(Vec<T> x) {
   const V low = fma(g.lo - g.hi * square.lo, aw.hi, g.hi * fma(a, w.lo, aw.lo));
   const V tail = scale(fma(g.hi, aw.hi, low), e.n);
   const V y = select(x > V(0.0), x - tail, with_sign(tail, x));
-  if constexpr (single) return y;
-  const V near = V(0.5) * x * (V(1.0) + erf(x * V(0.7071067811865476)));
-  return select(a < V(0.75), near, y);
+  V to_half;  // Phi(x) - 1/2
+  if constexpr (single) {
+    to_half = x * poly(x * x, 0x1.988452p-2, -0x1.1057acp-4, 0x1.46adf8p-7, -0x1.33d438p-10,
+                       0x1.980a6p-14);
+  } else {
+    to_half = V(0.5) * erf(x * V(0.7071067811865476));
+  }
+  return select(a < V(0.75), x * (V(0.5) + to_half), y);
 }
 
 }  // namespace wengert::WENGERT_ISA
