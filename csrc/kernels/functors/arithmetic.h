@@ -86,9 +86,10 @@ struct PowScalar {
   WENGERT_FN explicit PowScalar(const double* p) : exponent(p[0]) {}
   template <class V>
   static WENGERT_FN V power(V x, double e) {
-    if (e == 1) return x;
-    if (e == 2) return x * x;
-    if (e == 3) return x * x * x;
+    if constexpr (requires { V::N; }) {  // a vector; recorded, it stays a power
+      if (e == 2) return x * x;
+      if (e == 3) return x * x * x;
+    }
     return pow(x, V(e));
   }
   template <class V>
