@@ -18,10 +18,9 @@ R softplus(R x) {
   if (std::isinf(x)) return x > 0 ? x : R(0);
   return std::fmax(x, R(0)) + std::log1p(std::exp(-std::fabs(x)));
 }
-// x Phi(x)
+// x Phi(x), NaN for -inf as in PyTorch
 template <class R>
 R gelu(R x) {
-  if (std::isinf(x)) return x > 0 ? x : R(-0.0);
   return R(0.5) * x * std::erfc(-x * R(0.70710678118654752440L));
 }
 

@@ -71,8 +71,8 @@ WENGERT_OUTLINE Vec<T> gelu(Vec<T> x) {
   const auto w = normal_tail(a), aw = two_product(a, w.hi);
   const V low = fma(g.lo - g.hi * square.lo, aw.hi, g.hi * fma(a, w.lo, aw.lo));
   const V tail = scale(fma(g.hi, aw.hi, low), e.n);
-  const V y = select(x > V(0.0), x - tail, with_sign(tail, x));
-  V to_half;  // Phi(x) - 1/2
+  const V y = select(x > V(0.0), x - tail, fma(x, V(0.0), -tail));  // NaN for -inf
+  V to_half;                                                        // Phi(x) - 1/2
   if constexpr (single) {
     to_half = x * poly(x * x, 0x1.988452p-2, -0x1.1057acp-4, 0x1.46adf8p-7, -0x1.33d438p-10,
                        0x1.980a6p-14);

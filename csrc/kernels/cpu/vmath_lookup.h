@@ -280,7 +280,7 @@ WENGERT_INLINE V gelu(V x) {
   const auto [a, n, hi, lo, w] = normal(x);
   const V h = a * hi, lost = fma(a, lo, fma(a, hi, -h)), rest = w.slope * w.d;
   const V tail = scale(fma(w.at_centre, h, fma(rest, h, (w.at_centre + rest) * lost)), n);
-  const V below = with_sign_of(tail, x);
+  const V below = fma(x, V(0.0), -tail);  // NaN for -inf, as PyTorch has it
   return _mm512_mask_sub_ps(below.v, static_cast<__mmask16>(~is_negative(x)), x.v, tail.v);
 }
 // Phi(x) + x phi(x)
