@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "kernels/cpu/conv.h"
-#include "kernels/cpu/gemm_isa.h"
+#include "kernels/cpu/gemm_pack_isa.h"
 #include "kernels/cpu/vec.h"
 
 namespace wengert::WENGERT_ISA {
