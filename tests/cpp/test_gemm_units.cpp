@@ -178,7 +178,7 @@ class GemmUnitsTest : public testing::Test {
     for (const Named& unit : all_units()) {
       for (int q = 0; q < 3; ++q) {
         GemmIsa isa = unit.units->float32[q];
-        if (isa.otherwise == nullptr) isa.otherwise = find_gemm(kIsas[0], DType::Float32);
+        if (isa.otherwise == nullptr) isa.otherwise = find_gemm("avx512", DType::Float32);
         SCOPED_TRACE(unit.name + ", products " + std::to_string(isa.products));
         f(isa, errors[q]);
       }
@@ -233,7 +233,9 @@ TEST_F(GemmUnitsTest, EveryFormOfFloat16) {
 
 TEST_F(GemmUnitsTest, EveryFormOfSplitFloat32) {
   each_split([&](const GemmIsa& isa, double error) {
+    int turn = 0;
     for (const Case& c : cases()) {
+      if (isa.a_by_rows && ++turn % 7 != 0) continue;  // an emulation takes its time
       SCOPED_TRACE(testing::Message() << c);
       Problem<float, float>(c, random).check(isa, error, 0x1p-23);
     }
@@ -241,7 +243,8 @@ TEST_F(GemmUnitsTest, EveryFormOfSplitFloat32) {
 }
 
 TEST_F(GemmUnitsTest, SameBitsOnAnyNumberOfThreads) {
-  const Case cases[] = {{257, 263, 269, false, true, 1, true, true, true},
+  const Case cases[] = {{129, 143, 151, false, true, 1, true, true, true},
+                        {257, 263, 269, false, true, 1, true, true, true},
                         {2, 4000, 700, true},
                         {3000, 2, 211, false, true},
                         {300, 40, 2700, true, false}};
@@ -256,9 +259,12 @@ TEST_F(GemmUnitsTest, SameBitsOnAnyNumberOfThreads) {
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(testing::Message() << c);
-    each(DType::BFloat16,
-         [&](const GemmIsa& isa) { same(Problem<BFloat16, BFloat16>(c, random), isa); });
+    each(DType::BFloat16, [&](const GemmIsa& isa) {
+      if (isa.a_by_rows && &c != cases) return;
+      same(Problem<BFloat16, BFloat16>(c, random), isa);
+    });
     each_split([&](const GemmIsa& isa, double) {
+      if (isa.a_by_rows && &c != cases) return;  // an emulation takes its time
       Problem<float, float> problem(c, random);
       same(problem, isa);
       problem.a.data[5] = std::numeric_limits<float>::infinity();
