@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-LIMIT = 5 * 1000 * 1000
+LIMIT = 4 * 1000 * 1000
 
 
 def main() -> int:

@@ -18,7 +18,8 @@ inline constexpr int64_t kBytesFrom = 4096;
 class OptimizerGroup {
  public:
   // Narrow states need parameters of float32 or bfloat16: throws.
-  OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params, StateDType states);
+  OptimizerGroup(OptimizerRule rule, std::vector<Tensor> params,
+                 StateDType states = StateDType::AsParameter);
 
   // One step of every parameter that has a gradient. `settings` is the launch without its items.
   // All checks come before the first write. Returns whether states were made that were not there.
