@@ -33,7 +33,9 @@ def openblas() -> Path | None:
 
 def measure(options: argparse.Namespace, libraries: list[str], threads: int) -> list[Any]:
     """Return the shapes' figures with one number of threads."""
-    env = peers.environment(threads, "native") | {"BLIS_NUM_THREADS": str(threads)}
+    # A library's idle threads must not spin on the processor that another's works on.
+    wait = "passive" if threads > 1 else "native"
+    env = peers.environment(threads, wait) | {"BLIS_NUM_THREADS": str(threads)}
     env |= {
         "OMP_PROC_BIND": "true",
         "MKL_THREADING_LAYER": "INTEL" if threads > 1 else "SEQUENTIAL",

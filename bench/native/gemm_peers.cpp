@@ -6,6 +6,8 @@
 // then the candidates take turns, each for a stretch of at least 2 ms a round; a line of JSON a
 // shape. The libraries' threads are set by the environment (bench/gemm_peers.py does it).
 #include <dlfcn.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,8 +15,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <new>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -95,6 +99,32 @@ struct Candidate {
   }
 };
 
+// Gives each thread that a library has started a processor of its own, beside the calling thread's:
+// some systems pack threads that seem idle on one, where those that wait for each other by spinning
+// are a thousand times slower. Threads that are started at every call stay where that one is.
+void place_threads() {
+  static const cpu_set_t allowed = [] {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    return set;
+  }();
+  std::vector<int> processors;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &allowed)) processors.push_back(i);
+  }
+  static std::set<int> placed;
+  size_t next = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int thread = std::stoi(entry.path().filename());
+    if (!placed.insert(thread).second) continue;
+    const bool caller = thread == getpid();
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<size_t>(processors[caller ? 0 : ++next % processors.size()]), &set);
+    sched_setaffinity(thread, sizeof set, &set);
+  }
+}
+
 // Memory aligned to cache lines, as tensors are.
 template <class T>
 struct Aligned {
@@ -158,6 +188,7 @@ void compare(const Shape& s, const std::vector<Library>& libraries, double budge
   }
   for (size_t i = 0; i < candidates.size(); ++i) {
     candidates[i].run();
+    if (num_threads() > 1) place_threads();
     for (size_t j = 0; j < size; ++j) {
       const double difference = std::abs(static_cast<double>(results[i][j] - results[0][j]));
       if (!(difference <= 1e-4 * (1 + std::sqrt(s.k)))) {

@@ -110,7 +110,7 @@ def _asking(label: str, expr: str, names: dict[str, Any]) -> Candidate:
 
 
 CASES: list[Case] = [
-    *(n.training().case(flops=n.step_flops) for n in NETWORKS),
+    *(n.training().case(flops=n.step_flops, atol=1e-4) for n in NETWORKS),
     Case(
         f"mlp/inference/{SMALL.name} batch 1",
         "one forward, not recorded",

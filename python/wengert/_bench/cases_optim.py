@@ -142,7 +142,8 @@ CASES += [
         _states(kept, LAYOUTS[where]),
         nbytes=28.0 * LAYOUTS[where][0] * LAYOUTS[where][1],
         rtol=1e-4,
-        atol=5e-4,  # a sixth of three steps
+        # Of the three steps, 1e-3 each: a sixth, and all of bytes, whose rounding is coarse.
+        atol=3e-3 if name == "8-bit states" else 5e-4,
     )
     for where in WITH_STATES
     for name, kept in STATES.items()
