@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "ops/flat_launch.h"
 #include "ops/ops.h"
 #include "tape/anomaly.h"
 
@@ -116,14 +117,7 @@ bool all_finite(const Tensor& t) {
     n = x.numel();
   }
   bool finite = true;
-  Launch l;
-  l.kernel = id(Kernel::AllFinite);
-  l.dtype = x.dtype();
-  l.device = x.device();
-  l.dense = true;
-  l.ndim = 1;
-  l.nbuffers = 2;
-  l.count = l.size[0] = n;
+  Launch l = flat_launch(Kernel::AllFinite, x.dtype(), x.device(), n, 2);
   l.buffer[0].data = &finite;
   l.buffer[0].storage = nullptr;
   l.buffer[0].dtype = DType::Bool;

@@ -4,6 +4,7 @@
 #include "kernels/launch.h"
 #include "ops/autocast.h"
 #include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "ops/op_table.h"
 #include "ops/reduce.h"
 #include "tape/backward.h"
@@ -20,15 +21,8 @@ Tensor run(Kernel kernel, const Dims& sizes, const Tensor& a, const Tensor& b, c
   p.has_bias = bias.defined();
   const Tensor out = Tensor::empty(sizes, a.dtype(), a.device());
   const Tensor dense[] = {contiguous(a), contiguous(b), p.has_bias ? contiguous(bias) : bias};
-  Launch l;
-  l.kernel = id(kernel);
-  l.dtype = a.dtype();
-  l.device = a.device();
-  l.dense = true;
-  l.ndim = 1;
-  l.count = l.size[0] = out.numel();
+  Launch l = flat_launch(kernel, a.dtype(), a.device(), out.numel(), p.has_bias ? 4 : 3);
   l.pointer = &p;
-  l.nbuffers = p.has_bias ? 4 : 3;
   set_buffer(l, 0, out);
   for (int k = 1; k < l.nbuffers; ++k) set_buffer(l, k, dense[k - 1]);
   launch(l);

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/launch.h"
+#include "ops/flat_launch.h"
 #include "ops/inference.h"
 #include "ops/ops.h"
 #include "ops/optim.h"
@@ -24,14 +24,7 @@ struct Listed {
 
 void run(Kernel kernel, const Listed& listed, double a, double b, double* result = nullptr) {
   const TensorList list{listed.items.data(), static_cast<int64_t>(listed.items.size())};
-  Launch l;
-  l.kernel = id(kernel);
-  l.dtype = DType::Float64;
-  l.device = Device::CPU;
-  l.dense = true;
-  l.ndim = 1;
-  l.nbuffers = 0;
-  l.count = l.size[0] = listed.count;
+  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count, 0);
   l.pointer = &list;
   l.more_numbers[0] = a;
   l.more_numbers[1] = b;

@@ -2,6 +2,7 @@
 
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "ops/inference.h"
 #include "ops/ops.h"
 
@@ -56,17 +57,9 @@ Tensor new_state(const Tensor& p, StateFormat format) {
 }
 
 void quantize_launch(Kernel kernel, const Tensor* const (&buffers)[3], int64_t count, bool signs) {
-  Launch l;
-  l.kernel = id(kernel);
-  l.dtype = DType::Float32;
-  l.device = Device::CPU;
-  l.dense = true;
-  l.ndim = 1;
-  l.nbuffers = 3;
-  l.count = l.size[0] = count;
+  Launch l = flat_launch(kernel, DType::Float32, Device::CPU, count, 3);
   l.integer[0] = signs;
   for (int k = 0; k < 3; ++k) {
-    l.buffer[k].stride[0] = 1;
     set_buffer(l, k, *buffers[k]);
     l.buffer[k].stride[0] = 1;
   }

@@ -4,6 +4,7 @@
 #include "kernels/launch.h"
 #include "ops/conv.h"
 #include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "ops/op_table.h"
 #include "ops/reduce.h"
 #include "tape/backward.h"
@@ -143,15 +144,8 @@ std::vector<Tensor> best_of(const char* op, const Tensor& x, PoolParams p, int a
   const Tensor best = Tensor::empty(sizes, x.dtype(), x.device());
   const Tensor places = Tensor::empty(sizes, DType::Int64, x.device());
   const Tensor* operands[] = {&best, &places, &dense};
-  Launch l;
-  l.kernel = id(Kernel::MaxPool);
-  l.dtype = x.dtype();
-  l.device = x.device();
-  l.dense = true;
-  l.ndim = 1;
-  l.count = l.size[0] = best.numel();
+  Launch l = flat_launch(Kernel::MaxPool, x.dtype(), x.device(), best.numel(), 3);
   l.pointer = &p;
-  l.nbuffers = 3;
   for (int k = 0; k < 3; ++k) set_buffer(l, k, *operands[k]);
   launch(l);
   if (recording(x)) {

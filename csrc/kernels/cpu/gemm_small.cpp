@@ -10,19 +10,30 @@ namespace {
 // 64 by 64 by 64 takes 4 us with AVX-512: beyond, the plan's 60 ns are nothing.
 constexpr int64_t kMaxFmas = 64 * 64 * 64;
 
+// The whole of C as one tile.
+GemmTile tile_of(const GemmArgs& g) {
+  GemmTile t{};
+  t.k = g.k;
+  t.a = g.a;
+  t.a_rs = g.a_rs;
+  t.a_cs = g.a_cs;
+  t.b = g.b;
+  t.b_rs = g.b_rs;
+  t.c = g.c;
+  t.c_rs = g.c_rs;
+  t.cols = g.n;
+  t.add = g.accumulate;
+  t.bias = g.bias;
+  return t;
+}
+
 template <class T>
 void tiles(const GemmIsa& isa, const GemmArgs& g) {
   const auto m = static_cast<uint32_t>(g.m), mr = static_cast<uint32_t>(isa.mr);
   const uint32_t panels = (m + mr - 1) / mr, height = (m + panels - 1) / panels;
   const int64_t width = int64_t{isa.nv} * isa.lanes;
   const auto& kernels = g.a_rs == 1 ? isa.unit_rows : isa.any_rows;
-  GemmTile t{};
-  t.k = g.k;
-  t.a_rs = g.a_rs;
-  t.a_cs = g.a_cs;
-  t.b_rs = g.b_rs;
-  t.c_rs = g.c_rs;
-  t.add = g.accumulate;
+  GemmTile t = tile_of(g);
   for (int64_t j = 0; j < g.n; j += width) {
     t.cols = std::min(width, g.n - j);
     int vecs = isa.nv;
@@ -37,20 +48,6 @@ void tiles(const GemmIsa& isa, const GemmArgs& g) {
   }
 }
 
-void row(const GemmIsa& isa, const GemmArgs& g) {
-  GemmTile t{};
-  t.k = g.k;
-  t.a = g.a;
-  t.a_cs = g.a_cs;
-  t.b = g.b;
-  t.b_rs = g.b_rs;
-  t.c = g.c;
-  t.cols = g.n;
-  t.add = g.accumulate;
-  t.bias = g.bias;
-  isa.row(t);
-}
-
 }  // namespace
 
 bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
@@ -63,7 +60,7 @@ bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
   if (g.b_cs != 1) {
     isa.vector(g.b, g.b_cs, g.b_rs, g.n, g.a, g.a_cs, g.k, g.k, g.c);
   } else if (g.m == 1) {
-    row(isa, g);
+    isa.row(tile_of(g));
   } else if (isa.reads_parts || g.n % isa.lanes == 0) {
     isa.dtype == DType::Float32 ? tiles<float>(isa, g) : tiles<double>(isa, g);
   } else {
