@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "tape": {"kernels", "core"},
     "ops": {"tape", "kernels", "core"},
     "transforms": {"ops", "tape", "kernels", "core"},
-    "program": {"tape", "kernels", "core"},
+    "program": {"ops", "tape", "kernels", "core"},
     "bindings": {"transforms", "ops", "program", "tape", "kernels", "core"},
     "interop": {"core"},
     "extension": {"ops", "tape", "kernels", "core"},  # what users' libraries include

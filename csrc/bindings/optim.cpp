@@ -7,6 +7,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "core/watch.h"
 
 namespace wengert::bindings {
 namespace {
@@ -92,6 +93,30 @@ OptimizerLaunch settings_of(OptimizerRule rule, PyObject* group) {
   return s;
 }
 
+// A param group, for a step that is kept and taken again: it goes with what stands there then.
+class GroupSettings final : public SettingsSource {
+ public:
+  GroupSettings(OptimizerRule rule, py::dict group) : rule_(rule), group_(std::move(group)) {}
+  ~GroupSettings() override {
+    const py::gil_scoped_acquire locked;
+    group_ = py::dict();
+  }
+  void read(OptimizerLaunch& settings) const override {
+    OptimizerLaunch s = settings_of(rule_, group_.ptr());
+    s.items = settings.items;
+    s.num_items = settings.num_items;
+    s.norm = settings.norm;
+    s.norm_dtype = settings.norm_dtype;
+    s.max_norm = settings.max_norm;
+    s.source = settings.source;
+    settings = s;
+  }
+
+ private:
+  OptimizerRule rule_;
+  py::dict group_;
+};
+
 // One vector of all gradients, of all groups.
 Tensor norm_of_grads(const std::vector<OptimizerGroup*>& groups, double order) {
   std::vector<Tensor> grads;
@@ -114,14 +139,23 @@ void register_optim(py::module_& m) {
            py::arg("rule"), py::arg("params"), py::arg("state_dtype") = py::none())
       .def(
           "step",
-          [](OptimizerGroup& g, const py::dict& group, double grad_scale) {
+          [](OptimizerGroup& g, const py::dict& group, const Tensor& norm, double max_norm) {
             OptimizerLaunch settings = settings_of(g.rule(), group.ptr());
-            settings.grad_scale = grad_scale;
+            Tensor limited;
+            if (norm.defined()) {
+              limited = clipping_norm(norm);
+              settings.norm = limited.data();
+              settings.norm_dtype = limited.dtype();
+              settings.max_norm = max_norm;
+            }
+            std::shared_ptr<GroupSettings> source;
+            if (host_watcher()) source = std::make_shared<GroupSettings>(g.rule(), group);
+            settings.source = source.get();
             return g.step(settings);
           },
-          py::arg("group"), py::arg("grad_scale") = 1.0,
-          "One step of every parameter that has a gradient, which is multiplied by grad_scale as "
-          "it is read; whether new states were made.")
+          py::arg("group"), py::arg("norm") = py::none(), py::arg("max_norm") = 0.0,
+          "One step of every parameter that has a gradient, which is read as if scaled by max_norm "
+          "/ (norm + 1e-6) where that is below 1; whether new states were made.")
       .def("drop_grads", &OptimizerGroup::drop_grads, "Forgets the gradients of the parameters.")
       .def(
           "state",
@@ -151,11 +185,12 @@ void register_optim(py::module_& m) {
   m.def("norm_of_all", &norm_of_all, py::arg("tensors"), py::arg("norm_type") = 2.0,
         "The norm of all elements of floating tensors: order 1, 2 or inf.");
   m.def(
-      "scale_all_",
-      [](const std::vector<Tensor>& tensors, double factor) {
-        scale_all("clip_grad_norm_", tensors, factor);
+      "clip_all_",
+      [](const std::vector<Tensor>& tensors, const Tensor& norm, double max_norm) {
+        clip_all("clip_grad_norm_", tensors, norm, max_norm);
       },
-      py::arg("tensors"), py::arg("factor"), "Multiplies floating tensors by a number, in place.");
+      py::arg("tensors"), py::arg("norm"), py::arg("max_norm"),
+      "Multiplies floating tensors by max_norm / (norm + 1e-6) where that is below 1, in place.");
   m.def(
       "limit_all_",
       [](const std::vector<Tensor>& tensors, double low, double high) {
@@ -163,8 +198,6 @@ void register_optim(py::module_& m) {
       },
       py::arg("tensors"), py::arg("low"), py::arg("high"),
       "Limits the elements of floating tensors, in place.");
-  m.def("clip_factor", &clip_factor, py::arg("norm"), py::arg("max_norm"),
-        "What brings gradients of this norm to max_norm, at most 1.");
   m.def("quantize_blocks", &quantize_blocks, py::arg("x"), py::arg("with_signs"),
         "A tensor in bytes, as 8-bit optimizer states are kept: codes, and a scale a block.");
   m.def("dequantize_blocks", &dequantize_blocks, py::arg("codes"), py::arg("scales"),

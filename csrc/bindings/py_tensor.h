@@ -90,6 +90,7 @@ void set_item(const Tensor& t, PyObject* index, PyObject* value);
 
 void set_python_error();   // from the C++ exception in flight
 PyObject* linalg_error();  // wg.linalg.LinAlgError
+PyObject* capture_error();  // wg.CaptureError
 
 // The docstring of a type.
 inline PyType_Slot doc_slot(const char* text) {
@@ -176,6 +177,8 @@ void register_random(py::module_& m);
 void register_transforms(py::module_& m);
 void register_forward_call(py::module_& m);
 void register_library(py::module_& m);
+void register_capture(py::module_& m);
+void register_guards(py::module_& m);
 
 }  // namespace wengert::bindings
 

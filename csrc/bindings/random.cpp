@@ -5,6 +5,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "core/watch.h"
 
 namespace wengert::bindings {
 namespace {
@@ -32,6 +33,7 @@ Tensor state_tensor(const Generator& g) {
   const RandomState s = g.state();
   const Tensor t = Tensor::empty({static_cast<int64_t>(sizeof s)}, DType::UInt8);
   std::memcpy(t.data(), &s, sizeof s);
+  t.host_wrote();
   return t;
 }
 
@@ -48,7 +50,7 @@ void set_state(Generator& g, const py::object& state) {
   if (t.dim() != 1 || t.numel() != static_cast<int64_t>(sizeof s)) {
     fail("set_state: expected a state of shape (", sizeof s, ",), but found ", t.sizes());
   }
-  std::memcpy(&s, ops::contiguous(t).data(), sizeof s);
+  std::memcpy(&s, ops::contiguous(t).read<char>(), sizeof s);
   g.set_state(s);
 }
 

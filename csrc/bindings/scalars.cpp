@@ -437,6 +437,7 @@ Tensor tensor_from_data(PyObject* data, OptDType dtype) {
     read(data, to, end);
     if (to != end) changed();
   });
+  out.host_wrote();
   return out;
 }
 
@@ -468,6 +469,7 @@ PyObject* list_at(const Tensor& t, int dim, const char* at) {
 }  // namespace
 
 PyObject* list_of(const Tensor& t) {
+  t.host_reads();
   return list_at(t, 0, t.data());
 }
 
@@ -486,6 +488,13 @@ PyObject* linalg_error() {
   return type;
 }
 
+PyObject* capture_error() {
+  static PyObject* type = PyErr_NewExceptionWithDoc(
+      "wengert.CaptureError", "A function does what a replay of its launches would not.",
+      PyExc_RuntimeError, nullptr);
+  return type;
+}
+
 void set_python_error() {
   try {
     throw;
@@ -493,7 +502,8 @@ void set_python_error() {
     e.restore();
   } catch (const Error& e) {
     PyObject* kinds[] = {PyExc_RuntimeError, PyExc_TypeError,           PyExc_ValueError,
-                         PyExc_IndexError,   PyExc_NotImplementedError, linalg_error()};
+                         PyExc_IndexError,   PyExc_NotImplementedError, linalg_error(),
+                         capture_error()};
     PyErr_SetString(kinds[static_cast<int>(e.kind())], e.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();

@@ -3,16 +3,29 @@
 #include <new>
 #include <utility>
 
+#include "core/watch.h"
+
 namespace wengert {
 
 namespace {
-thread_local bool in_inference_mode = false;
-}
+// Together, as every new storage asks for both.
+struct Thread {
+  bool inference = false;
+  HostWatcher* watcher = nullptr;
+};
+thread_local Thread here;
+}  // namespace
 bool inference_mode() {
-  return in_inference_mode;
+  return here.inference;
 }
 bool set_inference_mode(bool on) {
-  return std::exchange(in_inference_mode, on);
+  return std::exchange(here.inference, on);
+}
+HostWatcher* host_watcher() {
+  return here.watcher;
+}
+HostWatcher* set_host_watcher(HostWatcher* w) {
+  return std::exchange(here.watcher, w);
 }
 
 Ref<Storage> Storage::make(size_t bytes, Device device) {
@@ -21,6 +34,8 @@ Ref<Storage> Storage::make(size_t bytes, Device device) {
   s->device = device;
   s->data = static_cast<char*>(block) + kAlignment;
   s->bytes = bytes;
+  if (here.watcher) [[unlikely]]
+    here.watcher->on_made(*s);
   return Ref<Storage>::adopt(s);
 }
 
@@ -30,10 +45,15 @@ Ref<Storage> Storage::borrow(void* data, size_t bytes, void (*release)(void*), v
   s->bytes = bytes;
   s->release = release;
   s->context = context;
-  return Ref<Storage>::adopt(s);
+  Ref<Storage> made = Ref<Storage>::adopt(s);
+  if (here.watcher) [[unlikely]]
+    here.watcher->on_made(*s);
+  return made;
 }
 
 void Storage::destroy(Storage* s) {
+  if (here.watcher) [[unlikely]]
+    here.watcher->on_gone(*s);
   const size_t block = kAlignment + (s->release ? 0 : s->bytes);
   if (s->release) s->release(s->context);
   s->~Storage();
@@ -66,13 +86,23 @@ template <class V>
 Tensor make_scalar(V v, DType dtype) {
   Tensor t = Tensor::empty({}, dtype);
   visit(dtype, [&]<class T>() { *t.data<T>() = convert<T>(v); });
+  t.host_wrote();
   return t;
 }
 template <class V>
 V read_scalar(const Tensor& t) {
-  return visit(t.dtype(), [&]<class T>() -> V { return convert<V>(*t.data<T>()); });
+  return visit(t.dtype(), [&]<class T>() -> V { return convert<V>(*t.read<T>()); });
 }
 }  // namespace
+
+void Tensor::host_reads() const {
+  if (here.watcher) [[unlikely]]
+    here.watcher->on_read(*impl_->storage);
+}
+void Tensor::host_wrote() const {
+  if (here.watcher) [[unlikely]]
+    here.watcher->on_write(*impl_->storage);
+}
 
 Tensor Tensor::scalar(double v, DType dtype) {
   return make_scalar(v, dtype);

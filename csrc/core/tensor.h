@@ -112,6 +112,13 @@ class Tensor {
   void bump_version() const { impl_->storage->version.fetch_add(1, std::memory_order_relaxed); }
   uint32_t version() const { return impl_->storage->version.load(std::memory_order_relaxed); }
 
+  // The same for the host to look at, which whoever records a program must know (core/watch.h).
+  template <class T>
+  const T* read() const;
+  void host_reads() const;
+  // Says that the host has written into it itself.
+  void host_wrote() const;
+
   // The element of a one-element tensor.
   double to_double() const;
   int64_t to_int64() const;

@@ -5,6 +5,7 @@
 
 #include "bindings/capi.h"
 #include "core/error.h"
+#include "core/watch.h"
 
 namespace nb = nanobind;
 
@@ -90,13 +91,16 @@ nb::object from_array(nb::object source) {
   impl->strides = strides;
   impl->numel = product(sizes);
   impl->contiguous = is_contiguous(sizes, strides);
-  return nb::steal(api().wrap(Tensor(std::move(impl))));
+  const Tensor shared(std::move(impl));
+  shared.host_wrote();  // and may again
+  return nb::steal(api().wrap(shared));
 }
 
 // The tensor's memory as another library's array, which keeps the storage alive.
 template <class Framework>
 nb::object to_array(nb::handle h) {
   const Tensor& t = tensor_of(h);
+  t.host_reads();  // and may write
   auto* keep = new Tensor(t.view(t.sizes(), t.strides()));
   const nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
   size_t shape[kMaxDims];

@@ -108,7 +108,7 @@ enum class Kernel : KernelId {
   OptimizerStep,  // OptimizerLaunch behind `pointer`
   // Of many tensors at once: TensorList behind `pointer`.
   ManyNorm,   // one float64: the norm of all elements, of order more_numbers[0] (1, 2 or inf)
-  ManyScale,  // in place: times more_numbers[0]
+  ManyClip,   // in place: buffer 0 is read, a norm (float32, float64) that more_numbers[0] limits
   ManyLimit,  // in place: to between more_numbers[0] and [1]
   // Optimizer states in bytes: codes (uint8), greatest magnitude of each kStateBlock elements
   // (float32); x. Dequantize: x; codes, magnitudes. integer[0]: with signs.
@@ -201,8 +201,10 @@ struct OptimizerItem {
   float* peaks[kMaxOptimizerStates];  // of bytes: the greatest magnitude of each block
   int64_t count;
   int64_t step;  // 1 at the first call
+  float* steps;  // where that is counted
   StateFormat format;
 };
+class SettingsSource;  // ops/optim.h
 struct OptimizerLaunch {
   OptimizerRule rule;
   const OptimizerItem* items;
@@ -213,7 +215,13 @@ struct OptimizerLaunch {
   double lr_decay;             // Adagrad
   double beta1, beta2;         // Adam
   bool nesterov, decoupled, amsgrad, centered, maximize;
-  double grad_scale = 1;  // what gradients are multiplied by as they are read
+  // What gradients are multiplied by as they are read: the kernel's, from their norm (of float32 or
+  // float64) if there is one, which max_norm limits.
+  double grad_scale = 1;
+  const void* norm;
+  DType norm_dtype;
+  double max_norm;
+  const SettingsSource* source;  // where the settings come from, if somebody keeps the launch
 };
 
 // Dense tensors of float32, float64 or bfloat16, side by side.

@@ -97,8 +97,8 @@ std::string as_words(std::string_view enumerator) {
 
 }  // namespace
 
-bool launches_observed() {
-  return observer != nullptr;
+LaunchObserver* launch_observer() {
+  return observer;
 }
 LaunchObserver* set_launch_observer(LaunchObserver* o) {
   return std::exchange(observer, o);
@@ -107,10 +107,15 @@ void set_long_kernel_hooks(LongKernelHooks h) {
   hooks = h;
 }
 
-void launch(const Launch& l) {
+KernelFn kernel_of(const Launch& l) {
   const KernelFn fn = l.kernel < kNumKernels ? table(l.device)->at(l.kernel, l.dtype) : added_fn(l);
   if (!fn) [[unlikely]]
     no_kernel(l);
+  return fn;
+}
+
+void launch(const Launch& l) {
+  const KernelFn fn = kernel_of(l);
   if (observer) [[unlikely]] {
     run_observed(l, fn);
   } else {

@@ -3,7 +3,7 @@
 // else.
 #pragma once
 
-#include "core/tensor.h"
+#include "core/watch.h"
 #include "kernels/kernels.h"
 
 namespace wengert {
@@ -52,11 +52,28 @@ class LaunchObserver {
   virtual ~LaunchObserver() = default;
   virtual void on_launch(const Launch& l) = 0;
   virtual void on_done(const Launch&) {}
+  // Whether it knows the first buffer as what is written: work that would write two then takes two
+  // launches.
+  virtual bool splits_results() const { return true; }
 };
 LaunchObserver* set_launch_observer(LaunchObserver* observer);  // returns the one before
-// Whether one looks at this thread's launches. It knows the first buffer as what is written: work
-// that would write two then takes two launches.
-bool launches_observed();
+LaunchObserver* launch_observer();  // of this thread; null where nobody looks
+
+// What is done while one lives is nobody's to see: no part of a program, a profile or a trace.
+class Unwatched {
+ public:
+  Unwatched() : watcher_(set_host_watcher(nullptr)), observer_(set_launch_observer(nullptr)) {}
+  Unwatched(const Unwatched&) = delete;
+  Unwatched& operator=(const Unwatched&) = delete;
+  ~Unwatched() {
+    set_launch_observer(observer_);
+    set_host_watcher(watcher_);
+  }
+
+ private:
+  HostWatcher* watcher_;
+  LaunchObserver* observer_;
+};
 
 // Called around long kernels, so that a binding can let other threads of its language run.
 struct LongKernelHooks {
@@ -67,6 +84,9 @@ void set_long_kernel_hooks(LongKernelHooks hooks);
 
 // Runs it. Throws Error when the back end has no such kernel; kernels themselves never throw.
 void launch(const Launch& l);
+
+// The kernel that it runs; throws as launch does.
+KernelFn kernel_of(const Launch& l);
 
 // What a kernel is called in traces, such as "tanh" or "tanh.grad0".
 std::string kernel_name(KernelId id);

@@ -157,6 +157,8 @@ int buffers_written(const Launch& l) {
     case Kernel::Select:
     case Kernel::MaxPool:
       return 2;
+    case Kernel::ManyClip:
+      return 0;
     case Kernel::Lu:
     case Kernel::Cholesky:
     case Kernel::Qr:

@@ -11,18 +11,6 @@
 namespace wengert {
 namespace {
 
-// A check is none of the program's work: who counts or repeats that must not see it.
-class Unobserved {
- public:
-  Unobserved() : before_(set_launch_observer(nullptr)) {}
-  Unobserved(const Unobserved&) = delete;
-  Unobserved& operator=(const Unobserved&) = delete;
-  ~Unobserved() { set_launch_observer(before_); }
-
- private:
-  LaunchObserver* before_;
-};
-
 // Elements that lie side by side, in whatever order: each once. Repeated ones are left out. Zero if
 // there are gaps.
 int64_t dense_elements(const Tensor& t) {
@@ -45,7 +33,7 @@ struct Counts {
   int64_t nan = 0, inf = 0;
 };
 Counts count_of(const Tensor& t) {
-  const Unobserved quiet;
+  const Unwatched quiet;
   const GradMode off(false);
   const Tensor wide = ops::contiguous(ops::to(ops::detach(t), DType::Float64));
   Counts out;
@@ -108,7 +96,7 @@ bool may_write_infinity(const Node& n) {
 
 bool all_finite(const Tensor& t) {
   if (!is_floating(t.dtype()) || t.numel() == 0) return true;
-  const Unobserved quiet;
+  const Unwatched quiet;
   Tensor x = t;
   int64_t n = dense_elements(t);
   if (n == 0) {

@@ -1,4 +1,7 @@
 // Losses of classes: cross-entropy of logits, and the negative log-likelihood.
+#include "core/watch.h"
+#include <algorithm>
+
 #include "kernels/launch.h"
 #include "ops/autocast.h"
 #include "ops/elementwise.h"
@@ -102,8 +105,11 @@ void check_weight(const char* op, const Tensor& input, const Tensor& weight) {
 // Class indices as dense int64 of the input's shape without classes.
 struct Classes {
   Tensor index;
-  int64_t counted = 0;  // that are not ignored
-  bool ignores() const { return counted < index.numel(); }
+  // Recorded as a program, it may next time.
+  bool may_ignore(int64_t ignored) const {
+    const auto* t = index.data<int64_t>();
+    return host_watcher() || std::find(t, t + index.numel(), ignored) != t + index.numel();
+  }
 };
 
 Classes classes_of(const char* op, const Tensor& input, const Tensor& target,
@@ -121,16 +127,16 @@ Classes classes_of(const char* op, const Tensor& input, const Tensor& target,
          " for input of shape ", input.sizes(), "; expected ", expected);
   }
   Classes found{contiguous(to(lone ? reshape(target, {}) : target, DType::Int64))};
-  const auto* t = found.index.data<int64_t>();
   const int64_t classes = input.size(d);
-  for (int64_t i = 0; i < found.index.numel(); ++i) {
-    if (t[i] == ignore_index) continue;
-    ++found.counted;
-    if (t[i] < 0 || t[i] >= classes) {
-      fail(ErrorKind::Index, op, ": target ", t[i], " at position ", i,
-           " is out of bounds; expected 0 <= target < ", classes);
+  host_check({found.index}, [op, classes, ignore_index](std::span<const Tensor> index) {
+    const auto* t = index[0].data<int64_t>();
+    for (int64_t i = 0; i < index[0].numel(); ++i) {
+      if (t[i] != ignore_index && (t[i] < 0 || t[i] >= classes)) {
+        fail(ErrorKind::Index, op, ": target ", t[i], " at position ", i,
+             " is out of bounds; expected 0 <= target < ", classes);
+      }
     }
-  }
+  });
   return found;
 }
 
@@ -157,7 +163,7 @@ Tensor safe_index(const Classes& c, const Tensor& keep) {
 
 Shares shares_of(const Classes& c, const Tensor& weight, DType dtype, int64_t ignore_index) {
   Shares s;
-  if (c.ignores()) {
+  if (c.may_ignore(ignore_index)) {
     s.keep = apply<Ne>(c.index, number_like({true, ignore_index, 0}, &c.index));
   }
   if (weight.defined()) {
@@ -165,7 +171,9 @@ Shares shares_of(const Classes& c, const Tensor& weight, DType dtype, int64_t ig
     s.weight = s.masked(reshape(index_select(weight, 0, rows), c.index.sizes()));
     s.total = sum(s.weight, nullptr, false);
   } else {
-    s.total = full({}, {true, c.counted, static_cast<double>(c.counted)}, dtype);
+    const int64_t all = c.index.numel();
+    s.total = s.keep.defined() ? sum(to(s.keep, dtype), nullptr, false)
+                               : full({}, {true, all, static_cast<double>(all)}, dtype);
   }
   return s;
 }

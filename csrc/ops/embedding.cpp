@@ -1,9 +1,11 @@
 // Rows of a table by their numbers.
 #include <cmath>
 
+#include "core/watch.h"
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
+#include "ops/picks.h"
 #include "tape/backward.h"
 
 namespace wengert {
@@ -30,24 +32,10 @@ void describe_rows_of(Launch& l, Kernel kernel, const Tensor* const* operands, i
 }
 
 // A copy, so that nobody can change an index after it was found to be in range.
-template <class T>
-void copy_checked(const Tensor& from, int64_t rows, const Tensor& to) {
-  const T* x = from.data<T>();
-  auto* out = to.data<int64_t>();
-  for (int64_t i = 0; i < from.numel(); ++i) {
-    out[i] = static_cast<int64_t>(x[i]);
-    if (static_cast<uint64_t>(out[i]) < static_cast<uint64_t>(rows)) continue;
-    fail(ErrorKind::Index, "embedding: index out of range: ", out[i], " at place ", i,
-         "; expected 0 <= index < ", rows);
-  }
-}
 Tensor checked_index(const Tensor& input, int64_t rows) {
-  const Tensor dense = contiguous(detach(input));
   const Tensor out = Tensor::empty(input.sizes(), DType::Int64, input.device());
-  if (dense.dtype() == DType::Int64)
-    copy_checked<int64_t>(dense, rows, out);
-  else
-    copy_checked<int32_t>(dense, rows, out);
+  add_offsets(out, detach(input), rows, 1, false, {"embedding: index out of range: ",
+                                                   ErrorKind::Index});
   return out;
 }
 
@@ -57,7 +45,7 @@ Tensor shares_of(const Tensor& index, int64_t rows, DType dtype) {
   visit_compute(dtype, [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       T* count = out.data<T>();
-      const auto* at = index.data<int64_t>();
+      const auto* at = index.read<int64_t>();
       for (int64_t i = 0; i < index.numel(); ++i) count[at[i]] += T(1);
       for (int64_t r = 0; r < rows; ++r) count[r] = count[r] > T(0) ? T(1) / count[r] : T(0);
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/elementwise.h"
 #include "ops/flat_launch.h"
 #include "ops/inference.h"
 #include "ops/ops.h"
@@ -22,13 +23,19 @@ struct Listed {
   }
 };
 
-void run(Kernel kernel, const Listed& listed, double a, double b, double* result = nullptr) {
+// `norm` is the one number beside the list.
+void run(Kernel kernel, const Listed& listed, double a, double b, const Tensor& norm) {
   const TensorList list{listed.items.data(), static_cast<int64_t>(listed.items.size())};
-  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count, 0);
+  Launch l =
+      flat_launch(kernel, DType::Float64, Device::CPU, listed.count, norm.defined() ? 1 : 0);
   l.pointer = &list;
   l.more_numbers[0] = a;
   l.more_numbers[1] = b;
-  l.buffer[0].data = result;
+  if (norm.defined()) {
+    set_buffer(l, 0, norm);
+    l.buffer[0].stride[0] = 0;
+  }
+  if (HostWatcher* w = host_watcher()) w->on_use(listed.kept);
   launch(l);
 }
 
@@ -58,7 +65,7 @@ Tensor dense_of(const Tensor& t) {
 }
 
 void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensors, double a,
-                double b) {
+                double b, const Tensor& norm = {}) {
   const GradMode off(false);
   check_floating(op, tensors);
   for (const Tensor& t : tensors) check_inference(op, t);
@@ -66,7 +73,7 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
   Listed listed;
   std::vector<std::pair<Tensor, Tensor>> copies;  // of what no launch takes as it is
   const auto finish = [&] {
-    if (!listed.items.empty()) run(kernel, listed, a, b);
+    if (!listed.items.empty()) run(kernel, listed, a, b, norm);
     for (const auto& [t, copy] : copies) ops::copy_into(t, copy);
     listed = {};
     copies.clear();
@@ -96,27 +103,29 @@ Tensor norm_of_all(const std::vector<Tensor>& tensors, double order) {
     if (t.dtype() != dtype) dtype = promote_types(dtype, t.dtype());
     listed.add(t.contiguous() && is_listed_dtype(t.dtype()) ? t : dense_of(t));
   }
-  double norm = 0;
-  if (!listed.items.empty()) run(Kernel::ManyNorm, listed, order, 0, &norm);
-  return Tensor::scalar(norm, dtype);
+  if (listed.items.empty()) return ops::zeros({}, dtype);
+  const Tensor norm = Tensor::empty({}, DType::Float64);
+  run(Kernel::ManyNorm, listed, order, 0, norm);
+  return ops::to(norm, dtype);
 }
 
-void scale_all(const char* op, const std::vector<Tensor>& tensors, double factor) {
-  change_all(op, Kernel::ManyScale, tensors, factor, 0);
+Tensor clipping_norm(const Tensor& norm) {
+  if (norm.numel() != 1 || !is_floating(norm.dtype())) {
+    fail("clip_grads_with_norm_: total_norm of shape ", norm.sizes(), " and dtype ",
+         name_of(norm.dtype()), "; expected one floating point number");
+  }
+  const GradMode off(false);
+  const bool wide = norm.dtype() == DType::Float64;
+  return ops::detach(ops::to(norm, wide ? DType::Float64 : DType::Float32));
+}
+
+void clip_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& norm,
+              double max_norm) {
+  change_all(op, Kernel::ManyClip, tensors, max_norm, 0, clipping_norm(norm));
 }
 
 void limit_all(const char* op, const std::vector<Tensor>& tensors, double low, double high) {
   change_all(op, Kernel::ManyLimit, tensors, low, high);
-}
-
-double clip_factor(const Tensor& norm, double max_norm) {
-  double factor;
-  if (norm.dtype() == DType::Float64) {
-    factor = max_norm / (norm.to_double() + 1e-6);
-  } else {
-    factor = static_cast<float>(max_norm) / (static_cast<float>(norm.to_double()) + 1e-6f);
-  }
-  return factor > 1 ? 1 : factor;  // NaN stays
 }
 
 }  // namespace wengert

@@ -1,6 +1,7 @@
 // Linear algebra through the factors of LU: determinants, inverses, systems of equations.
 // Derivatives follow M. Giles, Collected matrix derivative results for forward and reverse mode
 // algorithmic differentiation, 2008.
+#include "core/watch.h"
 #include "ops/linalg.h"
 
 #include <cmath>
@@ -30,8 +31,8 @@ void check_square(const char* op, const Tensor& x) {
          x.size(x.dim() - 1), " matrices");
   }
 }
-std::string batch_prefix(const Tensor& x, int64_t element) {
-  return x.dim() == 2 ? "" : text("(Batch element ", element, "): ");
+std::string batch_prefix(int dims, int64_t element) {
+  return dims == 2 ? "" : text("(Batch element ", element, "): ");
 }
 
 Dims batch_of(const Tensor& x) {
@@ -116,12 +117,14 @@ Tensor det_part(const Lu& lu, int64_t part, const Dims& batch) {
 }
 
 void check_regular(const char* op, const char* what, const Tensor& x, const Lu& lu) {
-  const auto* zero = lu.zero_pivot.data<int64_t>();
-  for (int64_t i = 0; i < lu.zero_pivot.numel(); ++i) {
-    if (zero[i] == 0) continue;
-    fail(ErrorKind::LinAlg, op, ": ", batch_prefix(x, i), "The diagonal element ", zero[i],
-         " is zero, ", what, " because the input matrix is singular.");
-  }
+  host_check({lu.zero_pivot}, [op, what, dims = x.dim()](std::span<const Tensor> t) {
+    const auto* zero = t[0].data<int64_t>();
+    for (int64_t i = 0; i < t[0].numel(); ++i) {
+      if (zero[i] == 0) continue;
+      fail(ErrorKind::LinAlg, op, ": ", batch_prefix(dims, i), "The diagonal element ", zero[i],
+           " is zero, ", what, " because the input matrix is singular.");
+    }
+  });
 }
 
 // Both with the same batch.
@@ -170,7 +173,7 @@ Tensor solve_matrices(const Tensor& a, const Tensor& b) {
 // product of all other singular values, times det(U) det(V), takes the place of 1 / s.
 Tensor cofactors(const Tensor& a, const Tensor& det) {
   const auto zero = [&]<class T>() {
-    const T* d = det.data<T>();
+    const T* d = det.read<T>();
     return std::any_of(d, d + det.numel(), [](T v) { return v == T(0); });
   };
   const bool singular =

@@ -10,7 +10,7 @@ namespace wengert::ops {
 void check_matrix(const char* op, const Tensor& x);
 void check_square(const char* op, const Tensor& x);
 // "(Batch element 3): " before what went wrong in a batch of matrices.
-std::string batch_prefix(const Tensor& x, int64_t element);
+std::string batch_prefix(int dims, int64_t element);
 
 // The sizes before the last two.
 Dims batch_of(const Tensor& x);

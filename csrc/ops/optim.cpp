@@ -9,7 +9,8 @@
 namespace wengert {
 namespace {
 
-// Which states a step with these settings keeps.
+}  // namespace
+
 unsigned states_used(const OptimizerLaunch& s) {
   switch (s.rule) {
     case OptimizerRule::SGD:
@@ -23,6 +24,8 @@ unsigned states_used(const OptimizerLaunch& s) {
   }
   return 0;
 }
+
+namespace {
 
 // Whether a rule's state is a mean of either sign; the others are of squares.
 bool has_signs(OptimizerRule rule, int state) {
@@ -133,6 +136,40 @@ void OptimizerGroup::check_gradient(const Tensor& p, const Tensor& g) const {
   }
 }
 
+void OptimizerGroup::tell(HostWatcher& watcher, std::vector<Tensor> used) const {
+  const auto add = [&](const Tensor& t) {
+    if (t.defined()) used.push_back(t);
+  };
+  for (size_t i = 0; i < params_.size(); ++i) {
+    add(params_[i]);
+    add(grad_of(params_[i]));
+    add(states_[i].steps);
+    for (const Tensor& t : states_[i].tensor) add(t);
+    for (const Tensor& t : states_[i].peaks) add(t);
+  }
+  watcher.on_use(used);
+}
+
+bool OptimizerGroup::make_states(size_t i, unsigned used) {
+  const Unwatched lasting;  // made once: no part of a step
+  const Tensor& p = params_[i];
+  State& s = states_[i];
+  bool made = false;
+  if (!s.steps.defined()) {
+    s.steps = Tensor::scalar(0.0, DType::Float32);
+    made = true;
+  }
+  for (int k = 0; k < kMaxOptimizerStates; ++k) {
+    if (!(used >> k & 1) || s.tensor[k].defined()) continue;
+    s.tensor[k] = new_state(p, format_of(p));
+    if (format_of(p) == StateFormat::Bytes) {
+      s.peaks[k] = ops::zeros(blocks_of(p.numel()), DType::Float32, p.device());
+    }
+    made = true;
+  }
+  return made;
+}
+
 bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   const GradMode off(false);
   const unsigned used = states_used(settings);
@@ -165,20 +202,11 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
     State& s = states_[i];
     OptimizerItem it{};
     it.format = format_of(p);
-    if (!s.steps.defined()) {
-      s.steps = Tensor::scalar(0.0, DType::Float32);
-      made = true;
-    }
-    it.step = static_cast<int64_t>(*s.steps.data<float>() += 1);
+    made = make_states(i, used) || made;
+    it.steps = s.steps.data<float>();
+    it.step = static_cast<int64_t>(*it.steps += 1);
     for (int k = 0; k < kMaxOptimizerStates; ++k) {
       if (!(used >> k & 1)) continue;
-      if (!s.tensor[k].defined()) {
-        s.tensor[k] = new_state(p, it.format);
-        if (it.format == StateFormat::Bytes) {
-          s.peaks[k] = ops::zeros(blocks_of(p.numel()), DType::Float32, p.device());
-        }
-        made = true;
-      }
       it.state[k] = s.tensor[k].data();
       if (it.format == StateFormat::Bytes) it.peaks[k] = s.peaks[k].data<float>();
     }
@@ -204,6 +232,10 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   all.num_items = static_cast<int64_t>(items_.size());
   l.size[0] = l.count;
   l.pointer = &all;
+  if (HostWatcher* w = host_watcher()) {
+    for (const auto& copy : copies) grads.push_back(copy.second);
+    tell(*w, grads);
+  }
   launch(l);
   for (const auto& [i, copy] : copies) ops::copy_into(params_[i], copy);
   const SourceScope from(source_here());
@@ -215,7 +247,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
 
 void OptimizerGroup::drop_grads() const {
   for (const Tensor& p : params_) {
-    if (grad_of(p).defined()) set_grad(p, Tensor());
+    if (node_of(p)) set_grad(p, Tensor());
   }
 }
 

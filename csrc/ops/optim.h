@@ -2,9 +2,11 @@
 // limits of many gradients at once.
 #pragma once
 
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "core/watch.h"
 #include "kernels/kernels.h"
 #include "tape/node.h"
 
@@ -14,6 +16,16 @@ namespace wengert {
 // there is nothing to win; the others have float32.
 enum class StateDType : uint8_t { AsParameter, Float32, BFloat16, Bytes };
 inline constexpr int64_t kBytesFrom = 4096;
+
+// Which states a step with these settings keeps, a bit each.
+unsigned states_used(const OptimizerLaunch& s);
+
+// Where a group's settings stand, for who keeps its launch and takes the step again.
+class SettingsSource : public std::enable_shared_from_this<SettingsSource> {
+ public:
+  virtual ~SettingsSource() = default;
+  virtual void read(OptimizerLaunch& settings) const = 0;
+};
 
 class OptimizerGroup {
  public:
@@ -45,6 +57,9 @@ class OptimizerGroup {
  private:
   StateFormat format_of(const Tensor& p) const;
   void check_gradient(const Tensor& p, const Tensor& g) const;
+  // Of all that pointers lead to: its own and those.
+  void tell(HostWatcher& watcher, std::vector<Tensor> used) const;
+  bool make_states(size_t i, unsigned used);  // those that are not there; whether any were made
 
   OptimizerRule rule_;
   StateDType kept_as_;
@@ -59,9 +74,11 @@ Tensor dequantize_blocks(const Tensor& codes, const Tensor& peaks, bool with_sig
 
 // Of many floating tensors as if they were one vector; not recorded. `op` lives for good.
 Tensor norm_of_all(const std::vector<Tensor>& tensors, double order);  // 1, 2 or infinity
-void scale_all(const char* op, const std::vector<Tensor>& tensors, double factor);
+// Times max_norm / (norm + 1e-6) where that is below 1.
+void clip_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& norm,
+              double max_norm);
+// A norm as launches take it.
+Tensor clipping_norm(const Tensor& norm);
 void limit_all(const char* op, const std::vector<Tensor>& tensors, double low, double high);
-// What brings gradients of this norm to max_norm, at most 1; in the norm's precision.
-double clip_factor(const Tensor& norm, double max_norm);
 
 }  // namespace wengert

@@ -1,4 +1,5 @@
 // Offsets from index tensors, and reading, writing, adding and combining by them.
+#include "core/watch.h"
 #include "ops/picks.h"
 
 #include "kernels/launch.h"
@@ -49,7 +50,6 @@ void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t st
                  const IndexCheck& check) {
   if (at.numel() == 0) return;
   Launch l = launch_of(Kernel::IndexOffsets, index.dtype(), at.sizes(), {&at, &index});
-  int64_t bounds[2];
   l.integer[0] = size;
   l.integer[1] = stride;
   l.integer[2] = adds;
@@ -58,10 +58,12 @@ void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t st
   for (int d = 0; d < l.ndim; ++d) l.buffer[2].stride[d] = 0;
   l.nbuffers = 3;
   launch(l);
-  std::copy_n(seen.data<int64_t>(), 2, bounds);
-  if (bounds[0] < (check.wraps ? -size : 0) || bounds[1] >= size) {
-    out_of_range(index, size, check);
-  }
+  host_check({seen, index}, [size, check](std::span<const Tensor> t) {
+    const auto* bounds = t[0].data<int64_t>();
+    if (bounds[0] < (check.wraps ? -size : 0) || bounds[1] >= size) {
+      out_of_range(t[1], size, check);
+    }
+  });
 }
 
 Picks picks_along(const Frame& x, int dim, const Tensor& index, const IndexCheck& check) {
@@ -329,7 +331,7 @@ Tensor nonzero_in(const Tensor& given, const Dims& sizes) {
   set_buffer(l, 1, x);
   launch(l);
   const Tensor out =
-      Tensor::empty({before.data<int64_t>()[blocks], sizes.size()}, DType::Int64, x.device());
+      Tensor::empty({before.read<int64_t>()[blocks], sizes.size()}, DType::Int64, x.device());
   if (out.numel() == 0) return out;
   l.kernel = id(Kernel::Nonzero);
   l.nbuffers = 3;

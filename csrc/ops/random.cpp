@@ -1,5 +1,6 @@
 // The generator, and the fills: tensors whose elements are drawn independently from one
 // distribution. Draws that depend on other tensors are in sampling.cpp.
+#include "core/watch.h"
 #include "ops/random.h"
 
 #include <algorithm>
@@ -205,7 +206,7 @@ Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_g
   const Tensor out = arange(n);
   const Tensor draws = integers(0, INT64_MAX, {n}, g);
   auto* p = out.data<int64_t>();
-  const auto* r = draws.data<int64_t>();
+  const auto* r = draws.read<int64_t>();
   for (int64_t i = n - 1; i > 0; --i) std::swap(p[i], p[r[i] % (i + 1)]);
   return finish("randperm", to(out, d), requires_grad);
 }
@@ -296,6 +297,7 @@ Tensor random_any(const Tensor& self, Generator& g) {
 }  // namespace
 
 void set_stream(Launch& l, Generator& g, int64_t n) {
+  if (HostWatcher* w = host_watcher()) w->on_draw(g);
   const RandomState s = g.take(counters_for(n));
   l.more[0] = static_cast<int64_t>(s.seed);
   l.more[1] = static_cast<int64_t>(s.counter);

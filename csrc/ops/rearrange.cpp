@@ -1,4 +1,5 @@
 // Copies in another order, and repeated: flip, roll, rot90, repeat and their kin.
+#include "core/watch.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
@@ -191,7 +192,7 @@ Tensor places(const Tensor& repeats, OptInt output_size) {
     fail(kInterleave, ": repeats must be int64 or int32, got ", name_of(repeats.dtype()));
   }
   const Tensor counts = contiguous(to(repeats, DType::Int64));
-  const auto* count = counts.data<int64_t>();
+  const auto* count = counts.read<int64_t>();
   int64_t total = 0;
   for (int64_t i = 0; i < counts.numel(); ++i) {
     if (count[i] < 0) fail(kInterleave, ": repeats can not be negative, got ", count[i]);

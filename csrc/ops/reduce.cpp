@@ -239,7 +239,8 @@ template <KernelId ArgExtreme, const Rule* AtRule>
 std::vector<Tensor> extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   const int d = wrap_dim(AtRule->name, dim, x.dim());
   Tensor values;
-  const bool apart = launches_observed();
+  const LaunchObserver* const observer = launch_observer();
+  const bool apart = observer && observer->splits_results();
   const Tensor at = arg_extreme(ArgExtreme, AtRule->name, x, d, keepdim, apart ? nullptr : &values);
   if (apart) [[unlikely]] {
     const GradMode off(false);

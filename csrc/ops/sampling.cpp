@@ -1,6 +1,7 @@
 // Random draws that depend on tensors: normal of tensors, Bernoulli, Poisson, categories, dropout.
 #include <cmath>
 
+#include "core/watch.h"
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
@@ -12,7 +13,7 @@ namespace ops {
 bool all_within(const Tensor& t, double low, double high) {
   const Tensor dense = contiguous(detach(t));
   return visit(dense.dtype(), [&]<class T>() {
-    const T* p = dense.data<T>();
+    const T* p = dense.read<T>();
     for (int64_t i = 0; i < dense.numel(); ++i) {
       const auto v = convert<double>(p[i]);
       if (!(v >= low && v <= high)) return false;
@@ -149,10 +150,9 @@ Tensor poisson(const Tensor& input, Generator& g) {
 
 // --- categories --------------------------------------------------------------------------------
 
-void check_weights(const Tensor& weights, int64_t rows, int64_t categories) {
-  const auto* w = weights.data<double>();
+void check_weights(const double* weights, int64_t rows, int64_t categories) {
   for (int64_t r = 0; r < rows; ++r) {
-    const double* row = w + r * categories;
+    const double* row = weights + r * categories;
     bool wrong = false, positive = false;
     for (int64_t c = 0; c < categories; ++c) {
       wrong |= !(row[c] >= 0 && row[c] < INFINITY);
@@ -186,7 +186,9 @@ Tensor multinomial(const Tensor& input, int64_t num_samples, bool replacement, G
   const GradMode off(false);
   const int64_t rows = input.numel() / categories;
   const Tensor weights = contiguous(to(input, DType::Float64));
-  check_weights(weights, rows, categories);
+  host_check({weights}, [rows, categories](std::span<const Tensor> t) {
+    check_weights(t[0].data<double>(), rows, categories);
+  });
   const Tensor draws =
       replacement ? draw(Distribution::Uniform, {rows, num_samples}, DType::Float64, g)
                   : draw(Distribution::Exponential, {rows, categories}, DType::Float64, g, 1);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/watch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/picks.h"
@@ -137,7 +138,7 @@ Tensor bincount(const Tensor& given, const Tensor& weights, int64_t minlength) {
   if (x.numel() > 0) {
     const Tensor bounds = Tensor::empty({2}, DType::Int64);
     launch(launch_over(Kernel::Bounds, bounds, x));
-    const int64_t low = bounds.data<int64_t>()[0], high = bounds.data<int64_t>()[1];
+    const int64_t low = bounds.read<int64_t>()[0], high = bounds.read<int64_t>()[1];
     if (low < 0) fail("bincount: only supports 1-d non-negative integral inputs, got ", low);
     n = std::max(n, high + 1);
   }
@@ -217,7 +218,7 @@ std::vector<Tensor> distinct_by_count(const Tensor& x, bool inverse) {
   if (n == 0 || is_floating(x.dtype()) || x.dtype() == DType::Bool) return {};
   const Tensor wide = numbers(x), bounds = Tensor::empty({2}, DType::Int64);
   launch(launch_over(Kernel::Bounds, bounds, wide));
-  const int64_t low = bounds.data<int64_t>()[0], high = bounds.data<int64_t>()[1];
+  const int64_t low = bounds.read<int64_t>()[0], high = bounds.read<int64_t>()[1];
   const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
   if (range >= static_cast<uint64_t>(n)) return {};
   const Tensor least = Tensor::scalar(low, DType::Int64);
@@ -304,7 +305,7 @@ std::vector<Tensor> unravel_index(const Tensor& given, const Dims& shape) {
     auto* to = out.back().data<int64_t>();
     if (size > 0) step /= size;
     for (int64_t i = 0; i < places.numel(); ++i) {
-      const int64_t at = places.data<int64_t>()[i] / step % size;
+      const int64_t at = places.read<int64_t>()[i] / step % size;
       to[i] = at < 0 ? at + size : at;
     }
   }

@@ -109,13 +109,13 @@ void Shadow::run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>&
 
 void Shadow::on_launch(const Launch& l) {
   Gauge::on_launch(l);
-  if (l.nbuffers == 0 || !is_floating(l.buffer[0].dtype) || draws_random_numbers(l.kernel)) return;
+  const int written = buffers_written(l);
+  if (written == 0 || !is_floating(l.buffer[0].dtype) || draws_random_numbers(l.kernel)) return;
   Step s{};
   s.launch = l;
   if (is_conv(l)) s.conv = *static_cast<const ConvParams*>(l.pointer);
   if (l.kernel == id(Kernel::MaxPool)) s.pool = *static_cast<const PoolParams*>(l.pointer);
   if (l.kernel == id(Kernel::Gemm)) s.gemm = *static_cast<const GemmParams*>(l.pointer);
-  const int written = buffers_written(l);
   for (int k = 0; k < l.nbuffers; ++k) {
     const Buffer& b = l.buffer[k];
     const auto at = static_cast<size_t>(k);

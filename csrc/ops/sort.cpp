@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/watch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/picks.h"
@@ -184,11 +185,11 @@ Tensor quantiles(const Tensor& sorted, const Tensor& q, Between how, bool skip_n
                high = Tensor::empty({rows, m}, DType::Int64),
                way = Tensor::empty({rows, m}, sorted.dtype());
   const Tensor plain_q = contiguous(to(detach(q), DType::Float64));
-  const auto* quantile = plain_q.data<double>();
+  const auto* quantile = plain_q.read<double>();
   visit_compute(sorted.dtype(), [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
       for (int64_t r = 0; r < rows; ++r) {
-        const T* row = sorted.data<T>() + r * n;
+        const T* row = sorted.read<T>() + r * n;
         const auto numbers = std::partition_point(row, row + n, [](T v) { return v == v; }) - row;
         for (int64_t i = 0; i < m; ++i) {
           const auto last =
@@ -221,7 +222,7 @@ void check_quantiles(const char* op, const Tensor& x, const Tensor& q) {
   }
   const Tensor plain = contiguous(to(detach(q), DType::Float64));
   for (int64_t i = 0; i < plain.numel(); ++i) {
-    const double v = plain.data<double>()[i];
+    const double v = plain.read<double>()[i];
     if (!(v >= 0 && v <= 1)) fail(op, ": q values must be in the range [0, 1], got ", v);
   }
 }

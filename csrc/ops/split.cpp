@@ -1,6 +1,7 @@
 // Taking a tensor apart along a dimension, all pieces views. What is cut into n pieces is one node
 // with n outputs: its pull joins the gradients once, where n nodes would each fill a gradient of
 // the whole.
+#include "core/watch.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
@@ -191,7 +192,7 @@ std::vector<Tensor> tensor_split_by(const Tensor& x, const Tensor& by, int64_t d
   }
   if (by.dim() == 0) return tensor_split(x, by.to_int64(), dim);
   const Tensor dense = contiguous(by);
-  const auto* at = dense.data<int64_t>();
+  const auto* at = dense.read<int64_t>();
   return tensor_split_at(x, std::vector<int64_t>(at, at + dense.numel()), dim);
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/watch.h"
 #include "tape/anomaly.h"
 #include "tape/observe.h"
 
@@ -261,6 +262,7 @@ class Walk {
 
   void accumulate(Leaf& leaf, Tensor g) {
     if (!leaf.active) return;
+    if (HostWatcher* w = host_watcher()) w->on_grad(leaf, false);
     if (!leaf.grad.defined()) {
       // Kept as it is when it is ours alone, else two leaves could share a buffer.
       const bool ours = g.unique() && g->storage->unique() && g.contiguous();

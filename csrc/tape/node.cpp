@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/watch.h"
 #include "tape/anomaly.h"
 #include "tape/backward.h"
 #include "tape/observe.h"
@@ -238,13 +239,17 @@ void set_requires_grad(const Tensor& t, bool on) {
 
 Tensor grad_of(const Tensor& t) {
   Node* n = node_of(t);
-  if (n && n->leaf) return static_cast<Leaf*>(n)->grad;
+  if (n && n->leaf) {
+    if (HostWatcher* w = host_watcher()) w->on_grad(*n, false);
+    return static_cast<Leaf*>(n)->grad;
+  }
   const bool kept = n && n->extras && t->slot < n->extras->retained.size();
   return kept ? n->extras->retained[t->slot].grad : Tensor();
 }
 
 void set_grad(const Tensor& t, Tensor grad) {
   if (Leaf* leaf = leaf_of(t)) {
+    if (HostWatcher* w = host_watcher()) w->on_grad(*leaf, true);
     leaf->grad = std::move(grad);
   } else {
     kept_of(t).grad = std::move(grad);

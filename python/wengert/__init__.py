@@ -191,6 +191,9 @@ _SUBMODULES = (
     "library", "onnx", "ops", "serialization", "storage", "testing", "version", "viz",
 )  # fmt: skip
 _LATER = {
+    "CaptureError": "_capture",
+    "capture": "_capture",
+    "compile": "_capture",
     "Tape": "_tape",
     "TypedStorage": "storage",
     "UntypedStorage": "storage",

@@ -269,7 +269,7 @@ void run_poisson(const Launch& l);
 void run_multinomial(const Launch& l);
 void run_optimizer(const Launch& l);
 void run_many_norm(const Launch& l);
-void run_many_scale(const Launch& l);
+void run_many_clip(const Launch& l);
 void run_many_limit(const Launch& l);
 void run_quantize(const Launch& l);
 void run_dequantize(const Launch& l);

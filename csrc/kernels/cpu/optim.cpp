@@ -51,10 +51,22 @@ void fetch_start(const OptimizerItem& it) {
   }
 }
 
+// What brings gradients of this norm to max_norm, at most 1; in the norm's precision. NaN stays.
+double clip_factor(const void* norm, DType dtype, double max_norm) {
+  double factor;
+  if (dtype == DType::Float64) {
+    factor = max_norm / (*static_cast<const double*>(norm) + 1e-6);
+  } else {
+    factor = static_cast<float>(max_norm) / (*static_cast<const float*>(norm) + 1e-6f);
+  }
+  return factor > 1 ? 1 : factor;
+}
+
 }  // namespace
 
 void run_optimizer(const Launch& l) {
-  const auto& o = *static_cast<const OptimizerLaunch*>(l.pointer);
+  OptimizerLaunch o = *static_cast<const OptimizerLaunch*>(l.pointer);
+  if (o.norm) o.grad_scale *= clip_factor(o.norm, o.norm_dtype, o.max_norm);
   const auto& loops = isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
   over_items(o.items, o.num_items, l.count, kStateBlock, [&](int64_t k, int64_t b, int64_t e) {
     const OptimizerItem& it = o.items[k];
@@ -97,11 +109,13 @@ void run_many_norm(const Launch& l) {
   *static_cast<double*>(l.buffer[0].data) = order == 2 ? std::sqrt(all) : all;
 }
 
-void run_many_scale(const Launch& l) {
+void run_many_clip(const Launch& l) {
   const auto& list = *static_cast<const TensorList*>(l.pointer);
+  const double factor = clip_factor(l.buffer[0].data, l.buffer[0].dtype, l.more_numbers[0]);
+  if (factor == 1) return;  // a product with 1 changes no bit
   over_items(list.items, list.num_items, l.count, 1, [&](int64_t k, int64_t b, int64_t e) {
     const ListedTensor& t = list.items[k];
-    loops_of(t.dtype).scale(at(t, b), e - b, l.more_numbers[0]);
+    loops_of(t.dtype).scale(at(t, b), e - b, factor);
   });
 }
 

@@ -167,7 +167,7 @@ KernelTable make_table() {
   set(Kernel::Multinomial, &run_multinomial, {DType::Int64});
   set(Kernel::OptimizerStep, &run_optimizer, {DType::BFloat16, DType::Float32, DType::Float64});
   set(Kernel::ManyNorm, &run_many_norm, {DType::Float64});
-  set(Kernel::ManyScale, &run_many_scale, {DType::Float64});
+  set(Kernel::ManyClip, &run_many_clip, {DType::Float64});
   set(Kernel::ManyLimit, &run_many_limit, {DType::Float64});
   set(Kernel::Quantize, &run_quantize, {DType::Float32});
   set(Kernel::Dequantize, &run_dequantize, {DType::Float32});

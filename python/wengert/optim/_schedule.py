@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wengert import _core
+
 from .optimizer import Optimizer
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
@@ -64,6 +66,11 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Set the rates for the next epoch, or those that a given one has from the start."""
+        if _core.capturing():  # each replay takes it too
+            from wengert._capture import host_call
+
+            host_call(self.step, epoch)
+            return
         if epoch is None:
             self.last_epoch += 1
             self._set(self.get_lr())

@@ -212,18 +212,18 @@ class FusedOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        scale = 1.0
+        clipping = ()
         if max_norm is not None:
-            scale = self._clipping(float(max_norm), float(norm_type), error_if_nonfinite)
+            clipping = (self._norm(float(norm_type), error_if_nonfinite), float(max_norm))
         for group, core in zip(self.param_groups, self._groups, strict=True):
-            if core.step(group, scale):
+            if core.step(group, *clipping):
                 self._show_states(group, core)
         if zero_grad:
             self.zero_grad()
         return loss
 
-    def _clipping(self, max_norm: float, norm_type: float, error_if_nonfinite: bool) -> float:
-        """Set grad_norm and return what the gradients are to be multiplied by."""
+    def _norm(self, norm_type: float, error_if_nonfinite: bool) -> Tensor:
+        """Return the norm of all gradients, and keep it in grad_norm."""
         from wengert.nn.utils import clip_grad
 
         if norm_type in clip_grad.ONE_LAUNCH:
@@ -234,7 +234,7 @@ class FusedOptimizer(Optimizer):
         if error_if_nonfinite:
             clip_grad.check_finite(norm, norm_type)
         self.grad_norm = norm
-        return _core.clip_factor(norm, max_norm)
+        return norm
 
     def _show_states(self, group: dict[str, Any], core: _core.OptimizerGroup) -> None:
         """Put the states, which live in C++, where PyTorch has them."""

@@ -88,9 +88,8 @@ def clip_grads_with_norm_(
     foreach: bool | None = None,  # noqa: ARG001
 ) -> None:
     """Scale the gradients of parameters by ``max_norm / (total_norm + 1e-6)`` where below 1."""
-    scale = _core.clip_factor(total_norm, float(max_norm))
-    if scale != 1.0:  # a product with 1 changes no bit
-        _core.scale_all_([p.grad for p in _listed(parameters) if p.grad is not None], scale)
+    grads = [p.grad for p in _listed(parameters) if p.grad is not None]
+    _core.clip_all_(grads, total_norm, float(max_norm))
 
 
 def clip_grad_norm_(

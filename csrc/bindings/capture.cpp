@@ -1,0 +1,102 @@
+// Capture and replay: the recorder, programs, and what guards them.
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include "bindings/py_tensor.h"
+#include "core/error.h"
+#include "ops/autocast.h"
+#include "program/recorder.h"
+#include "tape/anomaly.h"
+
+namespace wengert::bindings {
+namespace {
+
+std::vector<Tensor> results_of(Program& p, const std::vector<Tensor>& arguments) {
+  if (!p.is_long()) return p.replay(arguments);
+  const py::gil_scoped_release released;
+  return p.replay(arguments);
+}
+
+// The results, or the reason why a replay is refused.
+py::object call(Program& p, const std::vector<Tensor>& arguments) {
+  if (const char* reason = p.refuses(arguments)) return py::str(reason);
+  if (!p.read_settings()) return py::str("what an optimizer's settings ask for");
+  return py::cast(results_of(p, arguments));
+}
+
+// Steps done, of `order`, in one call; the results of step k are in row k.
+std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor>& arrays,
+                                            const Tensor& order, int64_t steps, int64_t every,
+                                            const py::object& progress) {
+  if (!p.read_settings()) return {0, {}};
+  std::vector<Tensor> stacked;
+  for (const TensorPlace& r : p.results()) {
+    if (!is_contiguous(r.sizes, r.strides)) {
+      fail(ErrorKind::Capture, "run: a result of shape ", r.sizes, " is not contiguous");
+    }
+    stacked.push_back(Tensor::empty(concat(Dims{steps}, r.sizes), r.dtype));
+  }
+  int64_t done = 0;
+  {
+    const py::gil_scoped_release released;
+    done = p.run(arrays, {order.data<int64_t>(), static_cast<size_t>(order.numel())}, stacked,
+                 [&](int64_t k) {
+                   if ((k + 1) % every != 0) return true;
+                   const py::gil_scoped_acquire locked;
+                   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+                   if (!progress.is_none()) progress(k + 1);
+                   return p.read_settings();
+                 });
+  }
+  return {done, std::move(stacked)};
+}
+
+}  // namespace
+
+void register_capture(py::module_& m) {
+  m.attr("CaptureError") = py::handle(capture_error());
+  m.def(
+      "thread_modes",
+      [] {
+        return py::make_tuple(grad_mode(), inference_mode(),
+                              autocast_state().on ? static_cast<int>(autocast_state().dtype) : -1,
+                              static_cast<int>(default_dtype()), checks_forward());
+      },
+      "What this thread's operations depend on besides their arguments.");
+  m.def("capturing", [] { return host_watcher() != nullptr; }, "Whether this thread captures.");
+  py::class_<Recorder>(m, "Recorder", "Records the launches of its thread, in a with block.")
+      .def(py::init<std::vector<Tensor>, bool>(), py::arg("arguments"), py::arg("strict"))
+      .def("__enter__",
+           [](Recorder& r) -> Recorder& {
+             r.start();
+             return r;
+           },
+           py::return_value_policy::reference)
+      .def("__exit__", [](Recorder& r, const py::args&) { r.stop(); })
+      .def_property_readonly("failure", &Recorder::failure, "What a replay could not repeat.")
+      .def(
+          "paused",
+          [](Recorder&, const py::object& fn) {
+            const Unwatched outside;
+            return fn();
+          },
+          py::arg("fn"), "Calls a function whose launches are not recorded.")
+      .def("touches", &Recorder::touches, py::arg("tensor"), "Whether launches use its memory.")
+      .def_property_readonly("steps", &Recorder::steps, "Launches and checks so far.")
+      .def("finish", &Recorder::finish, py::arg("results"), "The program, or None.");
+  py::class_<Program, std::shared_ptr<Program>>(m, "Program", "Captured launches, to be replayed.")
+      .def("__call__", &call, py::arg("arguments"), "Replays; returns the results.")
+      .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
+           py::arg("progress"), "Replays for rows of arrays.")
+      .def_property_readonly("lines", &Program::lines, "The launches.")
+      .def_property_readonly(
+          "report",
+          [](const Program& p) {
+            const ArenaReport& r = p.report();
+            return py::dict(py::arg("arena_bytes") = r.arena, py::arg("intermediate_bytes") = r.sum,
+                            py::arg("alive_bytes") = r.bound, py::arg("dropped") = r.dropped);
+          },
+          "Bytes of the arena, of all intermediates, and of those alive at once.");
+}
+
+}  // namespace wengert::bindings

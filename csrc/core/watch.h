@@ -1,0 +1,55 @@
+// What a thread does to tensors' memory outside of launches, told to whoever records the launches
+// as a program: run again, they would not do it.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "core/tensor.h"
+
+namespace wengert {
+
+class Generator;
+
+using HostCheck = std::function<void(std::span<const Tensor>)>;
+
+class HostWatcher {
+ public:
+  virtual ~HostWatcher() = default;
+  virtual void on_made(const Storage& s) = 0;
+  virtual void on_gone(const Storage& s) = 0;
+  // The host looks at numbers, and goes on as they say; it writes some itself.
+  virtual void on_read(const Storage& s) = 0;
+  virtual void on_write(const Storage& s) = 0;
+  // A check of tensors, which may throw and does nothing else. Done again at the same place, of what
+  // stands there then, it keeps its promise.
+  virtual void on_check(HostCheck check, std::span<const Tensor> of) = 0;
+  // Pointers of the next launch lead into these, beside its buffers.
+  virtual void on_use(std::span<const Tensor> tensors) = 0;
+  // The next launch draws from the generator.
+  virtual void on_draw(Generator& g) = 0;
+  // The gradient that a leaf of the tape holds is looked at, or replaced.
+  virtual void on_grad(Attachment& leaf, bool replaced) = 0;
+};
+
+// Of this thread; null where nobody watches. Setting returns who did.
+HostWatcher* host_watcher();
+HostWatcher* set_host_watcher(HostWatcher* watcher);
+
+// For the host to look at.
+template <class T>
+const T* Tensor::read() const {
+  host_reads();
+  return data<const T>();
+}
+
+// Throws what `check` throws of those tensors, now, and of those in their place whenever the
+// launches run again. It owns no tensor.
+template <class Check>
+void host_check(std::initializer_list<Tensor> of, const Check& check) {
+  const std::span<const Tensor> tensors(of.begin(), of.size());
+  check(tensors);
+  if (HostWatcher* w = host_watcher()) w->on_check(check, tensors);
+}
+
+}  // namespace wengert

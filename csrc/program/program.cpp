@@ -1,0 +1,409 @@
+#include "program/program.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "ops/optim.h"
+#include "ops/random.h"
+
+namespace wengert {
+namespace {
+
+size_t rounded(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+bool same_geometry(const Tensor& t, const TensorPlace& p) {
+  return t.dtype() == p.dtype && t.sizes() == p.sizes && t.strides() == p.strides;
+}
+
+// A step that lets other threads run costs more than it gains below this.
+constexpr double kLongBytes = 1 << 20, kLongFlops = 1 << 21;
+
+}  // namespace
+
+Program::Program(std::vector<Slot> slots, std::vector<Step> steps,
+                 std::vector<TensorPlace> arguments, std::vector<TensorPlace> results,
+                 std::vector<LeafPlace> leaves, std::vector<Stream> streams)
+    : slots_(std::move(slots)),
+      steps_(std::move(steps)),
+      arguments_(std::move(arguments)),
+      results_(std::move(results)),
+      leaves_(std::move(leaves)),
+      streams_(std::move(streams)),
+      pointers_(slots_.size()),
+      bound_(slots_.size()),
+      leaf_grads_(leaves_.size()) {
+  drop_dead();
+  lay_out();
+  for (const Step& s : steps_) {
+    for (const SlotPointer& p : s.pointers) pointers_[p.slot].push_back(p);
+  }
+  Work all{};
+  for (const Step& s : steps_) {
+    all.flops += s.work.flops;
+    all.bytes += s.work.bytes;
+  }
+  is_long_ = all.bytes > kLongBytes || all.flops > kLongFlops;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    Slot& s = slots_[i];
+    const bool by_reference =
+        s.kind == Slot::External || s.kind == Slot::Argument || s.kind == Slot::Gradient;
+    if (by_reference && s.written) changed_.push_back(i);
+    switch (s.kind) {
+      case Slot::Constant:
+        s.storage = Storage::make(s.bytes, Device::CPU);
+        std::copy(s.content.begin(), s.content.end(), static_cast<char*>(s.storage->data));
+        if (s.written) refilled_.push_back(i);
+        patch(i, s.storage->data, s.storage.get());
+        break;
+      case Slot::Intermediate:
+        patch(i, static_cast<char*>(arena_->data) + s.offset, arena_.get());
+        break;
+      case Slot::External:
+        held_.push_back(s.storage.get());
+        patch(i, s.storage->data, s.storage.get());
+        break;
+      case Slot::Result:
+        fresh_.push_back(i);
+        if (!s.content.empty()) refilled_.push_back(i);
+        break;
+      case Slot::Argument:
+      case Slot::Gradient:
+        break;
+    }
+    s.base = nullptr;
+  }
+}
+
+// --- the plan ----------------------------------------------------------------------------------
+
+// Backwards: what nobody reads need not be written.
+void Program::drop_dead() {
+  std::vector<bool> wanted(slots_.size());
+  for (size_t i = 0; i < slots_.size(); ++i) wanted[i] = slots_[i].kind != Slot::Intermediate;
+  std::vector<bool> keep(steps_.size());
+  for (size_t i = steps_.size(); i-- > 0;) {
+    const Step& s = steps_[i];
+    keep[i] = s.writes.empty() || std::any_of(s.writes.begin(), s.writes.end(),
+                                              [&](uint32_t slot) { return wanted[slot]; });
+    if (!keep[i]) continue;
+    for (uint32_t slot : s.reads) wanted[slot] = true;
+    for (uint32_t slot : s.writes) wanted[slot] = true;
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (keep[i]) {
+      if (kept != i) steps_[kept] = std::move(steps_[i]);
+      ++kept;
+    }
+  }
+  report_.dropped = static_cast<int>(steps_.size() - kept);
+  steps_.resize(kept);
+  for (Slot& s : slots_) s.first = s.last = -1;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    for (const auto& list : {steps_[i].reads, steps_[i].writes}) {
+      for (uint32_t slot : list) {
+        if (slots_[slot].first < 0) slots_[slot].first = static_cast<int>(i);
+        slots_[slot].last = static_cast<int>(i);
+      }
+    }
+  }
+}
+
+// Offline dynamic storage allocation, greatest first into the lowest gap that fits (Pisarchyk, Lee,
+// Efficient memory management for deep neural net inference, 2020: greedy by size).
+void Program::lay_out() {
+  std::vector<uint32_t> order;
+  std::vector<size_t> alive(steps_.size() + 1);
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    const Slot& s = slots_[i];
+    if (s.kind != Slot::Intermediate || s.first < 0) continue;
+    order.push_back(i);
+    report_.sum += rounded(s.bytes);
+    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += rounded(s.bytes);
+  }
+  for (size_t bytes : alive) report_.bound = std::max(report_.bound, bytes);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return slots_[a].bytes > slots_[b].bytes; });
+  std::vector<uint32_t> placed;  // by offset
+  for (uint32_t i : order) {
+    Slot& s = slots_[i];
+    size_t at = 0;
+    for (uint32_t other : placed) {
+      const Slot& o = slots_[other];
+      if (o.last < s.first || s.last < o.first) continue;
+      if (at + rounded(s.bytes) <= o.offset) break;
+      at = std::max(at, o.offset + rounded(o.bytes));
+    }
+    s.offset = at;
+    report_.arena = std::max(report_.arena, at + rounded(s.bytes));
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
+                                   [&](uint32_t a, uint32_t b) {
+                                     return slots_[a].offset < slots_[b].offset;
+                                   }),
+                  i);
+  }
+  arena_ = Storage::make(report_.arena, Device::CPU);
+}
+
+// --- a replay ----------------------------------------------------------------------------------
+
+void Program::patch(uint32_t slot, void* base, const Storage* storage) {
+  if (bound_[slot].base == base) return;
+  bound_[slot].base = base;
+  for (const SlotPointer& p : pointers_[slot]) {
+    void* const to = static_cast<char*>(base) + p.offset;
+    std::memcpy(p.at, &to, sizeof to);
+    if (p.storage) *p.storage = storage;
+  }
+}
+
+Leaf& Program::leaf_at(const LeafPlace& place, std::span<const Tensor> arguments) const {
+  if (place.argument < 0) return static_cast<Leaf&>(*place.leaf);
+  return static_cast<Leaf&>(*node_of(arguments[static_cast<size_t>(place.argument)]));
+}
+
+bool Program::read_settings() {
+  for (Step& s : steps_) {
+    if (!s.settings) continue;
+    OptimizerLaunch& o = *s.launch->optimizer();
+    const unsigned before = states_used(o);
+    s.settings->read(o);
+    if (states_used(o) != before) return false;
+  }
+  return true;
+}
+
+const char* Program::refuses(std::span<const Tensor> arguments) const {
+  if (arguments.size() != arguments_.size()) return "the number of tensors";
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const TensorPlace& p = arguments_[i];
+    if (!same_geometry(arguments[i], p)) return "shape, strides or dtype of an argument";
+    const bool leaf = arguments[i]->node && node_of(arguments[i])->active;
+    if (leaf != p.requires_grad || (leaf && !is_leaf(arguments[i]))) {
+      return "whether an argument requires grad";
+    }
+    // Arguments that shared memory still do, at the same distance, and others do not.
+    const Tensor& first = arguments[slots_[p.slot].index];
+    if (first->storage.get() != arguments[i]->storage.get() ||
+        arguments[i].data() - first.data() != p.offset) {
+      return "which arguments share memory";
+    }
+    if (slots_[p.slot].index != i) continue;
+    for (size_t k = 0; k < i; ++k) {
+      if (arguments[k]->storage.get() == first->storage.get() && arguments_[k].slot != p.slot) {
+        return "which arguments share memory";
+      }
+    }
+    if (std::find(held_.begin(), held_.end(), first->storage.get()) != held_.end()) {
+      return "an argument that shares memory with what the function holds";
+    }
+  }
+  for (const LeafPlace& l : leaves_) {
+    if (!l.looked_at) continue;
+    const Tensor& grad = leaf_at(l, arguments).grad;
+    if (grad.defined() != (l.before.slot != TensorPlace::kNone)) {
+      return "whether a tensor has a gradient";
+    }
+    if (grad.defined() && !same_geometry(grad, l.before)) return "a gradient's strides";
+  }
+  return nullptr;
+}
+
+// Memory that nobody but this program and the leaf knows of can be written again.
+void Program::renew(uint32_t slot) {
+  Bound& b = bound_[slot];
+  if (!b.storage || !b.storage->unique()) {
+    b.storage = Storage::make(slots_[slot].bytes, Device::CPU);
+    patch(slot, b.storage->data, b.storage.get());
+  }
+}
+
+void Program::bind(std::span<const Tensor> arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const TensorPlace& p = arguments_[i];
+    if (slots_[p.slot].index == i) patch(p.slot, arguments[i].data(), arguments[i]->storage.get());
+  }
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    const LeafPlace& l = leaves_[i];
+    Leaf& leaf = leaf_at(l, arguments);
+    if (l.before.slot != TensorPlace::kNone && slots_[l.before.slot].kind == Slot::Gradient) {
+      patch(l.before.slot, leaf.grad.data() - l.before.offset, leaf.grad->storage.get());
+      bound_[l.before.slot].storage = leaf.grad->storage;
+    }
+    // A gradient of ours that nobody else holds goes, and its memory with it, to be written again.
+    Tensor& ours = leaf_grads_[i];
+    if (!ours.defined() || !l.changed || l.before.slot != TensorPlace::kNone) continue;
+    const bool in_leaf = leaf.grad.impl() == ours.impl();
+    if (in_leaf && ours->refs.load(std::memory_order_acquire) == 2) leaf.grad.reset();
+    ours.reset();
+  }
+  for (uint32_t slot : fresh_) renew(slot);
+  for (uint32_t slot : refilled_) {
+    std::memcpy(bound_[slot].base, slots_[slot].content.data(), slots_[slot].bytes);
+  }
+}
+
+void Program::execute() {
+  struct Start {
+    uint64_t seed, counter;
+  };
+  std::vector<Start> starts;
+  for (const Stream& s : streams_) {
+    const RandomState now = s.generator->state();
+    starts.push_back({now.seed, now.counter});
+  }
+  const bool observed = launch_observer() != nullptr;
+  for (Step& s : steps_) {
+    if (!s.launch) [[unlikely]] {
+      s.check(s.checked);
+      continue;
+    }
+    Launch& l = s.launch->launch;
+    if (s.generator >= 0) {
+      const Start& from = starts[static_cast<size_t>(s.generator)];
+      l.more[0] = static_cast<int64_t>(from.seed);
+      l.more[1] = static_cast<int64_t>(from.counter + s.counter);
+    }
+    if (s.settings) {
+      for (OptimizerItem& it : s.launch->items()) {
+        it.step = static_cast<int64_t>(*it.steps += 1);
+      }
+    }
+    observed ? launch(l) : s.kernel(l);
+  }
+  for (size_t i = 0; i < streams_.size(); ++i) {
+    const Stream& s = streams_[i];
+    const bool anew = s.end_seed != s.seed;
+    s.generator->set_state({anew ? s.end_seed : starts[i].seed,
+                            anew ? s.end_counter : starts[i].counter + (s.end_counter - s.counter)});
+  }
+}
+
+Tensor Program::tensor_at(const TensorPlace& p) const {
+  const Slot& s = slots_[p.slot];
+  const Bound& b = bound_[p.slot];
+  auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
+  impl->storage = b.storage ? b.storage : s.storage;
+  impl->dtype = p.dtype;
+  impl->data = static_cast<char*>(b.base) + p.offset;
+  impl->numel = product(p.sizes);
+  impl->sizes = p.sizes;
+  impl->strides = p.strides;
+  impl->contiguous = is_contiguous(p.sizes, p.strides);
+  return Tensor(std::move(impl));
+}
+
+void Program::set_leaves(std::span<const Tensor> arguments) {
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    const LeafPlace& l = leaves_[i];
+    if (!l.changed) continue;
+    Leaf& leaf = leaf_at(l, arguments);
+    if (l.after.slot == TensorPlace::kNone) {
+      leaf.grad.reset();
+    } else if (l.after.slot != l.before.slot) {
+      leaf_grads_[i] = tensor_at(l.after);
+      leaf.grad = leaf_grads_[i];
+    }
+  }
+}
+
+std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
+  const std::unique_lock lock(running_, std::try_to_lock);
+  if (!lock.owns_lock()) {
+    fail(ErrorKind::Capture,
+         "capture: another thread is replaying this program; capture one for each thread");
+  }
+  bind(arguments);
+  execute();
+  for (uint32_t slot : changed_) {
+    const Slot& s = slots_[slot];
+    Storage* storage = s.kind == Slot::External ? s.storage.get() : nullptr;
+    if (s.kind == Slot::Argument) storage = arguments[s.index]->storage.get();
+    if (storage) storage->version.fetch_add(1, std::memory_order_relaxed);
+  }
+  set_leaves(arguments);
+  std::vector<Tensor> out;
+  out.reserve(results_.size());
+  for (const TensorPlace& p : results_) {
+    if (slots_[p.slot].kind == Slot::Argument) {
+      const Tensor& of = arguments[slots_[p.slot].index];
+      Tensor view = of.view(p.sizes, p.strides);
+      view->data = of.data() + p.offset;
+      view->dtype = p.dtype;
+      out.push_back(std::move(view));
+    } else {
+      out.push_back(tensor_at(p));
+    }
+  }
+  return out;
+}
+
+int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> order,
+                     std::span<const Tensor> stacked,
+                     const std::function<bool(int64_t)>& between) {
+  const int64_t batch = arrays.empty() ? 1 : arguments_[0].sizes[0];
+  std::vector<Tensor> staged, arguments(arrays.size());
+  std::vector<int64_t> row_bytes;
+  for (const Tensor& a : arrays) {
+    row_bytes.push_back(a.stride(0) * static_cast<int64_t>(item_size(a.dtype())));
+    Dims sizes = a.sizes();
+    sizes[0] = batch;
+    staged.push_back(Tensor::empty(sizes, a.dtype()));
+  }
+  const int64_t steps = static_cast<int64_t>(order.size()) / std::max<int64_t>(batch, 1);
+  for (int64_t k = 0; k < steps; ++k) {
+    const int64_t* rows = order.data() + k * batch;
+    bool in_order = true;
+    for (int64_t i = 1; i < batch; ++i) in_order &= rows[i] == rows[i - 1] + 1;
+    for (size_t a = 0; a < arrays.size(); ++a) {
+      const char* from = arrays[a].data();
+      if (in_order) {  // where they are
+        Dims sizes = arrays[a].sizes();
+        sizes[0] = batch;
+        arguments[a] = arrays[a].view(sizes, arrays[a].strides());
+        arguments[a]->data = const_cast<char*>(from) + rows[0] * row_bytes[a];
+      } else {
+        const auto bytes = static_cast<size_t>(row_bytes[a]);
+        char* to = staged[a].data();
+        for (int64_t i = 0; i < batch; ++i, to += bytes) {
+          std::memcpy(to, from + rows[i] * row_bytes[a], bytes);
+        }
+        arguments[a] = staged[a];
+      }
+    }
+    if (refuses(arguments)) return k;
+    const std::vector<Tensor> results = replay(arguments);
+    for (size_t r = 0; r < results.size(); ++r) {
+      const Tensor& to = stacked[r];
+      const int64_t bytes = to.numel() / to.size(0) * static_cast<int64_t>(item_size(to.dtype()));
+      if (bytes) std::memcpy(to.data() + k * bytes, results[r].data(), static_cast<size_t>(bytes));
+    }
+    if (!between(k)) return k + 1;
+  }
+  return steps;
+}
+
+std::vector<std::string> Program::lines() const {
+  std::vector<std::string> out;
+  for (const Step& s : steps_) {
+    if (!s.launch) {
+      out.emplace_back("check");
+      continue;
+    }
+    const Launch& l = s.launch->launch;
+    std::string line = text(kernel_name(l.kernel), ' ', name_of(l.dtype), ' ',
+                            Dims(l.size, l.dense ? 1 : l.ndim));
+    if (l.kernel == id(Kernel::Gemm)) {
+      const auto& p = *static_cast<const GemmParams*>(l.pointer);
+      line = text("gemm ", name_of(l.dtype), " m=", p.m, " n=", p.n, " k=", p.k);
+    }
+    out.push_back(std::move(line));
+  }
+  return out;
+}
+
+}  // namespace wengert

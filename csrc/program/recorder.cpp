@@ -1,0 +1,350 @@
+#include "program/recorder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "ops/optim.h"
+#include "ops/random.h"
+
+namespace wengert {
+namespace {
+
+// Kernels whose stream stands in more[0] and more[1].
+bool has_stream(const Launch& l) {
+  if (draws_random_numbers(l.kernel)) return l.kernel != id(Kernel::Multinomial);
+  if (l.kernel == id(Kernel::Dropout)) return true;
+  const bool attention = l.kernel == id(Kernel::Attention) || l.kernel == id(Kernel::AttentionGrad);
+  return attention && l.number[1] > 0;
+}
+
+ptrdiff_t distance(const void* to, const void* from) {
+  return static_cast<const char*>(to) - static_cast<const char*>(from);
+}
+
+}  // namespace
+
+Recorder::Recorder(std::vector<Tensor> arguments, bool strict)
+    : arguments_(std::move(arguments)), strict_(strict) {
+  for (const Tensor& t : arguments_) {
+    if (requires_grad(t) && !is_leaf(t)) {
+      throw Error(ErrorKind::Capture,
+                  text("capture: an argument of shape ", t.sizes(), " has a graph, into which a "
+                       "backward would go on; pass it detached"));
+    }
+    const Storage& s = *t->storage;
+    if (!known_.contains(&s)) {
+      Slot slot;
+      slot.kind = Slot::Argument;
+      slot.index = static_cast<uint32_t>(argument_places_.size());
+      slot.bytes = s.bytes;
+      // Counted from the tensor, which may be another part of its memory next time.
+      slot.base = t.data();
+      slot.storage = t->storage;
+      known_[&s] = static_cast<uint32_t>(slots_.size());
+      slots_.push_back(std::move(slot));
+    }
+    argument_places_.push_back(place_of(t));
+  }
+}
+
+Recorder::~Recorder() {
+  if (recording_) stop();
+}
+
+void Recorder::start() {
+  outer_observer_ = set_launch_observer(this);
+  outer_watcher_ = set_host_watcher(this);
+  recording_ = true;
+}
+
+void Recorder::stop() {
+  // Leaves that were made in here and that nobody else knows go, and their gradients.
+  std::erase_if(leaves_, [](const LeafPlace& l) { return l.leaf->unique(); });
+  leaf_index_.clear();
+  set_host_watcher(outer_watcher_);
+  set_launch_observer(outer_observer_);
+  recording_ = false;
+  for (Stream& s : streams_) {
+    const RandomState end = s.generator->state();
+    s.end_seed = end.seed;
+    s.end_counter = end.counter;
+  }
+}
+
+template <class... Parts>
+void Recorder::refuse(const Parts&... parts) {
+  if (!failure_.empty()) return;
+  failure_ = text(parts..., at_place(source_here()));
+  if (strict_) throw Error(ErrorKind::Capture, "capture: " + failure_);
+}
+
+bool Recorder::touches(const Tensor& t) const {
+  const auto it = known_.find(t->storage.get());
+  return it != known_.end() && slots_[it->second].first >= 0;
+}
+
+// --- memory ------------------------------------------------------------------------------------
+
+uint32_t Recorder::slot_of(const Storage& s) {
+  const auto [it, fresh] = known_.try_emplace(&s, static_cast<uint32_t>(slots_.size()));
+  if (fresh) {
+    Slot slot;
+    slot.kind = Slot::External;
+    slot.bytes = s.bytes;
+    slot.base = static_cast<const char*>(s.data);
+    slot.storage = Ref<Storage>::share(const_cast<Storage*>(&s));
+    slots_.push_back(std::move(slot));
+  }
+  return it->second;
+}
+
+void Recorder::on_made(const Storage& s) {
+  if (s.release) {
+    refuse("memory of another library's array, such as NumPy's, was read; its changes would not be "
+           "seen. Pass it as an argument, or make a tensor of it before");
+  }
+  Slot slot;
+  slot.made = true;
+  slot.bytes = s.bytes;
+  slot.base = static_cast<const char*>(s.data);
+  slot.source = source_here();
+  known_[&s] = static_cast<uint32_t>(slots_.size());
+  slots_.push_back(std::move(slot));
+}
+
+void Recorder::on_gone(const Storage& s) {
+  const auto it = known_.find(&s);
+  if (it == known_.end()) return;
+  slots_[it->second].alive = false;
+  known_.erase(it);
+}
+
+void Recorder::on_read(const Storage& s) {
+  const auto it = known_.find(&s);
+  if (it != known_.end() && slots_[it->second].made && !slots_[it->second].written) return;
+  refuse("the host looked at the numbers of a tensor (item(), tolist(), numpy(), bool(), print, a "
+         "shape that depends on them): a replay would go on as these said. Keep them in tensors "
+         "(where, clamp), and return what is to be looked at");
+}
+
+void Recorder::on_write(const Storage& s) {
+  const auto it = known_.find(&s);
+  if (it != known_.end()) {
+    Slot& slot = slots_[it->second];
+    if (slot.made && slot.first < 0) {
+      slot.kind = Slot::Constant;
+      return;
+    }
+  }
+  refuse("the host wrote numbers into a tensor that launches use");
+}
+
+void Recorder::touch(uint32_t index, Step& step, bool written) {
+  Slot& s = slots_[index];
+  const bool fresh = s.first < 0;
+  if (fresh) s.first = static_cast<int>(steps_.size());
+  s.last = static_cast<int>(steps_.size());
+  // What a launch finds in memory that none has written, the host has put there.
+  if (fresh && s.made && (!written || s.kind == Slot::Constant)) {
+    s.kind = Slot::Constant;
+    s.content.assign(s.base, s.base + s.bytes);
+  }
+  s.written |= written;
+  (written ? step.writes : step.reads).push_back(index);
+}
+
+void Recorder::point(Step& step, void* at, const void* leads_to, const Storage** storage,
+                     uint32_t slot, bool written) {
+  touch(slot, step, written);
+  step.pointers.push_back({at, storage, slot, distance(leads_to, slots_[slot].base)});
+}
+
+void Recorder::on_use(std::span<const Tensor> tensors) {
+  used_.assign(tensors.begin(), tensors.end());
+}
+
+// --- steps -------------------------------------------------------------------------------------
+
+void Recorder::on_launch(const Launch& l) {
+  if (outer_observer_) outer_observer_->on_launch(l);
+  Step step;
+  step.kernel = kernel_of(l);
+  step.launch = std::make_unique<KeptLaunch>(l);
+  step.work = work_of(l);
+  Launch& kept = step.launch->launch;
+  const int written = buffers_written(l);
+  // What is read first, so that memory which a launch finds filled is known as such.
+  for (int k = l.nbuffers - 1; k >= 0; --k) {
+    Buffer& b = kept.buffer[k];
+    if (!b.storage) {
+      refuse(kernel_name(l.kernel), ": works on memory that is no tensor's");
+      return;
+    }
+    point(step, &b.data, b.data, &b.storage, slot_of(*b.storage), k < written);
+  }
+  step.launch->each_pointer([&](void* at, const void* p, bool writes) {
+    const auto of = std::find_if(used_.begin(), used_.end(), [&](const Tensor& t) {
+      const auto* from = static_cast<const char*>(t->storage->data);
+      return from <= p && p < from + std::max<size_t>(t->storage->bytes, 1);
+    });
+    if (of == used_.end()) {
+      refuse(kernel_name(l.kernel), ": works on memory that is no tensor's");
+    } else {
+      point(step, at, p, nullptr, slot_of(*(*of)->storage), writes);
+    }
+  });
+  used_.clear();
+  if (has_stream(l)) take_stream(step);
+  if (const OptimizerLaunch* o = step.launch->optimizer()) {
+    if (o->source) {
+      step.settings = o->source->shared_from_this();
+    } else {
+      refuse("an optimizer's step without its param group");
+    }
+  }
+  steps_.push_back(std::move(step));
+}
+
+void Recorder::on_done(const Launch& l) {
+  if (outer_observer_) outer_observer_->on_done(l);
+}
+
+void Recorder::on_check(HostCheck check, std::span<const Tensor> of) {
+  Step step;
+  step.check = std::move(check);
+  for (const Tensor& t : of) {
+    // A tensor of its own, whose pointer a replay sets.
+    Tensor own = t.view(t.sizes(), t.strides());
+    const uint32_t slot = slot_of(*t->storage);
+    touch(slot, step, false);
+    own->storage = nullptr;
+    step.pointers.push_back({&own->data, nullptr, slot, distance(t.data(), slots_[slot].base)});
+    step.checked.push_back(std::move(own));
+  }
+  steps_.push_back(std::move(step));
+}
+
+// --- random numbers ----------------------------------------------------------------------------
+
+void Recorder::on_draw(Generator& g) {
+  const auto it = std::find_if(streams_.begin(), streams_.end(),
+                               [&](const Stream& s) { return s.generator == &g; });
+  drawing_ = static_cast<int>(it - streams_.begin());
+  if (it != streams_.end()) return;
+  const RandomState s = g.state();
+  streams_.push_back({&g, s.seed, s.counter});
+}
+
+// Counters relative to where the generator stood: what draws again, such as the backward of
+// dropout, finds the same.
+void Recorder::take_stream(Step& step) {
+  const Launch& l = step.launch->launch;
+  const auto seed = static_cast<uint64_t>(l.more[0]), counter = static_cast<uint64_t>(l.more[1]);
+  int found = std::exchange(drawing_, -1);
+  if (found < 0) {
+    for (size_t i = 0; i < streams_.size(); ++i) {
+      const Stream& s = streams_[i];
+      if (seed != s.seed || counter < s.counter || counter >= s.generator->state().counter) continue;
+      if (found >= 0) refuse("two generators of one seed draw in turn; give them seeds of their own");
+      found = static_cast<int>(i);
+    }
+  }
+  if (found < 0) return;
+  const Stream& s = streams_[static_cast<size_t>(found)];
+  if (seed != s.seed) return;  // seeded anew in here: always the same numbers
+  step.generator = found;
+  step.counter = counter - s.counter;
+}
+
+// --- gradients ---------------------------------------------------------------------------------
+
+void Recorder::on_grad(Attachment& attachment, bool replaced) {
+  auto& leaf = static_cast<Leaf&>(attachment);
+  const auto [it, fresh] = leaf_index_.try_emplace(&attachment, leaves_.size());
+  if (!fresh) return;
+  LeafPlace place;
+  place.leaf = Ref<Node>::share(&leaf);
+  for (size_t i = 0; i < arguments_.size(); ++i) {
+    if (arguments_[i]->node.get() == &attachment) place.argument = static_cast<int>(i);
+  }
+  if (place.argument >= 0 && !argument_places_[static_cast<size_t>(place.argument)].requires_grad) {
+    refuse("an argument was made to require grad; take x.detach().requires_grad_() instead");
+  }
+  place.looked_at = !replaced;
+  if (!replaced && leaf.grad.defined()) {
+    Slot& slot = slots_[slot_of(*leaf.grad->storage)];
+    if (slot.kind == Slot::External && slot.first < 0) slot.kind = Slot::Gradient;
+    place.before = place_of(leaf.grad);
+  }
+  leaves_.push_back(std::move(place));
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+TensorPlace Recorder::place_of(const Tensor& t) {
+  TensorPlace p;
+  if (!t.defined()) return p;
+  p.slot = slot_of(*t->storage);
+  p.dtype = t.dtype();
+  p.sizes = t.sizes();
+  p.strides = t.strides();
+  p.offset = distance(t.data(), slots_[p.slot].base);
+  p.requires_grad = t->node && node_of(t)->active;
+  return p;
+}
+
+LeafPlace Recorder::end_of(LeafPlace place) {
+  auto& leaf = static_cast<Leaf&>(*place.leaf);
+  place.after = place_of(leaf.grad);
+  place.changed = place.after.slot != place.before.slot || !place.looked_at;
+  return place;
+}
+
+void Recorder::check_kept() {
+  for (const auto& [storage, index] : known_) {
+    const Slot& s = slots_[index];
+    if (s.kind != Slot::Intermediate || !s.written) continue;
+    failure_ = text("a tensor that was computed", at_place(s.source),
+                    " is kept by something other than the results and gradients (a list, an "
+                    "attribute, a graph that no backward has freed), which a replay would not "
+                    "renew. Return it, or copy_ it into a tensor made before");
+    return;
+  }
+}
+
+std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
+  arguments_.clear();
+  std::vector<TensorPlace> places;
+  for (const Tensor& t : results) {
+    places.push_back(place_of(t));
+    if (t->node && !node_of(t)->leaf && !node_of(t)->released) {
+      failure_ = text("a result of shape ", t.sizes(), " still has its graph, which a replay would "
+                      "not make. Do the backward inside, or capture under no_grad(), or return it "
+                      "detached");
+    }
+  }
+  for (LeafPlace& l : leaves_) l = end_of(std::move(l));
+  const auto hand_out = [&](const TensorPlace& p) {
+    if (p.slot == TensorPlace::kNone) return;
+    Slot& s = slots_[p.slot];
+    // A constant that is handed out is made anew each time too.
+    if (s.made && s.kind == Slot::Constant && s.content.empty()) {
+      s.content.assign(s.base, s.base + s.bytes);
+    }
+    if (s.made) s.kind = Slot::Result;
+  };
+  for (const TensorPlace& p : places) hand_out(p);
+  for (const LeafPlace& l : leaves_) hand_out(l.after);
+  if (failure_.empty()) check_kept();
+  if (!failure_.empty()) return nullptr;
+  for (Slot& s : slots_) {
+    if (s.kind == Slot::Argument || s.kind == Slot::Gradient) s.storage = nullptr;
+  }
+  return std::make_shared<Program>(std::move(slots_), std::move(steps_),
+                                   std::move(argument_places_), std::move(places),
+                                   std::move(leaves_), std::move(streams_));
+}
+
+}  // namespace wengert

@@ -1,0 +1,471 @@
+"""Capture: a function run once as usual, then replayed from C++ as the launches that it made."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+
+from wengert import _core
+from wengert._core import CaptureError, Tensor
+from wengert.utils._pytree import tree_flatten, tree_unflatten
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .guards import Snapshot
+
+__all__ = ["CaptureError", "Captured", "capture", "compile", "host_call"]
+
+_ATTEMPTS = 3  # calls that may change the function's Python objects before it is refused
+
+
+class _Active:
+    """The capture under way: calls of Python that each replay makes too."""
+
+    def __init__(self, recorder: _core.Recorder) -> None:
+        self.recorder = recorder
+        self.calls: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
+
+
+_active: dict[int, _Active] = {}  # by thread
+
+
+def host_call(fn: Callable[..., Any], *args: Any) -> Any:
+    """Call Python code that each replay is to call too, before its launches or after them."""
+    active = _active[get_ident()]
+    active.calls.append((active.recorder.steps, fn, args))
+    return active.recorder.paused(lambda: fn(*args))
+
+
+class _Entry:
+    """A program, with what it depends on and how its results are put together."""
+
+    __slots__ = ("after", "before", "guards", "kept", "places", "program", "spec", "whole")
+
+    def __init__(self, program: _core.Program, snapshot: Snapshot) -> None:
+        self.program = program
+        self.guards = snapshot.guards
+        self.kept = snapshot
+        self.spec: Any = None
+        self.whole: list[Any] = []  # results: None where a tensor of the program's comes
+        self.places: list[tuple[Any, Any]] = []  # entries of dicts that get further results
+        self.before: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.after: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def finish(self, tensors: list[Tensor]) -> Any:
+        """Put the results together, and do what Python does at the end."""
+        for fn, args in self.after:
+            fn(*args)
+        if self.spec is None:  # a single tensor
+            return tensors[0]
+        made = iter(tensors)
+        leaves = [next(made) if leaf is None else leaf.value for leaf in self.whole]
+        for container, key in self.places:
+            container[key] = next(made)
+        return tree_unflatten(leaves, self.spec)
+
+
+class _Fixed:
+    """A result that is the same object at each replay."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Captured:
+    """A function that is replayed from C++; made by `wengert.capture`.
+
+    Attributes
+    ----------
+    captures
+        How often the function was captured.
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], fallback: bool = False, max_captures: int = 8
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"capture: expected a function, got {type(fn).__name__}")
+        if max_captures < 1:
+            raise ValueError(f"capture: max_captures must be at least 1, got {max_captures}")
+        self._fn = fn
+        self._fallback = fallback
+        self._max_captures = max_captures
+        self._entries: dict[Any, list[_Entry]] = {}
+        self._unsettled: dict[Any, int] = {}
+        self._warned: set[str] = set()
+        self.captures = 0
+        self.__wrapped__ = fn
+        self.__doc__ = fn.__doc__
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, as functions do; each has programs of its own."""
+        if instance is None:
+            return self
+        bound = Captured(self._fn.__get__(instance, owner), self._fallback, self._max_captures)
+        vars(instance)[self.__name__] = bound
+        return bound
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay, or capture where no program fits."""
+        if _core.capturing():
+            return self._fn(*args, **kwargs)
+        key, tensors = self._key(args, kwargs)
+        for entry in self._entries.get(key, ()):
+            if entry.guards.first_change():
+                continue
+            for fn, given in entry.before:
+                fn(*given)
+            results = entry.program(tensors)
+            if type(results) is list:
+                return entry.finish(results)
+        return self._capture(key, tensors, args, kwargs)
+
+    @staticmethod
+    def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Tensor]]:
+        """What a program is looked up by, and the tensors among the arguments."""
+        modes = _core.thread_modes()
+        if not kwargs and all(type(a) is Tensor for a in args):
+            return (len(args), modes), list(args)
+        leaves, spec = tree_flatten((args, kwargs))
+        tensors, fixed = [], []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                tensors.append(leaf)
+                fixed.append(type(leaf))
+                continue
+            try:
+                hash(leaf)
+            except TypeError:
+                raise CaptureError(
+                    f"capture: an argument of type {type(leaf).__name__} cannot be compared with "
+                    "that of the next call; pass tensors and plain values"
+                ) from None
+            # 1, 1.0 and True are equal, 0.0 and -0.0 too
+            fixed.append((type(leaf), repr(leaf) if isinstance(leaf, float) else leaf))
+        return (spec, tuple(fixed), modes), tensors
+
+    # --- capturing ------------------------------------------------------------------------------
+
+    def _capture(
+        self, key: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        from .guards import RandomState, Snapshot
+
+        if self._unsettled.get(key, 0) >= _ATTEMPTS or key in self._warned:
+            return self._fn(*args, **kwargs)
+        try:
+            snapshot = Snapshot(self._fn)
+            recorder = _core.Recorder(tensors, not self._fallback)
+        except CaptureError as e:
+            return self._eager(key, str(e), args, kwargs)
+        random = RandomState(snapshot.sources)
+        active = _active[get_ident()] = _Active(recorder)
+        try:
+            with recorder:
+                result = self._fn(*args, **kwargs)
+        finally:
+            del _active[get_ident()]
+        drawn = random.drawn()
+        if drawn:
+            return self._refuse(
+                key, result, f"{drawn} was drawn from, of which a replay would repeat the numbers; "
+                "draw from wengert's generators, or pass the numbers as arguments"
+            )  # fmt: skip
+        changes = snapshot.guards.changes()
+        if changes is None or not all(
+            isinstance(c.after, Tensor)
+            and not (isinstance(c.before, Tensor) and recorder.touches(c.before))
+            for c in changes
+        ):
+            return self._settle(key, result, snapshot.guards.first_change())
+        return self._keep(key, result, snapshot, active, changes)
+
+    def _keep(
+        self, key: Any, result: Any, snapshot: Snapshot, active: _Active, changes: list[Any]
+    ) -> Any:
+        """Make the program of a capture that went well, and return the results."""
+        for change in changes:
+            snapshot.guards.skip(change.container, change.key)
+        leaves, spec = tree_flatten(result)
+        known = {id(t): t for t in snapshot.guards.tensors()}
+        whole: list[Any] = []
+        tensors: list[Tensor] = []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor) and id(leaf) not in known:
+                whole.append(None)
+                tensors.append(leaf)
+            else:
+                whole.append(_Fixed(leaf))
+        tensors += [c.after for c in changes]
+        program = active.recorder.finish(tensors)
+        if program is None:
+            return self._refuse(key, result, active.recorder.failure)
+        entry = _Entry(program, snapshot)
+        steps = active.recorder.steps
+        for at, fn, given in active.calls:
+            where = entry.before if at == 0 else entry.after
+            if 0 < at < steps:
+                return self._refuse(
+                    key, result, f"{getattr(fn, '__qualname__', fn)} is called in the midst of the "
+                    "step; call it at its beginning or end"
+                )  # fmt: skip
+            where.append((fn, given))
+        entry.whole = whole
+        entry.places = [(c.container, c.key) for c in changes]
+        if not (isinstance(result, Tensor) and whole == [None] and not changes):
+            entry.spec = spec
+        entries = self._entries.setdefault(key, [])
+        entries.insert(0, entry)
+        self.captures += 1
+        count = sum(map(len, self._entries.values()))
+        if count > self._max_captures:
+            self._warn(
+                f"capture: {self.__name__} was captured {count} times, more than max_captures="
+                f"{self._max_captures}; its oldest program is dropped. Shapes or Python values "
+                "that differ from call to call make new programs: pass values as tensors"
+            )
+            oldest = next(iter(self._entries))
+            self._entries[oldest].pop()
+            if not self._entries[oldest]:
+                del self._entries[oldest]
+        return result
+
+    def _settle(self, key: Any, result: Any, label: str) -> Any:
+        """Count a call that changed Python objects: the first may, as things are made then."""
+        count = self._unsettled[key] = self._unsettled.get(key, 0) + 1
+        if count < _ATTEMPTS:
+            return result
+        return self._refuse(
+            key, result, f"{label} is changed by each call, which a replay would not do; keep it "
+            "in a tensor that is changed in place, or change it outside"
+        )  # fmt: skip
+
+    def _eager(self, key: Any, reason: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._fallback:
+            raise
+        self._warned.add(key)
+        self._warn(f"{reason}. It runs as usual instead")
+        return self._fn(*args, **kwargs)
+
+    def _refuse(self, key: Any, result: Any, reason: str) -> Any:
+        """Raise, or go on without a program."""
+        if not self._fallback:
+            self._unsettled.pop(key, None)
+            raise CaptureError(f"capture: {self.__name__}: {reason}")
+        self._warned.add(key)
+        self._warn(f"capture: {self.__name__}: {reason}. It runs as usual instead")
+        return result
+
+    def _warn(self, message: str) -> None:
+        import warnings
+
+        warnings.warn(message, stacklevel=4)
+
+    # --- many steps ------------------------------------------------------------------------------
+
+    def run(
+        self,
+        data: Tensor | Sequence[Tensor],
+        batch_size: int = 1,
+        shuffle: bool = False,
+        epochs: int = 1,
+        seed: int | None = None,
+        *,
+        drop_last: bool = False,
+        progress: Callable[[int], Any] | None = None,
+        every: int = 100,
+    ) -> Any:
+        """Take a step for each batch of the data, an epoch in one call.
+
+        Batches are those of ``DataLoader(TensorDataset(*data), batch_size, shuffle)``: with
+        ``seed``, of one whose generator was seeded with it. They are passed as the arguments.
+
+        Parameters
+        ----------
+        data
+            A tensor, or several of the same length, whose rows are the items.
+        batch_size
+            Items a step.
+        shuffle
+            Whether each epoch has a new order.
+        epochs
+            How often to go through the data.
+        seed
+            What the order is drawn from; the default generator if None.
+        drop_last
+            Whether to leave out a last batch of fewer items.
+        progress
+            Called with the number of steps done, each ``every`` steps.
+        every
+            Steps between calls of progress, and between looks for Ctrl-C.
+
+        Returns
+        -------
+        The results of all steps, stacked: a tensor of shape (steps, ...) for each.
+
+        Raises
+        ------
+        ValueError
+            If the tensors differ in length, or the batch size is not positive.
+        CaptureError
+            If the step cannot be captured, or its results are not tensors.
+        """
+        arrays = [data] if isinstance(data, Tensor) else list(data)
+        arrays = [a.detach().contiguous() for a in arrays]
+        if not arrays or any(a.dim() == 0 or a.size(0) != arrays[0].size(0) for a in arrays):
+            raise ValueError(
+                "run: expected tensors of the same length, got shapes "
+                f"{[tuple(a.shape) for a in arrays]}"
+            )
+        if batch_size < 1 or every < 1 or epochs < 0:
+            raise ValueError(
+                f"run: batch_size={batch_size}, every={every} and epochs={epochs}; expected at "
+                "least 1, 1 and 0"
+            )
+        generator = {} if seed is None else {"generator": _core.Generator().manual_seed(seed)}
+        n = arrays[0].size(0)
+        kept: list[Any] = []
+        done = 0
+        for _ in range(epochs):
+            order = _core.randperm(n, **generator) if shuffle else _core.arange(n)
+            whole = n // batch_size
+            done = self._steps(arrays, order[: whole * batch_size], whole, kept, done, progress, every)
+            if not drop_last and n % batch_size:
+                done = self._steps(arrays, order[whole * batch_size :], 1, kept, done, progress, every)
+        return _stacked(kept)
+
+    def _steps(
+        self, arrays: list[Tensor], order: Tensor, steps: int, kept: list[Any], done: int,
+        progress: Callable[[int], Any] | None, every: int,
+    ) -> int:  # fmt: skip
+        """Take steps of equal size: by a program as long as one goes on, else one by one."""
+        size = order.size(0) // steps if steps else 0
+        at = 0
+        while at < steps:
+            rest = order[at * size :].contiguous()
+            entry = self._ready([a[:size] for a in arrays]) if steps - at > 1 else None
+            if entry is not None:
+                told = None if progress is None else lambda k, at=at: progress(done + at + k)
+                count, results = entry.program.run(arrays, rest, steps - at, every, told)
+                if count:
+                    kept.append((entry, count, results))
+                    at += count
+                    continue
+            rows = rest[:size]
+            result = self(*[a.index_select(0, rows) for a in arrays])
+            kept.append((None, 1, result))
+            at += 1
+        return done + steps
+
+    def _ready(self, arguments: list[Tensor]) -> _Entry | None:
+        """Return a program that needs nothing of Python between its steps."""
+        key, _ = self._key(tuple(arguments), {})
+        for entry in self._entries.get(key, ()):
+            plain = not entry.before and not entry.after and not entry.places
+            if plain and None in entry.whole and not entry.guards.first_change():
+                return entry
+        return None
+
+
+def _stacked(kept: list[Any]) -> Any:
+    """Join what single steps and runs of steps gave."""
+    if not kept:
+        return None
+    parts: list[list[Tensor]] = []
+    spec = None
+    for entry, count, results in kept:
+        if entry is None:
+            leaves, spec = tree_flatten(results)
+            if not all(isinstance(leaf, Tensor) for leaf in leaves):
+                raise CaptureError("run: a step must return tensors")
+            parts.append([leaf.detach().unsqueeze(0) for leaf in leaves])
+        else:
+            parts.append([r[:count] for r in results])
+    columns = [_core.cat(list(column)) for column in zip(*parts, strict=True)]
+    return tree_unflatten(columns, spec)
+
+
+def capture(
+    fn: Callable[..., Any] | None = None, *, fallback: bool = False, max_captures: int = 8
+) -> Any:
+    """Make a function that is run once as usual, and from then on replayed from C++.
+
+    While the function runs, every kernel launch is also appended to a program: forward, backward,
+    clipping, optimizer. A later call with tensors of the same shapes replays the program, with the
+    same bits, without Python. What else the function's results depend on is compared before each
+    replay (closures, globals, attributes, flags), and a difference captures anew. Learning rates
+    and other settings of optimizers, step counts and random numbers are read anew each time.
+
+    Parameters
+    ----------
+    fn
+        Any function of tensors and plain values, or a bound method. Without it, a decorator.
+    fallback
+        Run the function as usual, with one warning, where it cannot be captured.
+    max_captures
+        Programs that are kept; the oldest go first.
+
+    Returns
+    -------
+    A callable of the same arguments; its ``run`` takes many steps in one call.
+
+    Raises
+    ------
+    CaptureError
+        On a call, if the function does what a replay would not: looks at numbers (``item()``,
+        ``if tensor``), draws from Python's generators, changes Python objects each time. The
+        message names the line.
+    """
+    if fn is None:
+        return lambda f: Captured(f, fallback, max_captures)
+    return Captured(fn, fallback, max_captures)
+
+
+class Compiled(Captured):
+    """A function or module that is replayed where that can be done; made by `wengert.compile`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fn, name)
+
+    def _warn(self, message: str) -> None:
+        pass
+
+
+def compile(  # noqa: A001
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,  # noqa: ARG001
+    backend: Any = None,  # noqa: ARG001
+    mode: str | None = None,  # noqa: ARG001
+    options: dict[str, Any] | None = None,  # noqa: ARG001
+    disable: bool = False,
+) -> Any:
+    """Replay a module or a function from C++ where that can be done.
+
+    This is `capture` under PyTorch's name: without warnings, calls that cannot be replayed run as
+    usual, among them those whose results are still to be differentiated.
+
+    Parameters
+    ----------
+    model
+        A module or a function. Without it, a decorator.
+    fullgraph
+        Raise CaptureError where a call cannot be replayed.
+    dynamic, backend, mode, options
+        Accepted for PyTorch's sake.
+    disable
+        Return the model as it is.
+
+    Returns
+    -------
+    A callable of the same arguments, which has the model's attributes.
+    """
+    if model is None:
+        return lambda m: compile(m, fullgraph=fullgraph, disable=disable)
+    return model if disable else Compiled(model, fallback=not fullgraph)

@@ -1,0 +1,279 @@
+"""What a function's results depend on besides its arguments: found, and compared before replays.
+
+From the function on, everything that its code can name is visited: closure cells, defaults, the
+globals that the code names, and the attributes and elements of what these hold. Numbers, texts and
+flags are compared before each replay, tensors by their memory and shape.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+
+from wengert import _core
+from wengert._core import CaptureError, Tensor
+from wengert.optim.lr_scheduler import LRScheduler
+from wengert.optim.optimizer import FusedOptimizer
+
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, _core.dtype)
+_PLAIN += (_core.device, _core.Size, type(Ellipsis), type(NotImplemented), CodeType)
+# Of the core: what they hold is read anew by each replay.
+_CELLS = (_core.Generator, _core.OptimizerGroup)
+# Whose functions are what they are.
+_LIBRARIES = frozenset({"wengert", "numpy", "scipy", "torch", *sys.stdlib_module_names})
+# Entries of a fused optimizer's group that its kernel reads at each replay.
+_SETTINGS = frozenset(
+    {
+        "lr", "initial_lr", "weight_decay", "maximize", "eps", "momentum", "dampening", "nesterov",
+        "alpha", "centered", "lr_decay", "betas", "amsgrad", "decoupled_weight_decay",
+    }
+)  # fmt: skip
+_LARGEST_ARRAY = 1 << 16  # bytes that are compared before each replay
+
+
+def _is_library(name: str | None) -> bool:
+    top = (name or "").partition(".")[0]
+    return top in _LIBRARIES and top != "__main__"
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names and text constants of code and of the functions written in it."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _names(constant)
+        elif isinstance(constant, str):
+            found.add(constant)
+    return found
+
+
+def _same_array(a: Any, b: Any) -> bool:
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(a == b)
+
+
+class RandomState:
+    """The states of Python's and NumPy's own generators, which no replay would draw from."""
+
+    def __init__(self, sources: list[tuple[str, Callable[[], Any]]]) -> None:
+        self._sources = [*sources]
+        if "random" in sys.modules:
+            self._sources.append(("random", sys.modules["random"].getstate))
+        if "numpy.random" in sys.modules:
+            state = sys.modules["numpy.random"].get_state
+            self._sources.append(("numpy.random", lambda: state(legacy=False)))
+        self._states = [repr(state()) for _, state in self._sources]
+
+    def drawn(self) -> str:
+        """Name what was drawn from since; empty if nothing was."""
+        for (name, state), before in zip(self._sources, self._states, strict=True):
+            if repr(state()) != before:
+                return name
+        return ""
+
+
+class Snapshot:
+    """What stands in the objects that a function can name."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.guards = _core.Guards()
+        self.sources: list[tuple[str, Callable[[], Any]]] = []
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []  # so that an id stays what it is
+        self._code_names: set[str] = set()
+        self._optimizers: list[tuple[FusedOptimizer, str]] = []
+        self._visit(fn, getattr(fn, "__qualname__", type(fn).__name__))
+        for optimizer, label in self._optimizers:
+            self._optimizer(optimizer, label)
+
+    def _visit(self, value: Any, label: str) -> None:
+        kind = type(value)
+        if kind in _PLAIN or isinstance(value, _CELLS):
+            return
+        if isinstance(value, Tensor):
+            if id(value) not in self._seen:
+                self._seen.add(id(value))
+                self.guards.add_tensor(value, label)
+            return
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        self._kept.append(value)
+        if kind is FunctionType:
+            self._function(value, label)
+        elif kind is MethodType:
+            self._visit(value.__func__, label)
+            self._visit(value.__self__, label.rpartition(".")[0] or label)
+        elif kind is tuple or isinstance(value, tuple):
+            for i, item in enumerate(value):
+                self._visit(item, f"{label}[{i}]")
+        elif isinstance(value, dict):
+            self._dict(value, label)
+        elif isinstance(value, list):
+            self.guards.add_list(value, label)
+            for i, item in enumerate(value):
+                self._visit(item, f"{label}[{i}]")
+        elif isinstance(value, (set, frozenset)):
+            if isinstance(value, set):
+                self.guards.add_copy(value, set(value), _equal, label)
+        elif isinstance(value, type):
+            self._class(value, label)
+        elif isinstance(value, (ModuleType, MappingProxyType)):
+            return
+        elif isinstance(value, BuiltinFunctionType):
+            owner = getattr(value, "__self__", None)
+            if owner is not None and not isinstance(owner, ModuleType):
+                self._visit(owner, label)
+        else:
+            self._object(value, label)
+
+    def _function(self, fn: FunctionType, label: str) -> None:
+        if _is_library(fn.__globals__.get("__name__")) and fn.__closure__ is None:
+            return
+        code = fn.__code__
+        for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            self.guards.add_cell(cell, name)
+            self._visit(value, name)
+        if _is_library(fn.__globals__.get("__name__")):
+            return
+        self._visit(fn.__defaults__, f"{label}.__defaults__")
+        if fn.__kwdefaults__:
+            self._visit(fn.__kwdefaults__, f"{label}.__kwdefaults__")
+        names = _names(code)
+        self._code_names |= names
+        for name in sorted(names):
+            if name not in fn.__globals__:
+                continue
+            value = fn.__globals__[name]
+            self.guards.add_name(fn.__globals__, name, name)
+            if isinstance(value, ModuleType):
+                self._module(value, names, name)
+            else:
+                self._visit(value, name)
+
+    def _module(self, module: ModuleType, names: set[str], label: str) -> None:
+        if _is_library(module.__name__):
+            return
+        space = vars(module)
+        for name in sorted(names & space.keys()):
+            self.guards.add_name(space, name, f"{label}.{name}")
+            if not isinstance(space[name], ModuleType):
+                self._visit(space[name], f"{label}.{name}")
+
+    def _dict(self, d: dict[Any, Any], label: str, skipped: frozenset[str] = frozenset()) -> None:
+        self.guards.add_dict(d, label, set(skipped))
+        for key, value in d.items():
+            if key not in skipped:
+                name = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
+                self._visit(value, label + name)
+        if type(d) is not dict and hasattr(d, "__dict__") and vars(d):
+            self._dict(vars(d), label)
+
+    def _class(self, cls: type, label: str) -> None:
+        for base in cls.__mro__:
+            if _is_library(base.__module__) or base is object:
+                continue
+            if id(base) != id(cls) and id(base) in self._seen:
+                continue
+            self._seen.add(id(base))
+            for name, value in vars(base).items():
+                if name.startswith("__") and not isinstance(value, FunctionType):
+                    continue
+                plain = isinstance(value, (*_PLAIN, list, dict, set, tuple, Tensor))
+                if plain:
+                    self.guards.add_attribute(base, name, f"{base.__qualname__}.{name}")
+                inner = getattr(value, "__func__", getattr(value, "fget", None)) or value
+                if plain or isinstance(inner, FunctionType):
+                    self._visit(inner, f"{label}.{name}")
+
+    def _object(self, value: Any, label: str) -> None:
+        kind = type(value)
+        module = kind.__module__ or ""
+        if isinstance(value, LRScheduler):  # its steps are taken again, in Python
+            return
+        if isinstance(value, FusedOptimizer):
+            self._optimizers.append((value, label))
+            return
+        if module.startswith("numpy") and hasattr(value, "bit_generator"):
+            generator = value.bit_generator
+            self.sources.append((label, lambda: generator.state))
+            return
+        if kind.__name__ == "ndarray" and module == "numpy":
+            if value.nbytes > _LARGEST_ARRAY:
+                raise CaptureError(
+                    f"capture: {label} is a NumPy array of {value.nbytes} bytes, too many to be "
+                    "compared before each replay; make a tensor of it, or pass it as an argument"
+                )
+            self.guards.add_copy(value, value.copy(), _same_array, label)
+            return
+        if module == "random" and hasattr(value, "getstate"):
+            self.sources.append((label, value.getstate))
+            return
+        if hasattr(kind, "__next__"):
+            raise CaptureError(
+                f"capture: {label} is an iterator ({kind.__name__}), which a replay would not "
+                "advance; pass what it yields as an argument"
+            )
+        if kind.__name__ == "deque" and module == "collections":
+            self.guards.add_copy(value, value.copy(), _equal, label)
+            for i, item in enumerate(value):
+                self._visit(item, f"{label}[{i}]")
+            return
+        if kind.__name__ == "partial" and module == "functools":
+            for part, of in (("func", value.func), ("args", value.args), ("kw", value.keywords)):
+                self._visit(of, f"{label}.{part}")
+            return
+        for name in self._slots(kind):
+            if hasattr(value, name):
+                self.guards.add_attribute(value, name, f"{label}.{name}")
+                self._visit(getattr(value, name), f"{label}.{name}")
+        if hasattr(value, "__dict__"):
+            self._dict(vars(value), label)
+        if not _is_library(module):
+            self._visit(kind, label)
+
+    @staticmethod
+    def _slots(kind: type) -> Iterator[str]:
+        for base in kind.__mro__:
+            slots = vars(base).get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name not in ("__dict__", "__weakref__") and not _is_library(base.__module__):
+                    yield name
+
+    def _optimizer(self, optimizer: FusedOptimizer, label: str) -> None:
+        """Guard an optimizer but for the settings that its kernel reads at each replay.
+
+        Those are guarded too where code of the user's may look at them.
+        """
+        named = self._code_names & (_SETTINGS | {"defaults"})
+        if "param_groups" in self._code_names and self._code_names & {"items", "values"}:
+            named = set(_SETTINGS)
+        skipped = frozenset(_SETTINGS - named)
+        own = {k: v for k, v in vars(optimizer).items() if k not in ("param_groups", "defaults")}
+        self.guards.add_dict(vars(optimizer), label, set())
+        self.guards.add_list(optimizer.param_groups, f"{label}.param_groups")
+        for i, group in enumerate(optimizer.param_groups):
+            self._seen.add(id(group))
+            self._kept.append(group)
+            self._dict(group, f"{label}.param_groups[{i}]", skipped)
+        for name, value in own.items():
+            self._visit(value, f"{label}.{name}")
