@@ -28,7 +28,8 @@ class HostWatcher {
   virtual void on_use(std::span<const Tensor> tensors) = 0;
   // The next launch draws from the generator.
   virtual void on_draw(Generator& g) = 0;
-  // The gradient that a leaf of the tape holds is looked at, or replaced.
+  // A leaf of the tape was made; the gradient that one holds is looked at, or replaced.
+  virtual void on_leaf(Attachment& leaf) = 0;
   virtual void on_grad(Attachment& leaf, bool replaced) = 0;
 };
 

@@ -60,9 +60,6 @@ void Recorder::start() {
 }
 
 void Recorder::stop() {
-  // Leaves that were made in here and that nobody else knows go, and their gradients.
-  std::erase_if(leaves_, [](const LeafPlace& l) { return l.leaf->unique(); });
-  leaf_index_.clear();
   set_host_watcher(outer_watcher_);
   set_launch_observer(outer_observer_);
   recording_ = false;
@@ -260,7 +257,12 @@ void Recorder::take_stream(Step& step) {
 
 // --- gradients ---------------------------------------------------------------------------------
 
+void Recorder::on_leaf(Attachment& leaf) {
+  own_leaves_[&leaf] = Ref<Node>::share(static_cast<Node*>(&leaf));
+}
+
 void Recorder::on_grad(Attachment& attachment, bool replaced) {
+  if (own_leaves_.contains(&attachment)) return;
   auto& leaf = static_cast<Leaf&>(attachment);
   const auto [it, fresh] = leaf_index_.try_emplace(&attachment, leaves_.size());
   if (!fresh) return;
@@ -303,6 +305,11 @@ LeafPlace Recorder::end_of(LeafPlace place) {
 }
 
 void Recorder::check_kept() {
+  // A graph keeps leaves that were made in here, and these their gradients.
+  for (const auto& [_, leaf] : own_leaves_) {
+    const Tensor& grad = static_cast<const Leaf&>(*leaf).grad;
+    if (grad.defined()) known_.erase(grad->storage.get());
+  }
   for (const auto& [storage, index] : known_) {
     const Slot& s = slots_[index];
     if (s.kind != Slot::Intermediate || !s.written) continue;

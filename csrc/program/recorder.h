@@ -41,6 +41,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   void on_check(HostCheck check, std::span<const Tensor> of) override;
   void on_use(std::span<const Tensor> tensors) override;
   void on_draw(Generator& g) override;
+  void on_leaf(Attachment& leaf) override;
   void on_grad(Attachment& leaf, bool replaced) override;
 
  private:
@@ -63,6 +64,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   std::vector<Step> steps_;
   std::unordered_map<const Storage*, uint32_t> known_;
   std::unordered_map<const Attachment*, size_t> leaf_index_;
+  std::unordered_map<const Attachment*, Ref<Node>> own_leaves_;  // made while recording
   std::vector<LeafPlace> leaves_;
   std::vector<Stream> streams_;
   std::vector<TensorPlace> argument_places_;

@@ -209,6 +209,7 @@ Leaf* leaf_of(const Tensor& t) {
     leaf->active = false;
     t->node = Ref<Attachment>::adopt(leaf);
     t->slot = 0;
+    if (HostWatcher* w = host_watcher()) w->on_leaf(*leaf);
   }
   Node* n = node_of(t);
   return n->leaf ? static_cast<Leaf*>(n) : nullptr;
