@@ -86,6 +86,12 @@ void register_capture(py::module_& m) {
       .def("finish", &Recorder::finish, py::arg("results"), "The program, or None.");
   py::class_<Program, std::shared_ptr<Program>>(m, "Program", "Captured launches, to be replayed.")
       .def("__call__", &call, py::arg("arguments"), "Replays; returns the results.")
+      .def(
+          "fits",
+          [](const Program& p, const std::vector<Tensor>& arguments) {
+            return p.refuses(arguments) == nullptr;
+          },
+          py::arg("arguments"), "Whether it can be replayed with these.")
       .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
            py::arg("progress"), "Replays for rows of arrays.")
       .def_property_readonly("lines", &Program::lines, "The launches.")

@@ -141,17 +141,10 @@ void register_optim(py::module_& m) {
           "step",
           [](OptimizerGroup& g, const py::dict& group, const Tensor& norm, double max_norm) {
             OptimizerLaunch settings = settings_of(g.rule(), group.ptr());
-            Tensor limited;
-            if (norm.defined()) {
-              limited = clipping_norm(norm);
-              settings.norm = limited.data();
-              settings.norm_dtype = limited.dtype();
-              settings.max_norm = max_norm;
-            }
             std::shared_ptr<GroupSettings> source;
             if (host_watcher()) source = std::make_shared<GroupSettings>(g.rule(), group);
             settings.source = source.get();
-            return g.step(settings);
+            return g.step(settings, norm.defined() ? clipping_norm(norm) : norm, max_norm);
           },
           py::arg("group"), py::arg("norm") = py::none(), py::arg("max_norm") = 0.0,
           "One step of every parameter that has a gradient, which is read as if scaled by max_norm "

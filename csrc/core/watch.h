@@ -28,6 +28,8 @@ class HostWatcher {
   virtual void on_use(std::span<const Tensor> tensors) = 0;
   // The next launch draws from the generator.
   virtual void on_draw(Generator& g) = 0;
+  // A generator is about to be seeded anew, or set to a state.
+  virtual void on_seed(Generator& g, uint64_t seed, uint64_t counter, bool anew) = 0;
   // A leaf of the tape was made; the gradient that one holds is looked at, or replaced.
   virtual void on_leaf(Attachment& leaf) = 0;
   virtual void on_grad(Attachment& leaf, bool replaced) = 0;

@@ -120,6 +120,15 @@ nb::object to_array(nb::handle h) {
 NB_MODULE(_interop, m) {
   using namespace wengert;
   nb::set_leak_warnings(false);
+  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const Error& e) {
+      const bool capture = e.kind() == ErrorKind::Capture;
+      const nb::object type = nb::module_::import_("wengert._core").attr("CaptureError");
+      PyErr_SetString(capture ? type.ptr() : PyExc_RuntimeError, e.what());
+    }
+  });
   m.def("from_array", &from_array, nb::arg("array"),
         "A tensor that shares memory with a NumPy array or a DLPack provider.");
   m.def(

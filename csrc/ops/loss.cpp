@@ -125,9 +125,7 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Ten
     fail(op, ": got an input of dtype ", name_of(input.dtype()), " and a target of dtype ",
          name_of(target.dtype()), "; expected the same floating point dtype");
   }
-  if (!all_within(input, 0, 1)) {
-    fail(op, ": all elements of input should be between 0 and 1");
-  }
+  check_within(input, 0, 1, op, "all elements of input should be between 0 and 1");
   const Tensor loss = apply<BinaryCrossEntropy>(input, target);
   return ops::reduced(weight.defined() ? mul(loss, expand(weight, loss.sizes())) : loss, r);
 }

@@ -35,7 +35,7 @@ Tensor number_like(const Number& v, const Tensor* peer);
 namespace ops {
 
 // Whether all elements are in [low, high]; NaN is not.
-bool all_within(const Tensor& t, double low, double high);
+void check_within(const Tensor& t, double low, double high, const char* op, const char* expected);
 
 // creation
 Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device = Device::CPU);

@@ -170,7 +170,7 @@ bool OptimizerGroup::make_states(size_t i, unsigned used) {
   return made;
 }
 
-bool OptimizerGroup::step(const OptimizerLaunch& settings) {
+bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, double max_norm) {
   const GradMode off(false);
   const unsigned used = states_used(settings);
   items_.clear();
@@ -230,10 +230,16 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings) {
   OptimizerLaunch all = settings;
   all.items = items_.data();
   all.num_items = static_cast<int64_t>(items_.size());
+  if (norm.defined()) {
+    all.norm = norm.data();
+    all.norm_dtype = norm.dtype();
+    all.max_norm = max_norm;
+  }
   l.size[0] = l.count;
   l.pointer = &all;
   if (HostWatcher* w = host_watcher()) {
     for (const auto& copy : copies) grads.push_back(copy.second);
+    if (norm.defined()) grads.push_back(norm);
     tell(*w, grads);
   }
   launch(l);

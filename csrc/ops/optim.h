@@ -35,7 +35,9 @@ class OptimizerGroup {
 
   // One step of every parameter that has a gradient. `settings` is the launch without its items.
   // All checks come before the first write. Returns whether states were made that were not there.
-  bool step(const OptimizerLaunch& settings);
+  // With a norm (clipping_norm) gradients are read as if scaled by max_norm / (norm + 1e-6) where
+  // that is below 1.
+  bool step(const OptimizerLaunch& settings, const Tensor& norm = {}, double max_norm = 0);
   void drop_grads() const;
 
   size_t size() const { return params_.size(); }

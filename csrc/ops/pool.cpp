@@ -272,7 +272,8 @@ void check_adaptive(const char* op, const Tensor& x, const Dims& sizes) {
 
 // (in, out): the share of each place in each mean
 Tensor shares(int64_t in, int64_t out, DType dtype) {
-  const Tensor m = zeros({in, out}, DType::Float64);
+  const Tensor m = Tensor::empty({in, out}, DType::Float64);
+  std::fill_n(m.data<double>(), m.numel(), 0.0);
   for (int64_t i = 0; i < out; ++i) {
     const int64_t begin = i * in / out, end = ((i + 1) * in + out - 1) / out;
     for (int64_t k = begin; k < end; ++k) {

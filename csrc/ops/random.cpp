@@ -23,7 +23,8 @@ RandomState Generator::state() const {
   const std::lock_guard hold(lock_);
   return state_;
 }
-void Generator::set_state(RandomState s) {
+void Generator::set(RandomState s, bool anew) {
+  if (HostWatcher* w = host_watcher()) w->on_seed(*this, s.seed, s.counter, anew);
   const std::lock_guard hold(lock_);
   state_ = s;
 }

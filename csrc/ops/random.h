@@ -22,11 +22,13 @@ class Generator {
   // The seed and the first of n fresh counters.
   RandomState take(uint64_t n);
   RandomState state() const;
-  void set_state(RandomState s);
-  void manual_seed(uint64_t seed) { set_state({seed, 0}); }
+  void set_state(RandomState s) { set(s, false); }
+  void manual_seed(uint64_t seed) { set({seed, 0}, true); }
   uint64_t seed();  // from the system's entropy; returned
 
  private:
+  void set(RandomState s, bool anew);
+
   mutable std::mutex lock_;
   RandomState state_;
 };

@@ -106,6 +106,7 @@ Tensor triangle(const char* op, int64_t rows, int64_t columns, int64_t offset, O
     row = std::fill_n(row, end - begin, r);
     for (int64_t c = begin; c < end; ++c) *column++ = c;
   }
+  out.host_wrote();
   return to(out, d);
 }
 Tensor tril_indices(int64_t row, int64_t col, int64_t offset, OptDType dtype, Device) {

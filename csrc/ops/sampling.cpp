@@ -10,15 +10,15 @@
 namespace wengert {
 namespace ops {
 
-bool all_within(const Tensor& t, double low, double high) {
-  const Tensor dense = contiguous(detach(t));
-  return visit(dense.dtype(), [&]<class T>() {
-    const T* p = dense.read<T>();
-    for (int64_t i = 0; i < dense.numel(); ++i) {
-      const auto v = convert<double>(p[i]);
-      if (!(v >= low && v <= high)) return false;
-    }
-    return true;
+void check_within(const Tensor& t, double low, double high, const char* op, const char* expected) {
+  host_check({contiguous(detach(t))}, [=](std::span<const Tensor> of) {
+    visit(of[0].dtype(), [&]<class T>() {
+      const T* p = of[0].data<T>();
+      for (int64_t i = 0; i < of[0].numel(); ++i) {
+        const auto v = convert<double>(p[i]);
+        if (!(v >= low && v <= high)) fail(op, ": ", expected);
+      }
+    });
   });
 }
 
@@ -53,7 +53,7 @@ Tensor placed(const Dims& sizes, DType dtype, Generator& g, const Tensor& mean, 
   return add(mul(draw(Distribution::Normal, sizes, dtype, g), to(std, dtype)), to(mean, dtype));
 }
 void check_std(const Tensor& std) {
-  if (!all_within(std, 0, INFINITY)) fail("normal: expects all elements of std >= 0.0");
+  check_within(std, 0, INFINITY, "normal", "expects all elements of std >= 0.0");
 }
 void check_std(double std) {
   if (!(std >= 0)) fail("normal: expects std >= 0.0, but found std ", std);
@@ -95,7 +95,7 @@ Tensor normal_sizes(double mean, double std, const Dims& size, Generator& g, Opt
 // Zeros and ones in p's shape; of bool.
 Tensor successes(const char* op, const Tensor& p, Generator& g) {
   check_floating(op, "p", p);
-  if (!all_within(p, 0, 1)) fail(op, ": expects all elements of p to be in [0, 1]");
+  check_within(p, 0, 1, op, "expects all elements of p to be in [0, 1]");
   const GradMode off(false);
   // u < p with u in [0, 1): never for p = 0, always for p = 1
   const DType d = compute_dtype(p.dtype());
@@ -128,9 +128,8 @@ Tensor bernoulli_inplace_tensor(const Tensor& self, const Tensor& p, Generator& 
 
 Tensor poisson(const Tensor& input, Generator& g) {
   check_floating("poisson", "input", input);
-  if (!all_within(input, 0, INFINITY)) {
-    fail("poisson: invalid rate; expected all rates to be non-negative");
-  }
+  check_within(input, 0, INFINITY, "poisson",
+               "invalid rate; expected all rates to be non-negative");
   Tensor out;
   {
     const GradMode off(false);

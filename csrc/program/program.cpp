@@ -277,9 +277,8 @@ void Program::execute() {
   }
   for (size_t i = 0; i < streams_.size(); ++i) {
     const Stream& s = streams_[i];
-    const bool anew = s.end_seed != s.seed;
-    s.generator->set_state({anew ? s.end_seed : starts[i].seed,
-                            anew ? s.end_counter : starts[i].counter + (s.end_counter - s.counter)});
+    const RandomState later{starts[i].seed, starts[i].counter + (s.end_counter - s.counter)};
+    s.generator->set_state(s.seeded ? RandomState{s.end_seed, s.end_counter} : later);
   }
 }
 

@@ -84,6 +84,7 @@ struct LeafPlace {
 struct Stream {
   Generator* generator;
   uint64_t seed, counter;  // when the capture began
+  bool seeded = false;     // anew since: from there on the numbers are always the same
   uint64_t end_seed = 0, end_counter = 0;
 };
 

@@ -225,13 +225,25 @@ void Recorder::on_check(HostCheck check, std::span<const Tensor> of) {
 
 // --- random numbers ----------------------------------------------------------------------------
 
-void Recorder::on_draw(Generator& g) {
+size_t Recorder::stream_of(Generator& g) {
   const auto it = std::find_if(streams_.begin(), streams_.end(),
                                [&](const Stream& s) { return s.generator == &g; });
-  drawing_ = static_cast<int>(it - streams_.begin());
-  if (it != streams_.end()) return;
-  const RandomState s = g.state();
-  streams_.push_back({&g, s.seed, s.counter});
+  const auto at = static_cast<size_t>(it - streams_.begin());
+  if (it == streams_.end()) {
+    const RandomState s = g.state();
+    streams_.push_back({&g, s.seed, s.counter});
+  }
+  return at;
+}
+
+void Recorder::on_draw(Generator& g) {
+  drawing_ = static_cast<int>(stream_of(g));
+}
+
+// Set back to where it stood in here, as a checkpoint does, it goes on from where it started.
+void Recorder::on_seed(Generator& g, uint64_t seed, uint64_t counter, bool anew) {
+  Stream& s = streams_[stream_of(g)];
+  s.seeded |= anew || seed != s.seed || counter < s.counter;
 }
 
 // Counters relative to where the generator stood: what draws again, such as the backward of
@@ -243,16 +255,15 @@ void Recorder::take_stream(Step& step) {
   if (found < 0) {
     for (size_t i = 0; i < streams_.size(); ++i) {
       const Stream& s = streams_[i];
-      if (seed != s.seed || counter < s.counter || counter >= s.generator->state().counter) continue;
+      const uint64_t end = s.generator->state().counter;
+      if (s.seeded || seed != s.seed || counter < s.counter || counter >= end) continue;
       if (found >= 0) refuse("two generators of one seed draw in turn; give them seeds of their own");
       found = static_cast<int>(i);
     }
   }
-  if (found < 0) return;
-  const Stream& s = streams_[static_cast<size_t>(found)];
-  if (seed != s.seed) return;  // seeded anew in here: always the same numbers
+  if (found < 0 || streams_[static_cast<size_t>(found)].seeded) return;
   step.generator = found;
-  step.counter = counter - s.counter;
+  step.counter = counter - streams_[static_cast<size_t>(found)].counter;
 }
 
 // --- gradients ---------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   void on_check(HostCheck check, std::span<const Tensor> of) override;
   void on_use(std::span<const Tensor> tensors) override;
   void on_draw(Generator& g) override;
+  void on_seed(Generator& g, uint64_t seed, uint64_t counter, bool anew) override;
   void on_leaf(Attachment& leaf) override;
   void on_grad(Attachment& leaf, bool replaced) override;
 
@@ -52,6 +53,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   void touch(uint32_t slot, Step& step, bool written);
   void point(Step& step, void* at, const void* leads_to, const Storage** storage, uint32_t slot,
              bool written);
+  size_t stream_of(Generator& g);
   void take_stream(Step& step);
   TensorPlace place_of(const Tensor& t);
   LeafPlace end_of(LeafPlace place);

@@ -33,6 +33,10 @@ _active: dict[int, _Active] = {}  # by thread
 
 def host_call(fn: Callable[..., Any], *args: Any) -> Any:
     """Call Python code that each replay is to call too, before its launches or after them."""
+    if any(isinstance(a, Tensor) for a in args):
+        raise CaptureError(
+            f"capture: {fn.__qualname__} looks at a tensor; call it outside of the step"
+        )
     active = _active[get_ident()]
     active.calls.append((active.recorder.steps, fn, args))
     return active.recorder.paused(lambda: fn(*args))
@@ -315,6 +319,8 @@ class Captured:
         CaptureError
             If the step cannot be captured, or its results are not tensors.
         """
+        from wengert._creation import arange
+
         arrays = [data] if isinstance(data, Tensor) else list(data)
         arrays = [a.detach().contiguous() for a in arrays]
         if not arrays or any(a.dim() == 0 or a.size(0) != arrays[0].size(0) for a in arrays):
@@ -332,7 +338,7 @@ class Captured:
         kept: list[Any] = []
         done = 0
         for _ in range(epochs):
-            order = _core.randperm(n, **generator) if shuffle else _core.arange(n)
+            order = _core.randperm(n, **generator) if shuffle else arange(n)
             whole = n // batch_size
             done = self._steps(arrays, order[: whole * batch_size], whole, kept, done, progress, every)
             if not drop_last and n % batch_size:
@@ -367,7 +373,9 @@ class Captured:
         key, _ = self._key(tuple(arguments), {})
         for entry in self._entries.get(key, ()):
             plain = not entry.before and not entry.after and not entry.places
-            if plain and None in entry.whole and not entry.guards.first_change():
+            whole = bool(entry.whole) and all(leaf is None for leaf in entry.whole)
+            fits = plain and whole and entry.program.fits(arguments)
+            if fits and not entry.guards.first_change():
                 return entry
         return None
 
@@ -385,9 +393,10 @@ def _stacked(kept: list[Any]) -> Any:
                 raise CaptureError("run: a step must return tensors")
             parts.append([leaf.detach().unsqueeze(0) for leaf in leaves])
         else:
+            spec = entry.spec
             parts.append([r[:count] for r in results])
     columns = [_core.cat(list(column)) for column in zip(*parts, strict=True)]
-    return tree_unflatten(columns, spec)
+    return columns[0] if spec is None else tree_unflatten(columns, spec)
 
 
 def capture(

@@ -8,8 +8,24 @@ from .optimizer import Optimizer
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
+
+
+def _repeated(step: Callable[..., None]) -> Callable[..., None]:
+    """Make a step in a captured function one that each replay takes too."""
+
+    def taken(self: LRScheduler, *args: Any) -> None:
+        if _core.capturing():
+            from wengert._capture import host_call
+
+            host_call(step, self, *args)
+        else:
+            step(self, *args)
+
+    taken.__name__, taken.__qualname__ = step.__name__, step.__qualname__
+    taken.__doc__, taken.__wrapped__ = step.__doc__, step  # type: ignore[attr-defined]
+    return taken
 
 
 class LRScheduler:
@@ -49,6 +65,11 @@ class LRScheduler:
         self.step()
         self._at_start = False
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls):
+            cls.step = _repeated(cls.step)  # type: ignore[method-assign]
+
     def get_lr(self) -> list[float]:
         """Return the rates after ``last_epoch`` steps; subclasses define it."""
         raise NotImplementedError
@@ -64,13 +85,9 @@ class LRScheduler:
     def _scaled(self, factor: float) -> list[float]:
         return [lr * factor for lr in self._rates()]
 
+    @_repeated
     def step(self, epoch: int | None = None) -> None:
         """Set the rates for the next epoch, or those that a given one has from the start."""
-        if _core.capturing():  # each replay takes it too
-            from wengert._capture import host_call
-
-            host_call(self.step, epoch)
-            return
         if epoch is None:
             self.last_epoch += 1
             self._set(self.get_lr())

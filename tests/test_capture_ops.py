@@ -1,0 +1,89 @@
+"""Every operation, captured: its replay has the bits of a plain call, forwards and backwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from op_table import ROWS, Row, Sample
+from test_ops import forms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What looks at numbers, and so is refused with its line named.
+LOOKS = {
+}
+
+
+def split(sample: Sample) -> tuple[list[Any], Any]:
+    """The arrays of a sample, and how to put tensors in their place."""
+    arrays: list[Any] = []
+
+    def taken(x: Any) -> Any:
+        if isinstance(x, list) and x and isinstance(x[0], np.ndarray):
+            return [taken(each) for each in x]
+        if isinstance(x, np.ndarray):
+            arrays.append(x)
+            return len(arrays) - 1, "tensor"
+        return x
+
+    args = [taken(x) for x in sample.args]
+    kwargs = {k: taken(v) for k, v in sample.kwargs.items()}
+
+    def filled(x: Any, tensors: Sequence[wg.Tensor]) -> Any:
+        if isinstance(x, list):
+            return [filled(each, tensors) for each in x]
+        if isinstance(x, tuple) and len(x) == 2 and x[1] == "tensor":
+            return tensors[x[0]]
+        return x
+
+    return arrays, lambda tensors: (
+        [filled(x, tensors) for x in args],
+        {k: filled(v, tensors) for k, v in kwargs.items()},
+    )
+
+
+def check(row: Row, sample: Sample) -> None:
+    arrays, fill = split(sample)
+    fn = forms(row.name)[-1]
+
+    def step(*given: wg.Tensor) -> tuple[wg.Tensor, ...]:
+        bases = [t.detach().requires_grad_(t.is_floating_point()) for t in given]
+        args, kwargs = fill([t.clone() for t in bases])
+        result = fn(*args, **kwargs)
+        results = list(result) if isinstance(result, (tuple, list)) else [result]
+        results = [r for r in results if isinstance(r, wg.Tensor)]
+        total = sum((r * r).sum() for r in results if r.requires_grad)
+        leaves = [t for t in bases if t.requires_grad]
+        grads: Sequence[wg.Tensor | None] = ()
+        if isinstance(total, wg.Tensor) and leaves:
+            grads = wg.autograd.grad(total, leaves, allow_unused=True)
+        return (*(r.detach().clone() for r in results), *(g for g in grads if g is not None))
+
+    captured = wg.capture(step)
+    for factor in (1.0, 0.75, 1.0):
+        given = [
+            wg.tensor(a * a.dtype.type(factor) if a.dtype.kind == "f" else a) for a in arrays
+        ]
+        state = wg.get_rng_state()
+        expected = step(*given)
+        wg.set_rng_state(state)
+        results = captured(*given)
+        assert len(results) == len(expected)
+        for ours, theirs in zip(results, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert ours.shape == theirs.shape
+            assert ours.numpy().tobytes() == theirs.numpy().tobytes()
+    assert captured.captures == 1
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda r: r.name)
+def test_replays_have_the_same_bits(row: Row) -> None:
+    """Of the operation and its derivatives, with other numbers than it was captured with."""
+    dtype = "int64" if {"float32", "float64"} <= set(row.refuses) else row.dtypes[0]
+    for sample in row.draw(dtype):
+        check(row, sample)
