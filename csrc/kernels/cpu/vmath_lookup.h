@@ -182,6 +182,13 @@ WENGERT_INLINE V ln_of(V whole, V r) {
   const V low = fma(whole, V(0x1.efa39ep-25), fma(r * r, p, r));
   return fma(whole, V(0x1.62e42ep-1), low);
 }
+// The same of r + lost.
+WENGERT_INLINE V ln_of(V whole, V r, V lost) {
+  const V s = r + lost;
+  const V p = poly(s, -0x1.fffffep-2, 0x1.55585ap-2, -0x1.002534p-2, 0x1.842518p-3);
+  const V low = fma(whole, V(0x1.efa39ep-25), r + fma(s * s, p, lost));
+  return fma(whole, V(0x1.62e42ep-1), low);
+}
 WENGERT_INLINE V log(V x) {
   const auto [whole, r, inverse] = log_parts(x);
   return ln_of(whole, r);
@@ -334,20 +341,31 @@ WENGERT_INLINE Vec<double> log2_of_float(Vec<double> x) {
                    -0.36070045117517413, 0.2886340716240133, -0.22404019823249938);
   return fma(r, p, e + pick(kLog2Double, index));
 }
-WENGERT_INLINE Vec<double> exp2_to_float(Vec<double> x) {
-  using D = Vec<double>;
-  const D b = _mm512_maskz_min_pd(0xff, D(200.0).v, _mm512_maskz_max_pd(0xff, D(-200.0).v, x.v));
-  const D magic(0x1.8p48), t = b + magic, r = b - (t - magic);
-  const D p =
-      poly(r, 0.9999999988534075, 0.693147179924277, 0.24023589979858936, 0.05550606165064373);
-  const Raw<int64_t> n = bits(t);
-  return from_bits<double>(bits(pick(kExp2Double, n) * p) + ((n & ~15) << 48));
-}
-// x^y for x in (0, inf) and finite y.
-WENGERT_INLINE V pow_of_positive(V x, V y) {
-  const auto wx = widen(x), wy = widen(y);
-  return narrow(exp2_to_float(wy.lo * log2_of_float(wx.lo)),
-                exp2_to_float(wy.hi * log2_of_float(wx.hi)));
+
+// |x|^y for finite x, not 0, and finite y: 2^(y log2(x)), the logarithm and the product as sums.
+// The inverse picked for x is so short that r is exact.
+WENGERT_INLINE V pow_of_magnitude(V x, V y) {
+  const V e = _mm512_maskz_getexp_ps(kAll, x.v);
+  const V m = _mm512_maskz_getmant_ps(kAll, x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+  const I index = bits(m) >> 18;
+  const V r = fma(m, pick(kShortInverse, index), V(-1.0));
+  const auto whole = fast_two_sum(e, pick(kShortLog2, index));
+  const V ratio(0x1.715476p+0),
+      tail = poly(r, -0x1.715476p-1, 0x1.ec709ep-2, -0x1.716804p-2, 0x1.2790a8p-2, -0x1.57450ap-3);
+  const V slope = fma(r, tail, ratio), slope_lost = fma(r, tail, ratio - slope) + V(0x1.4ae0cp-26);
+  const V first = r * slope, first_lost = fma(r, slope, -first);
+  const auto log = fast_two_sum(whole.hi, first);  // exact, as whole is 0 or not much smaller
+  const V lost = (whole.lo + pick(kShortLog2Lost, index)) + log.lo;
+  const V log_lost = fma(r, slope_lost, first_lost) + lost;
+  const V product = y * log.hi, low = fma(y, log_lost, fma(y, log.hi, -product));
+  const V near = _mm512_maskz_reduce_ps(kAll, product.v, 4 << 4), n = product - near;
+  // of no account, and perhaps not a number, where n is huge
+  constexpr int smaller = 0x06;  // the operand that is nearer to 0
+  const V d = _mm512_maskz_range_ps(kAll, (near + low).v, V(0.0625).v, smaller);
+  const V p = d * poly(d, 0x1.62e43p-1, 0x1.ebfff4p-3, 0x1.c6ae38p-5);
+  const I part = bits(n + V(0x1.8p19));
+  const V two = pick(kExp2, part);
+  return scale(two + fma(two, p, pick(kExp2Lost, part)), n);
 }
 
 }  // namespace lookup
@@ -428,7 +446,7 @@ WENGERT_INLINE Vec<float> cos(Vec<float> x) {  // 1.49
 }
 WENGERT_INLINE Vec<float> pow(Vec<float> x, Vec<float> y) {  // 0.59
   using V = Vec<float>;
-  V r = lookup::pow_of_positive(abs(x), y);
+  V r = lookup::pow_of_magnitude(x, y);
   constexpr int zero = 0x06, infinite = 0x18, nan = 0x81, negative = 0x40;  // of vfpclassps
   const int odd_ones = _mm512_fpclass_ps_mask(x.v, zero | infinite | nan | negative) |
                        _mm512_fpclass_ps_mask(y.v, infinite | nan);

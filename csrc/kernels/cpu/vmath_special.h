@@ -1,6 +1,5 @@
-// The complementary error function, and special functions that go lane by lane through scalar code.
-// Above each function stands its largest error in ULP over all x86 ISAs: "f32" on every 397th
-// float, "f64" on random and nasty points.
+// The complementary error function. Above it stands its largest error in ULP over all x86 ISAs:
+// "f32" on every 397th float, "f64" on random and nasty points.
 #pragma once
 
 #include "kernels/cpu/vmath_basic.h"
@@ -56,26 +55,6 @@ WENGERT_OUTLINE Vec<T> erfc(Vec<T> x) {
   const V tail = scale(fma(g.hi, y.hi, low), e.n);
   const V far = select(x < V(0.0), V(2.0) - tail, tail);
   return select(a < V(0.5), near, far);
-}
-
-// The C library's.
-template <class T>
-WENGERT_INLINE Vec<T> lgamma(Vec<T> x) {
-  return lanes(cpu::Libm::Lgamma, x);
-}
-// See special.h.
-template <class T>
-WENGERT_INLINE Vec<T> digamma(Vec<T> x) {
-  return lanes(cpu::Libm::Digamma, x);
-}
-template <class T>
-WENGERT_INLINE Vec<T> polygamma(Vec<T> n, Vec<T> x) {
-  return lanes(cpu::Libm2::Polygamma, n, x);
-}
-
-template <class T>
-WENGERT_INLINE Vec<T> erfinv(Vec<T> x) {
-  return lanes(cpu::Libm::Erfinv, x);
 }
 
 }  // namespace wengert::WENGERT_ISA
