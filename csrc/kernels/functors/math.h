@@ -478,6 +478,26 @@ struct Xlogy : Elementwise<Kind::Floating, 2> {
   }
 };
 
+// a exp(b - c), what the gradient of logsumexp is made of.
+struct MulExpDifference : Elementwise<Kind::Floating, 3> {
+  static constexpr auto name = "mul_exp_difference";
+  static constexpr Uses uses[] = {kX1 | kX2, kY, kY};
+  template <class V>
+  static WENGERT_FN V f(V a, V b, V c) {
+    return a * exp(b - c);
+  }
+  template <int I, class V>
+  static WENGERT_FN V df(V, V b, V c, V y) {
+    if constexpr (I == 0) {
+      return exp(b - c);
+    } else if constexpr (I == 1) {
+      return y;
+    } else {
+      return -y;
+    }
+  }
+};
+
 struct Nextafter : Elementwise<Kind::Floating, 2> {
   static constexpr auto name = "nextafter";
   template <class V>
@@ -489,6 +509,6 @@ struct Nextafter : Elementwise<Kind::Floating, 2> {
 using MathFunctors =
     TypeList<Exp, Log, Sin, Cos, Tanh, Sigmoid, Erf, Exp2, Expm1, Log1p, Log2, Log10, Tan, Asin,
              Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Erfc, Erfinv, Polygamma, Digamma, Lgamma,
-             Logit, Sinc, Atan2, Hypot, Logaddexp, Logaddexp2, Xlogy, Nextafter>;
+             Logit, Sinc, Atan2, Hypot, Logaddexp, Logaddexp2, Xlogy, MulExpDifference, Nextafter>;
 
 }  // namespace wengert
