@@ -12,7 +12,8 @@ namespace {
 
 Tensor logit(const Tensor& x, std::optional<double> eps) {
   if (!eps) return apply<Logit>(x);
-  return apply<Logit>(WithParams<Clamp, double, double>::out_of_place(x, *eps, 1 - *eps));
+  const Tensor wide = is_floating(x.dtype()) ? x : to(x, default_dtype());
+  return apply<Logit>(WithParams<Clamp, double, double>::out_of_place(wide, *eps, 1 - *eps));
 }
 
 Tensor polygamma(int64_t n, const Tensor& x) {
