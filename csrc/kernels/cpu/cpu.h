@@ -126,7 +126,8 @@ constexpr int distribution_index(KernelId k) {
 }
 struct RandomStream {
   uint64_t seed, counter;
-  int bits = 24;  // of a uniform float32
+  int bits = 24;      // of a uniform float32
+  bool past = false;  // write past the caches; the array begins at a line
 };
 // Fill elements [begin, end) of an array; begin is a multiple of kRandomBlock.
 inline constexpr int64_t kRandomBlock = 64;
@@ -148,7 +149,9 @@ struct ListLoops {
 
 // dst[i * dst_row + j] = src[j * src_row + i] of items of some size; strides in items
 using TurnLoop = void (*)(const void* src, int64_t src_row, void* dst, int64_t dst_row,
-                          int64_t rows, int64_t columns);
+                          int64_t rows, int64_t columns, bool past_caches);
+// Copies n bytes past the caches.
+using StreamLoop = void (*)(const void* from, int64_t n, void* to);
 // Sorts n words of each of kSortLanes columns, which lie side by side.
 inline constexpr int64_t kSortLanes = 8;
 using SortColumns = void (*)(uint64_t* words, int64_t n);
@@ -177,6 +180,8 @@ struct CpuIsa {
   const char* name;
   bool (*usable)();
   MapFn map[kNumMapKernels][kNumDTypes];
+  // The same for results at whole lines, which are written past the caches; null for most.
+  MapFn map_past[kNumMapKernels][kNumDTypes];
   MapFn cast[kNumDTypes][kNumDTypes];  // source, destination
   ReduceLoops reduce[Reductions::size][kNumDTypes];
   void (*dot[kNumDTypes])(const void* x, const void* y, int64_t n, void* out);
@@ -196,6 +201,7 @@ struct CpuIsa {
   void (*quantize[2])(const float* x, int64_t n, uint8_t* codes, float* peaks);  // [1]: signed
   void (*dequantize[2])(const uint8_t* codes, const float* peaks, int64_t n, float* x);
   ListLoops list[kNumDTypes];
+  StreamLoop stream;                  // null where stores cannot go past the caches
   TurnLoop turn[4];                   // of items of 1, 2, 4 and 8 bytes
   void (*pick[4])(const PickRun& r);  // of items of 1, 2, 4 and 8 bytes
   OffsetsLoop offsets[2];             // from indices of int32 and int64

@@ -28,7 +28,7 @@
 namespace wengert::WENGERT_ISA {
 
 void fill(cpu::CpuIsa& isa) {
-  fill_map(isa.map, MapFunctors{});
+  fill_map(isa.map, isa.map_past, MapFunctors{});
   fill_cast(isa.cast, DTypes{});
   fill_narrow(isa);
   fill_reduce<int64_t>(isa, Reductions{});

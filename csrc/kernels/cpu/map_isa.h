@@ -85,11 +85,12 @@ WENGERT_INLINE void store_mask(Mask<T> m, char* p, int n) {
     copy_bytes<Vec<T>::N>(p, &b, n);
   }
 }
-template <class T>
+template <bool kPast, class T>
 WENGERT_INLINE void store_result(Vec<T> v, char* p, int n) {
+  if (kPast && n >= Vec<T>::N) return stream_vector(v.v, p);
   v.store(reinterpret_cast<T*>(p), n);
 }
-template <class T>
+template <bool, class T>
 WENGERT_INLINE void store_result(Mask<T> m, char* p, int n) {
   store_mask(m, p, n);
 }
@@ -132,28 +133,30 @@ WENGERT_INLINE void over_elements(int64_t n, Step&& step) {
   }
 }
 
-// ptr: out, x0, x1, x2
-template <class F, class T>
+// ptr: out, x0, x1, x2. With kPast the output is aligned, and written past the caches.
+template <class F, class T, bool kPast = false>
 void map_forward(char* const* ptr, int64_t n, const double* params) {
   const F fn = make_functor<F>(params);
   char* out = ptr[0];
   constexpr int64_t out_item = F::kind == Kind::Compare ? 1 : sizeof(T);
   over_elements<F, T>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
     if constexpr (F::arity == 1) {
-      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m)), out + i * out_item, m);
+      store_result<kPast>(fn.f(load_operand<F, 0, T>(ptr[1], i, m)), out + i * out_item, m);
     } else if constexpr (F::arity == 2) {
-      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m)),
-                   out + i * out_item, m);
+      store_result<kPast>(
+          fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m)),
+          out + i * out_item, m);
     } else {
-      store_result(fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m),
-                        load_operand<F, 2, T>(ptr[3], i, m)),
-                   out + i * out_item, m);
+      store_result<kPast>(
+          fn.f(load_operand<F, 0, T>(ptr[1], i, m), load_operand<F, 1, T>(ptr[2], i, m),
+               load_operand<F, 2, T>(ptr[3], i, m)),
+          out + i * out_item, m);
     }
   });
 }
 
 // ptr: gradient of operand I, g, then what uses[I] names, in the order x0, x1, x2, y
-template <class F, int I, class T>
+template <class F, int I, class T, bool kPast>
 void map_gradient(char* const* ptr, int64_t n, const double* params) {
   const F fn = make_functor<F>(params);
   constexpr int uses = F::uses[I];
@@ -186,7 +189,7 @@ void map_gradient(char* const* ptr, int64_t n, const double* params) {
     } else {
       r = pull_back<I>(fn, g, x0, x.template operator()<1>(), x.template operator()<2>(), y);
     }
-    store_result(r, ptr[0] + i * static_cast<int64_t>(sizeof(T)), m);
+    store_result<kPast>(r, ptr[0] + i * static_cast<int64_t>(sizeof(T)), m);
   });
 }
 
@@ -210,24 +213,32 @@ constexpr bool has_forward() {
   return true;
 }
 
-template <class F, class T, class Table>
+template <class F, class T, bool kPast, class Table>
 void fill_functor(Table& map) {
   constexpr int t = static_cast<int>(kDTypeOf<T>);
-  if constexpr (has_forward<F, T>()) map[map_kernel<F>][t] = &map_forward<F, T>;
+  if constexpr (has_forward<F, T>()) map[map_kernel<F>][t] = &map_forward<F, T, kPast>;
   if constexpr ((__is_same(T, float) || __is_same(T, double)) && requires { F::uses; }) {
-    map[grad_kernel<F, 0>][t] = &map_gradient<F, 0, T>;
-    if constexpr (F::arity > 1) map[grad_kernel<F, 1>][t] = &map_gradient<F, 1, T>;
-    if constexpr (F::arity > 2) map[grad_kernel<F, 2>][t] = &map_gradient<F, 2, T>;
+    map[grad_kernel<F, 0>][t] = &map_gradient<F, 0, T, kPast>;
+    if constexpr (F::arity > 1) map[grad_kernel<F, 1>][t] = &map_gradient<F, 1, T, kPast>;
+    if constexpr (F::arity > 2) map[grad_kernel<F, 2>][t] = &map_gradient<F, 2, T, kPast>;
   }
+}
+// Past the caches go float32 and the cheap functors: others go there by a tile.
+template <class F, class Table>
+void fill_past(Table& map) {
+#if defined(__SSE4_2__)
+  if constexpr (!Compact<F> && F::kind != Kind::Compare) fill_functor<F, float, true>(map);
+#endif
 }
 
 template <class Table, class... Fs>
-void fill_map(Table& map, TypeList<Fs...>) {
-  (fill_functor<Fs, Bool8>(map), ...);
-  (fill_functor<Fs, int32_t>(map), ...);
-  (fill_functor<Fs, int64_t>(map), ...);
-  (fill_functor<Fs, float>(map), ...);
-  (fill_functor<Fs, double>(map), ...);
+void fill_map(Table& map, Table& map_past, TypeList<Fs...>) {
+  (fill_functor<Fs, Bool8, false>(map), ...);
+  (fill_functor<Fs, int32_t, false>(map), ...);
+  (fill_functor<Fs, int64_t, false>(map), ...);
+  (fill_functor<Fs, float, false>(map), ...);
+  (fill_functor<Fs, double, false>(map), ...);
+  (fill_past<Fs>(map_past), ...);
 }
 
 template <class S, class Row, class... Infos>

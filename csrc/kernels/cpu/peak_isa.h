@@ -35,16 +35,7 @@ inline float peak_rounds(int64_t rounds) {
 // n is a multiple of a vector's elements; both are aligned to a vector.
 inline void stream_copy(const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; i += Vec<float>::N) {
-    const Vec<float> v = Vec<float>::load(x + i);
-#if defined(__AVX512F__)
-    _mm512_stream_ps(y + i, v.v);
-#elif defined(__AVX2__)
-    _mm256_stream_ps(y + i, v.v);
-#elif defined(__SSE4_2__)
-    _mm_stream_ps(y + i, v.v);
-#else
-    v.store(y + i);
-#endif
+    stream_vector(Vec<float>::load(x + i).v, y + i);
   }
 #if defined(__SSE4_2__)
   _mm_sfence();

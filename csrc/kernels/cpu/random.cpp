@@ -9,6 +9,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/philox.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/stream.h"
 
 namespace wengert::cpu {
 namespace {
@@ -16,8 +17,9 @@ namespace {
 constexpr int64_t kRandomGrain = 8192;
 
 RandomStream stream_of(const Launch& l) {
+  const bool at_line = reinterpret_cast<uintptr_t>(l.buffer[0].data) % kLine == 0;
   return {static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1]),
-          static_cast<int>(l.more[2])};
+          static_cast<int>(l.more[2]), at_line && streams(l)};
 }
 
 // Calls fill(begin, end) for whole blocks of random words.
@@ -33,8 +35,10 @@ void over_blocks(const Launch& l, Fill&& fill) {
 
 void run_random(const Launch& l) {
   const RandomLoop fn = isa().random[distribution_index(l.kernel)][static_cast<int>(l.dtype)];
+  const RandomStream s = stream_of(l);
   over_blocks(l, [&](int64_t b, int64_t e) {
-    fn(stream_of(l), b, e, l.number[0], l.number[1], l.buffer[0].data);
+    const StreamEnd ends(s.past);
+    fn(s, b, e, l.number[0], l.number[1], l.buffer[0].data);
   });
 }
 
@@ -48,8 +52,10 @@ void run_randint(const Launch& l) {
 
 void run_dropout(const Launch& l) {
   const DropoutLoop fn = isa().dropout[static_cast<int>(l.dtype)];
+  const RandomStream s = stream_of(l);
   over_blocks(l, [&](int64_t b, int64_t e) {
-    fn(stream_of(l), b, e, l.number[0], l.number[1], l.buffer[1].data, l.buffer[0].data);
+    const StreamEnd ends(s.past);
+    fn(s, b, e, l.number[0], l.number[1], l.buffer[1].data, l.buffer[0].data);
   });
 }
 
@@ -150,9 +156,10 @@ void run_poisson(const Launch& l) {
     if constexpr (std::is_floating_point_v<T>) {
       const auto* rates = static_cast<const T*>(l.buffer[1].data);
       auto* out = static_cast<T*>(l.buffer[0].data);
+      const RandomStream s = stream_of(l);
       parallel_for(l.count, kRandomGrain / 16, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          ElementDraws draws(stream_of(l), i);
+          ElementDraws draws(s, i);
           out[i] = static_cast<T>(poisson(static_cast<double>(rates[i]), draws));
         }
       });

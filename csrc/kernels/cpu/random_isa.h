@@ -75,9 +75,11 @@ WENGERT_INLINE void philox_block(cpu::RandomStream s, uint64_t first, uint32_t* 
 
 // A block from where it was made: all of it, or its first m numbers.
 template <class T>
-WENGERT_INLINE void put_block(const T* from, int64_t m, T* to) {
+WENGERT_INLINE void put_block(const T* from, int64_t m, T* to, bool past) {
   constexpr int n = cpu::kRandomBlock;
-  if (m == n) {
+  if (m == n && past) {
+    for (int j = 0; j < n; j += Vec<T>::N) stream_vector(Vec<T>::load(from + j).v, to + j);
+  } else if (m == n) {
     for (int j = 0; j < n; j += Vec<T>::N) Vec<T>::load(from + j).store(to + j);
   } else {
     for (int64_t j = 0; j < m; ++j) to[j] = from[j];
@@ -123,7 +125,7 @@ void uniform_fill(cpu::RandomStream s, int64_t begin, int64_t end, double low, d
     alignas(64) T u[n];
     uniform_block<T, Interval::HalfOpen>(s, i, u);
     for (int j = 0; j < n; ++j) u[j] = u[j] * scale + shift;
-    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i, s.past);
   }
 }
 
@@ -149,7 +151,7 @@ void normal_fill(cpu::RandomStream s, int64_t begin, int64_t end, double mean, d
       place(r * cos(angle)).store(u + j);
       place(r * sin(angle)).store(u + half + j);
     }
-    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i, s.past);
   }
 }
 
@@ -162,7 +164,7 @@ WENGERT_INLINE void inverted_fill(cpu::RandomStream s, int64_t begin, int64_t en
     alignas(64) T u[n];
     uniform_block<T, Interval::Open>(s, i, u);
     for (int j = 0; j < n; j += Vec<T>::N) f(Vec<T>::load(u + j)).store(u + j);
-    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i);
+    put_block(u, end - i < n ? end - i : n, static_cast<T*>(out) + i, s.past);
   }
 }
 
@@ -207,7 +209,7 @@ void bernoulli_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, d
     alignas(64) T hit[n];
     philox_block(s, static_cast<uint64_t>(i) / 4, word);
     for (int j = 0; j < n; ++j) hit[j] = word[j] < bound ? T(1) : T(0);
-    put_block(hit, end - i < n ? end - i : n, static_cast<T*>(out) + i);
+    put_block(hit, end - i < n ? end - i : n, static_cast<T*>(out) + i, s.past);
   }
 }
 
@@ -223,8 +225,9 @@ void dropout_fill(cpu::RandomStream s, int64_t begin, int64_t end, double p, dou
     philox_block(s, static_cast<uint64_t>(i) / 4, word);
     const int64_t m = end - i < n ? end - i : n;
     const T* from = static_cast<const T*>(x) + i;
-    T* to = static_cast<T*>(out) + i;
-    for (int64_t j = 0; j < m; ++j) to[j] = from[j] * (word[j] < bound ? T(0) : kept);
+    alignas(64) T made[n];
+    for (int64_t j = 0; j < m; ++j) made[j] = from[j] * (word[j] < bound ? T(0) : kept);
+    put_block(made, m, static_cast<T*>(out) + i, s.past);
   }
 }
 

@@ -363,6 +363,21 @@ WENGERT_INLINE Mask<T> signbit(Vec<T> x) {
   }
 }
 
+// A vector to a place that is aligned to its size, past the caches where the ISA can do so.
+template <class Raw>
+WENGERT_INLINE void stream_vector(Raw v, void* to) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof v == 64) return _mm512_stream_si512(static_cast<__m512i*>(to), (__m512i)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof v == 32) return _mm256_stream_si256(static_cast<__m256i*>(to), (__m256i)v);
+#endif
+#if defined(__SSE4_2__)
+  if constexpr (sizeof v == 16) return _mm_stream_si128(static_cast<__m128i*>(to), (__m128i)v);
+#endif
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
 // Calls step(i, lanes) for each whole vector of n elements, and for the part of one that is left.
 template <class T, class Step>
 WENGERT_INLINE void over(int64_t n, Step&& step) {
