@@ -248,6 +248,13 @@ Launch moved_next(const Launch& l, int d) {
   return r;
 }
 
+// Asks for runs of bytes that are too short for the hardware to foresee more of them.
+void fetch(const char* from, int64_t step, int64_t runs, int64_t bytes) {
+  for (int64_t j = 0; j < runs; ++j) {
+    for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(from + j * step + i, 0, 2);
+  }
+}
+
 // Rows and columns in blocks. Operands whose lines are columns are turned, so that each line is
 // read once. [begin, end) counts blocks of rows; l's last dimension but one is the turned one.
 void drive_turned(const Launch& l, Inner inner, const double* params, Computed computed, bool past,
@@ -289,6 +296,13 @@ void drive_turned(const Launch& l, Inner inner, const double* params, Computed c
         } else {
           block.buffer[k].data = at;
         }
+        const char* next = at + columns * plane.step(k, last);
+        const int64_t left = std::min(columns, l.size[last] - j - columns);
+        if (turned[k]) {
+          fetch(next, plane.step(k, last), left, block.size[0] * item_of(l, k));
+        } else if (k > 0 && l.buffer[k].stride[last] == 1) {
+          fetch(next, plane.step(k, across), block.size[0], left * item_of(l, k));
+        }
       }
       drive_rows(block, inner, params, computed, past, 0, block.size[0]);
     }
@@ -321,6 +335,15 @@ void drive_past_caches(const Launch& l, Inner inner, const double* params) {
       stream(tile, m * item, to);
     }
   });
+}
+
+// Whether all rows of the result begin at lines.
+bool rows_at_lines(const Launch& l) {
+  bool all = at_line(l.buffer[0].data);
+  for (int d = 0; d + 1 < l.ndim; ++d) {
+    all &= l.buffer[0].stride[d] * item_of(l, 0) % kLine == 0;
+  }
+  return all;
 }
 
 void drive_dense(const Launch& l, Inner inner, const double* params) {
@@ -366,8 +389,15 @@ void drive_as(const Launch& l, Inner inner, const double* params, Computed compu
                           drive_turned(m, inner, params, computed, past, b, e);
                         });
   }
-  bool any_staged = converts || past;
+  bool any_staged = converts;
   for (int k = 0; k < l.nbuffers; ++k) any_staged |= l.buffer[k].stride[l.ndim - 1] != 1 && n > 1;
+  if (past && inner.past && !any_staged && rows_at_lines(l)) {
+    return parallel_for(rows, std::max<int64_t>(1, kGrain / n), [&](int64_t b, int64_t e) {
+      const StreamEnd ends(true);
+      drive_rows(l, {inner.past}, params, computed, false, b, e);
+    });
+  }
+  any_staged |= past;
   const int64_t step = any_staged ? kTile : n, per_row = (n + step - 1) / step;
   parallel_for(rows * per_row, std::max<int64_t>(1, kGrain / std::min(step, n)),
                [&](int64_t b, int64_t e) {
