@@ -248,9 +248,9 @@ Launch moved_next(const Launch& l, int d) {
   return r;
 }
 
-// Asks for runs of bytes that are too short for the hardware to foresee more of them.
-void fetch(const char* from, int64_t step, int64_t runs, int64_t bytes) {
-  for (int64_t j = 0; j < runs; ++j) {
+// Asks for a block of an operand whose lines are columns, which the hardware does not foresee.
+void fetch_columns(const char* from, int64_t step, int64_t columns, int64_t bytes) {
+  for (int64_t j = 0; j < columns; ++j) {
     for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(from + j * step + i, 0, 2);
   }
 }
@@ -293,15 +293,11 @@ void drive_turned(const Launch& l, Inner inner, const double* params, Computed c
           isa().turn[std::countr_zero(static_cast<size_t>(item_of(l, k)))](
               at, l.buffer[k].stride[last], block.buffer[k].data, columns, block.size[0],
               block.size[1], false);
+          fetch_columns(at + columns * plane.step(k, last), plane.step(k, last),
+                        std::min(columns, l.size[last] - j - columns),
+                        block.size[0] * item_of(l, k));
         } else {
           block.buffer[k].data = at;
-        }
-        const char* next = at + columns * plane.step(k, last);
-        const int64_t left = std::min(columns, l.size[last] - j - columns);
-        if (turned[k]) {
-          fetch(next, plane.step(k, last), left, block.size[0] * item_of(l, k));
-        } else if (k > 0 && l.buffer[k].stride[last] == 1) {
-          fetch(next, plane.step(k, across), block.size[0], left * item_of(l, k));
         }
       }
       drive_rows(block, inner, params, computed, past, 0, block.size[0]);

@@ -20,12 +20,14 @@ int64_t cache_bytes() {
   return kib > 0 ? kib << 10 : int64_t{32} << 20;
 }
 
-// Results of half the cache, with their operands, have left it before they are used again.
+// From here on results have left the cache, for others of their kind, before they are used again:
+// of chains of three operations in a cache of 32 MiB, those of 8 MiB take as long either way, of 12
+// a tenth less past the caches, of 24 a quarter.
 int64_t first_streamed() {
   if (const char* text = std::getenv("WENGERT_STREAM_BYTES"); text != nullptr && *text != 0) {
     return std::max<int64_t>(1, std::strtoll(text, nullptr, 10));
   }
-  return cache_bytes() / 2;
+  return cache_bytes() / 8 * 3;
 }
 
 }  // namespace
