@@ -1,4 +1,4 @@
-"""Results that are written past the caches have the same bits as others, on every instruction set."""
+"""Results written past the caches have the same bits as others, on every instruction set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from test_isa import ISAS
 
 # Prints a name and a digest for each result. Runs begin to stream at 4,096 and at 280,000 bytes.
