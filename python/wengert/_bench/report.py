@@ -113,9 +113,7 @@ def not_ahead(runs: Sequence[dict[str, Any]], margin: float = 1.1) -> str:
     rows = []
     for run in runs:
         for case in run["cases"]:
-            for r in case.get("rows", [])[1:]:
-                if r["name"].startswith("wengert "):  # a variant of ours is no peer
-                    continue
+            for r in filter(_is_peer, case.get("rows", [])[1:]):
                 if min(r["ratio_min"], r["ratio_median"]) < margin:
                     ratios = [f"{r['ratio_min']:.2f}", f"{r['ratio_median']:.2f}"]
                     rows.append([case["name"], str(run["threads"]), r["name"], *ratios])
@@ -125,9 +123,13 @@ def not_ahead(runs: Sequence[dict[str, Any]], margin: float = 1.1) -> str:
     return table(head, rows)
 
 
+def _is_peer(row: dict[str, Any]) -> bool:
+    return not row["name"].startswith("wengert ")  # a variant of ours
+
+
 def _best(case: dict[str, Any]) -> tuple[float, str]:
     """Return the ratio of the fastest peer's minimum to wengert's, and its name."""
-    best = min(case["rows"][1:], key=lambda r: r["min_s"])
+    best = min(filter(_is_peer, case["rows"][1:]), key=lambda r: r["min_s"])
     return best["ratio_min"], best["name"]
 
 
@@ -142,7 +144,7 @@ def _mean(ratios: Sequence[float]) -> str:
 
 def ratio_tables(run: dict[str, Any]) -> str:
     """Return a run's ratios to the fastest peer: a summary, what is below 1, a table a family."""
-    timed = [c for c in run["cases"] if len(c.get("rows", [])) > 1]
+    timed = [c for c in run["cases"] if any(_is_peer(r) for r in c.get("rows", [])[1:])]
     families: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for case in timed:
         family, _, rest = case["name"].partition("/")
@@ -162,7 +164,7 @@ def ratio_tables(run: dict[str, Any]) -> str:
     slow = sorted((c for c in timed if _best(c)[0] < 1), key=lambda c: _best(c)[0])
     rows = [
         [c["name"], f"{_best(c)[0]:.2f}", _best(c)[1], duration(c["rows"][0]["min_s"]),
-         duration(min(r["min_s"] for r in c["rows"][1:]))]
+         duration(min(r["min_s"] for r in c["rows"][1:] if _is_peer(r)))]
         for c in slow
     ]  # fmt: skip
     head = ["family", "cases", "mean ratio to the fastest peer", "to PyTorch", "below 1"]

@@ -20,6 +20,7 @@ STEPS = 3  # before comparing
 SCAN = 100  # steps a call, where JAX compiles the loop too
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 JIT, SCANNED, COMPILED = "jax jit", "jax jit, scan", "torch compile"
+CAPTURED, RUN = "wengert captured", "wengert captured, run"
 VARIANTS: dict[str, dict[str, bool]] = {
     "torch": {},
     "torch foreach": {"foreach": True},
@@ -82,7 +83,7 @@ class Training:
 
     def build(self, p: Peers) -> list[Candidate]:
         """Return a candidate a library and variant."""
-        labels = [WENGERT]
+        labels = [WENGERT, CAPTURED, RUN] if self.scan else [WENGERT, CAPTURED]
         if p.torch:
             labels += [k for k in VARIANTS if k != COMPILED or p.compile]
         if p.jax:
@@ -111,6 +112,7 @@ class Training:
         """Return the candidate of a library with PyTorch's names."""
         peer = label.split()[0]
         library = p.wg if peer == WENGERT else p.torch
+        call, per = "step()", None
         model = self.started(p, peer, weights)
         batch = [p.array(peer, a) for a in self.data(p.rng(1))]
         params = list(model.parameters())
@@ -124,19 +126,32 @@ class Training:
         if label == COMPILED:
             loss_of = library.compile(loss_of)
 
-        def step() -> Any:
+        def step(*given: Any) -> Any:
             optimizer.zero_grad()
-            loss = loss_of(*batch)
+            loss = loss_of(*(given or batch))
             loss.backward()
             if self.max_norm:
                 clip(params, self.max_norm)
             optimizer.step()
             return loss
 
-        def check() -> Any:
-            return [*(step() for _ in range(STEPS)), *params]
+        names: dict[str, Any] = {"step": step}
+        if label in (CAPTURED, RUN):
+            names["step"] = captured = library.capture(step)
+            names["batch"], call = batch, "step(*batch)"
+        if label == RUN:  # the same batch each step, as JAX's loop has it
+            names["many"] = [library.cat([b] * SCAN) for b in batch]
+            names["size"], per = len(batch[0]), SCAN
+            call = "step.run(many, size)"
 
-        return Candidate(label, "step()", {"step": step}, check)
+        def check() -> Any:
+            if label == RUN:
+                losses = captured.run([library.cat([b] * STEPS) for b in batch], len(batch[0]))
+                return [*losses, *params]
+            given = batch if label == CAPTURED else ()
+            return [*(names["step"](*given) for _ in range(STEPS)), *params]
+
+        return Candidate(label, call, names, check, per=per)
 
     def jax(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
         """Return JAX's, compiled: a step a call, or `SCAN` of them."""
