@@ -57,9 +57,9 @@ def mlp(
     dtype: wg.dtype = wg.float32,
 ) -> Training:
     """A small classifier with what a step may hold."""
-    model = nn.Sequential(
-        nn.Linear(16, 32), *(layer() for layer in layers), nn.Linear(32, 4)
-    ).to(dtype)
+    model = nn.Sequential(nn.Linear(16, 32), *(layer() for layer in layers), nn.Linear(32, 4)).to(
+        dtype
+    )
     params = list(model.parameters())
     opt = optimizer(params)
     scheduler = schedule(opt) if schedule else None
@@ -379,6 +379,28 @@ def test_results() -> None:
     assert captured.captures == 1
 
 
+def test_explain() -> None:
+    """Launches, and an arena that is smaller than what lives in it in turn; no dead launches."""
+    x = wg.randn(64, 64)
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        unused = x.exp().sum()
+        del unused
+        for _ in range(6):
+            x = (x @ x).tanh()
+        return x
+
+    captured = wg.capture(step)
+    assert captured.explain() == "step: not captured"
+    assert bits([captured(x)]) == bits([captured(x)]) == bits([step(x)])
+    ((entry,),) = captured._entries.values()
+    report = entry.program.report
+    assert report["dropped"] == 2
+    assert report["alive_bytes"] <= report["arena_bytes"] < report["intermediate_bytes"] / 3
+    assert "12 launches" in captured.explain()
+    assert "gemm float32 m=64 n=64 k=64" in captured.explain()
+
+
 def test_random_numbers_are_those_of_the_generator() -> None:
     """Seeds set between replays count; a generator of one's own goes on where it stands."""
     own = wg.Generator()
@@ -425,6 +447,9 @@ def test_methods_and_decorators() -> None:
     a, b = Counter(1.0), Counter(2.0)
     x = wg.zeros(1)
     assert [a.step(x).item(), b.step(x).item(), a.step(x).item()] == [1.0, 2.0, 1.0]
+    a.by = 5.0
+    assert [a.step(x).item() for _ in range(3)] == [5.0] * 3
+    assert (a.step.captures, b.step.captures) == (2, 1)
 
     @wg.capture(max_captures=2)
     def double(x: wg.Tensor) -> wg.Tensor:
@@ -474,7 +499,7 @@ def test_two_threads() -> None:
         try:
             for _ in range(20):
                 assert captured(x).item() == expected
-        except BaseException as e:  # noqa: BLE001
+        except BaseException as e:
             wrong.append(e)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -485,7 +510,7 @@ def test_two_threads() -> None:
     assert all(isinstance(e, wg.CaptureError) and "thread" in str(e) for e in wrong)
 
 
-# --- epochs ----------------------------------------------------------------------------------------
+# --- epochs --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

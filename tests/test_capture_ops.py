@@ -14,9 +14,14 @@ from test_ops import forms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What looks at numbers, and so is refused with its line named.
+# What looks at numbers, for some arguments, and is refused then.
 LOOKS = {
-}
+    "_unique", "_unique_consecutive", "argwhere", "bincount", "cov", "det", "histc", "index_put",
+    "linalg_det", "masked_scatter", "masked_select", "nanquantile", "nonzero", "one_hot", "prod",
+    "quantile", "randperm", "repeat_interleave", "searchsorted", "tensor_split", "unravel_index",
+}  # fmt: skip
+UNSET = {"empty", "empty_like", "new_empty"}  # whose numbers mean nothing
+NO_GRADIENT = {"linalg_svd"}  # for all its arguments
 
 
 def split(sample: Sample) -> tuple[list[Any], Any]:
@@ -52,7 +57,8 @@ def check(row: Row, sample: Sample) -> None:
     fn = forms(row.name)[-1]
 
     def step(*given: wg.Tensor) -> tuple[wg.Tensor, ...]:
-        bases = [t.detach().requires_grad_(t.is_floating_point()) for t in given]
+        grads_too = row.name not in NO_GRADIENT
+        bases = [t.detach().requires_grad_(t.is_floating_point() and grads_too) for t in given]
         args, kwargs = fill([t.clone() for t in bases])
         result = fn(*args, **kwargs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -66,9 +72,7 @@ def check(row: Row, sample: Sample) -> None:
 
     captured = wg.capture(step)
     for factor in (1.0, 0.75, 1.0):
-        given = [
-            wg.tensor(a * a.dtype.type(factor) if a.dtype.kind == "f" else a) for a in arrays
-        ]
+        given = [wg.tensor(a * a.dtype.type(factor) if a.dtype.kind == "f" else a) for a in arrays]
         state = wg.get_rng_state()
         expected = step(*given)
         wg.set_rng_state(state)
@@ -81,9 +85,16 @@ def check(row: Row, sample: Sample) -> None:
     assert captured.captures == 1
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS.values() if r.name not in UNSET], ids=lambda r: r.name
+)
 def test_replays_have_the_same_bits(row: Row) -> None:
     """Of the operation and its derivatives, with other numbers than it was captured with."""
     dtype = "int64" if {"float32", "float64"} <= set(row.refuses) else row.dtypes[0]
     for sample in row.draw(dtype):
-        check(row, sample)
+        try:
+            check(row, sample)
+        except wg.CaptureError as e:
+            if row.name not in LOOKS:
+                raise
+            assert "looked at the numbers" in str(e)  # noqa: PT017

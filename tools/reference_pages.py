@@ -144,6 +144,13 @@ PAGES = (
         members=True,
     ),
     Page(
+        "capture",
+        "Capture and replay",
+        "A function run once, then replayed from C++: [how, and why it cannot lie](../capture.md).",
+        (("wg", ("capture", "compile", "CaptureError")), ("wg._capture", ("Captured",))),
+        members=True,
+    ),
+    Page(
         "func",
         "Functions of functions",
         "`wg.func`: transforms that take a function of tensors, or of trees of them, and return "

@@ -2,9 +2,12 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "bindings/py_tensor.h"
 #include "core/error.h"
 #include "ops/autocast.h"
+#include "ops/ops.h"
 #include "program/recorder.h"
 #include "tape/anomaly.h"
 
@@ -56,6 +59,18 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
 void register_capture(py::module_& m) {
   m.attr("CaptureError") = py::handle(capture_error());
   m.def(
+      "check_true",
+      [](const Tensor& all, const std::string& message) {
+        host_check({ops::contiguous(ops::detach(all))}, [message](std::span<const Tensor> t) {
+          const bool* v = t[0].data<bool>();
+          if (!std::all_of(v, v + t[0].numel(), [](bool b) { return b; })) {
+            fail(ErrorKind::Value, message);
+          }
+        });
+      },
+      py::arg("all"), py::arg("message"),
+      "Raises ValueError where a bool tensor is not all True, in each replay too.");
+  m.def(
       "thread_modes",
       [] {
         return py::make_tuple(grad_mode(), inference_mode(),
@@ -66,12 +81,13 @@ void register_capture(py::module_& m) {
   m.def("capturing", [] { return host_watcher() != nullptr; }, "Whether this thread captures.");
   py::class_<Recorder>(m, "Recorder", "Records the launches of its thread, in a with block.")
       .def(py::init<std::vector<Tensor>, bool>(), py::arg("arguments"), py::arg("strict"))
-      .def("__enter__",
-           [](Recorder& r) -> Recorder& {
-             r.start();
-             return r;
-           },
-           py::return_value_policy::reference)
+      .def(
+          "__enter__",
+          [](Recorder& r) -> Recorder& {
+            r.start();
+            return r;
+          },
+          py::return_value_policy::reference)
       .def("__exit__", [](Recorder& r, const py::args&) { r.stop(); })
       .def_property_readonly("failure", &Recorder::failure, "What a replay could not repeat.")
       .def(

@@ -58,8 +58,7 @@ struct DictGuard {
   Py_ssize_t differs() const {
     if (!all) {
       for (size_t i = 0; i < entries.size(); ++i) {
-        if (!same_value(now(entries[i]), entries[i].value.ptr()))
-          return static_cast<Py_ssize_t>(i);
+        if (!same_value(now(entries[i]), entries[i].value.ptr())) return static_cast<Py_ssize_t>(i);
       }
       return -1;
     }

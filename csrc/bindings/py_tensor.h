@@ -88,8 +88,8 @@ void set_item(const Tensor& t, PyObject* index, PyObject* value);
 
 // --- errors ------------------------------------------------------------------------------------
 
-void set_python_error();   // from the C++ exception in flight
-PyObject* linalg_error();  // wg.linalg.LinAlgError
+void set_python_error();    // from the C++ exception in flight
+PyObject* linalg_error();   // wg.linalg.LinAlgError
 PyObject* capture_error();  // wg.CaptureError
 
 // The docstring of a type.

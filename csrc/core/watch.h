@@ -21,8 +21,8 @@ class HostWatcher {
   // The host looks at numbers, and goes on as they say; it writes some itself.
   virtual void on_read(const Storage& s) = 0;
   virtual void on_write(const Storage& s) = 0;
-  // A check of tensors, which may throw and does nothing else. Done again at the same place, of what
-  // stands there then, it keeps its promise.
+  // A check of tensors, which may throw and does nothing else. Done again at the same place, of
+  // what stands there then, it keeps its promise.
   virtual void on_check(HostCheck check, std::span<const Tensor> of) = 0;
   // Pointers of the next launch lead into these, beside its buffers.
   virtual void on_use(std::span<const Tensor> tensors) = 0;

@@ -1,6 +1,6 @@
 // Losses of classes: cross-entropy of logits, and the negative log-likelihood.
-#include "core/watch.h"
 #include <algorithm>
+#include "core/watch.h"
 
 #include "kernels/launch.h"
 #include "ops/autocast.h"

@@ -34,8 +34,8 @@ void describe_rows_of(Launch& l, Kernel kernel, const Tensor* const* operands, i
 // A copy, so that nobody can change an index after it was found to be in range.
 Tensor checked_index(const Tensor& input, int64_t rows) {
   const Tensor out = Tensor::empty(input.sizes(), DType::Int64, input.device());
-  add_offsets(out, detach(input), rows, 1, false, {"embedding: index out of range: ",
-                                                   ErrorKind::Index});
+  add_offsets(out, detach(input), rows, 1, false,
+              {"embedding: index out of range: ", ErrorKind::Index});
   return out;
 }
 

@@ -26,8 +26,7 @@ struct Listed {
 // `norm` is the one number beside the list.
 void run(Kernel kernel, const Listed& listed, double a, double b, const Tensor& norm) {
   const TensorList list{listed.items.data(), static_cast<int64_t>(listed.items.size())};
-  Launch l =
-      flat_launch(kernel, DType::Float64, Device::CPU, listed.count, norm.defined() ? 1 : 0);
+  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count, norm.defined() ? 1 : 0);
   l.pointer = &list;
   l.more_numbers[0] = a;
   l.more_numbers[1] = b;

@@ -1,8 +1,8 @@
 // Linear algebra through the factors of LU: determinants, inverses, systems of equations.
 // Derivatives follow M. Giles, Collected matrix derivative results for forward and reverse mode
 // algorithmic differentiation, 2008.
-#include "core/watch.h"
 #include "ops/linalg.h"
+#include "core/watch.h"
 
 #include <cmath>
 #include <limits>

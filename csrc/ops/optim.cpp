@@ -7,9 +7,7 @@
 #include "ops/ops.h"
 
 namespace wengert {
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 unsigned states_used(const OptimizerLaunch& s) {
   switch (s.rule) {

@@ -1,6 +1,6 @@
 // Offsets from index tensors, and reading, writing, adding and combining by them.
-#include "core/watch.h"
 #include "ops/picks.h"
+#include "core/watch.h"
 
 #include "kernels/launch.h"
 #include "tape/backward.h"

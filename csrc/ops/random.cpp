@@ -1,7 +1,7 @@
 // The generator, and the fills: tensors whose elements are drawn independently from one
 // distribution. Draws that depend on other tensors are in sampling.cpp.
-#include "core/watch.h"
 #include "ops/random.h"
+#include "core/watch.h"
 
 #include <algorithm>
 #include <cmath>

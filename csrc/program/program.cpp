@@ -140,10 +140,9 @@ void Program::lay_out() {
     }
     s.offset = at;
     report_.arena = std::max(report_.arena, at + rounded(s.bytes));
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
-                                   [&](uint32_t a, uint32_t b) {
-                                     return slots_[a].offset < slots_[b].offset;
-                                   }),
+    placed.insert(std::upper_bound(
+                      placed.begin(), placed.end(), i,
+                      [&](uint32_t a, uint32_t b) { return slots_[a].offset < slots_[b].offset; }),
                   i);
   }
   arena_ = Storage::make(report_.arena, Device::CPU);
@@ -342,8 +341,7 @@ std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
 }
 
 int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> order,
-                     std::span<const Tensor> stacked,
-                     const std::function<bool(int64_t)>& between) {
+                     std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between) {
   const int64_t batch = arrays.empty() ? 1 : arguments_[0].sizes[0];
   std::vector<Tensor> staged, arguments(arrays.size());
   std::vector<int64_t> row_bytes;
@@ -394,8 +392,8 @@ std::vector<std::string> Program::lines() const {
       continue;
     }
     const Launch& l = s.launch->launch;
-    std::string line = text(kernel_name(l.kernel), ' ', name_of(l.dtype), ' ',
-                            Dims(l.size, l.dense ? 1 : l.ndim));
+    std::string line =
+        text(kernel_name(l.kernel), ' ', name_of(l.dtype), ' ', Dims(l.size, l.dense ? 1 : l.ndim));
     if (l.kernel == id(Kernel::Gemm)) {
       const auto& p = *static_cast<const GemmParams*>(l.pointer);
       line = text("gemm ", name_of(l.dtype), " m=", p.m, " n=", p.n, " k=", p.k);

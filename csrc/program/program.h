@@ -32,8 +32,8 @@ struct Slot {
   bool written = false;  // by a launch
   bool alive = true;     // when the capture ended
   size_t bytes = 0;
-  uint32_t index = 0;        // of the argument
-  int first = -1, last = -1;  // steps that touch it
+  uint32_t index = 0;          // of the argument
+  int first = -1, last = -1;   // steps that touch it
   const char* base = nullptr;  // while capturing
   Ref<Storage> storage;        // of what is there for good
   std::vector<char> content;   // that launches find, of what the host made
@@ -57,7 +57,7 @@ struct Step {
   HostCheck check;
   std::vector<Tensor> checked;
   std::shared_ptr<const SettingsSource> settings;  // of an optimizer's step
-  int generator = -1;    // whose stream it takes; counters count from where that starts
+  int generator = -1;  // whose stream it takes; counters count from where that starts
   uint64_t counter = 0;
   Work work{};
 };
@@ -139,10 +139,10 @@ class Program {
   std::vector<TensorPlace> arguments_, results_;
   std::vector<LeafPlace> leaves_;
   std::vector<Stream> streams_;
-  std::vector<std::vector<SlotPointer>> pointers_;  // by slot
-  std::vector<const Storage*> held_;                // by reference
-  std::vector<Bound> bound_;                        // by slot
-  std::vector<Tensor> leaf_grads_;                  // by leaf: handed to it last
+  std::vector<std::vector<SlotPointer>> pointers_;    // by slot
+  std::vector<const Storage*> held_;                  // by reference
+  std::vector<Bound> bound_;                          // by slot
+  std::vector<Tensor> leaf_grads_;                    // by leaf: handed to it last
   std::vector<uint32_t> fresh_, refilled_, changed_;  // slots: results; with content; by reference
   Ref<Storage> arena_;
   ArenaReport report_{};

@@ -29,9 +29,9 @@ Recorder::Recorder(std::vector<Tensor> arguments, bool strict)
     : arguments_(std::move(arguments)), strict_(strict) {
   for (const Tensor& t : arguments_) {
     if (requires_grad(t) && !is_leaf(t)) {
-      throw Error(ErrorKind::Capture,
-                  text("capture: an argument of shape ", t.sizes(), " has a graph, into which a "
-                       "backward would go on; pass it detached"));
+      throw Error(ErrorKind::Capture, text("capture: an argument of shape ", t.sizes(),
+                                           " has a graph, into which a "
+                                           "backward would go on; pass it detached"));
     }
     const Storage& s = *t->storage;
     if (!known_.contains(&s)) {
@@ -99,8 +99,9 @@ uint32_t Recorder::slot_of(const Storage& s) {
 
 void Recorder::on_made(const Storage& s) {
   if (s.release) {
-    refuse("memory of another library's array, such as NumPy's, was read; its changes would not be "
-           "seen. Pass it as an argument, or make a tensor of it before");
+    refuse(
+        "memory of another library's array, such as NumPy's, was read; its changes would not be "
+        "seen. Pass it as an argument, or make a tensor of it before");
   }
   Slot slot;
   slot.made = true;
@@ -121,9 +122,10 @@ void Recorder::on_gone(const Storage& s) {
 void Recorder::on_read(const Storage& s) {
   const auto it = known_.find(&s);
   if (it != known_.end() && slots_[it->second].made && !slots_[it->second].written) return;
-  refuse("the host looked at the numbers of a tensor (item(), tolist(), numpy(), bool(), print, a "
-         "shape that depends on them): a replay would go on as these said. Keep them in tensors "
-         "(where, clamp), and return what is to be looked at");
+  refuse(
+      "the host looked at the numbers of a tensor (item(), tolist(), numpy(), bool(), print, a "
+      "shape that depends on them): a replay would go on as these said. Keep them in tensors "
+      "(where, clamp), and return what is to be looked at");
 }
 
 void Recorder::on_write(const Storage& s) {
@@ -257,7 +259,8 @@ void Recorder::take_stream(Step& step) {
       const Stream& s = streams_[i];
       const uint64_t end = s.generator->state().counter;
       if (s.seeded || seed != s.seed || counter < s.counter || counter >= end) continue;
-      if (found >= 0) refuse("two generators of one seed draw in turn; give them seeds of their own");
+      if (found >= 0)
+        refuse("two generators of one seed draw in turn; give them seeds of their own");
       found = static_cast<int>(i);
     }
   }
@@ -338,7 +341,8 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
   for (const Tensor& t : results) {
     places.push_back(place_of(t));
     if (t->node && !node_of(t)->leaf && !node_of(t)->released) {
-      failure_ = text("a result of shape ", t.sizes(), " still has its graph, which a replay would "
+      failure_ = text("a result of shape ", t.sizes(),
+                      " still has its graph, which a replay would "
                       "not make. Do the backward inside, or capture under no_grad(), or return it "
                       "detached");
     }

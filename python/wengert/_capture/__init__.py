@@ -136,7 +136,8 @@ class Captured:
         if not kwargs and all(type(a) is Tensor for a in args):
             return (len(args), modes), list(args)
         leaves, spec = tree_flatten((args, kwargs))
-        tensors, fixed = [], []
+        tensors: list[Tensor] = []
+        fixed: list[Any] = []
         for leaf in leaves:
             if isinstance(leaf, Tensor):
                 tensors.append(leaf)
@@ -270,6 +271,20 @@ class Captured:
 
         warnings.warn(message, stacklevel=4)
 
+    def explain(self) -> str:
+        """Return the captured programs: their launches, and the bytes of their intermediates."""
+        parts = []
+        for entry in (e for entries in self._entries.values() for e in entries):
+            report, lines = entry.program.report, entry.program.lines
+            parts.append(
+                f"{self.__name__}: {len(lines)} launches and checks, {report['dropped']} that nobody "
+                f"needs left out, {len(entry.guards)} guards\n  intermediates: an arena of "
+                f"{report['arena_bytes']} bytes for {report['intermediate_bytes']}, of which "
+                f"{report['alive_bytes']} live at once\n"
+                + "\n".join(f"  {i:3} {line}" for i, line in enumerate(lines))
+            )
+        return "\n".join(parts) or f"{self.__name__}: not captured"
+
     # --- many steps ------------------------------------------------------------------------------
 
     def run(
@@ -333,16 +348,22 @@ class Captured:
                 f"run: batch_size={batch_size}, every={every} and epochs={epochs}; expected at "
                 "least 1, 1 and 0"
             )
-        generator = {} if seed is None else {"generator": _core.Generator().manual_seed(seed)}
+        generator: dict[str, Any] = (
+            {} if seed is None else {"generator": _core.Generator().manual_seed(seed)}
+        )
         n = arrays[0].size(0)
         kept: list[Any] = []
         done = 0
         for _ in range(epochs):
             order = _core.randperm(n, **generator) if shuffle else arange(n)
             whole = n // batch_size
-            done = self._steps(arrays, order[: whole * batch_size], whole, kept, done, progress, every)
+            done = self._steps(
+                arrays, order[: whole * batch_size], whole, kept, done, progress, every
+            )
             if not drop_last and n % batch_size:
-                done = self._steps(arrays, order[whole * batch_size :], 1, kept, done, progress, every)
+                done = self._steps(
+                    arrays, order[whole * batch_size :], 1, kept, done, progress, every
+                )
         return _stacked(kept)
 
     def _steps(
@@ -445,7 +466,7 @@ class Compiled(Captured):
         pass
 
 
-def compile(  # noqa: A001
+def compile(
     model: Callable[..., Any] | None = None,
     *,
     fullgraph: bool = False,

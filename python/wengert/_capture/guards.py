@@ -18,6 +18,7 @@ from types import (
 )
 
 from wengert import _core
+from wengert._capture import Captured
 from wengert._core import CaptureError, Tensor
 from wengert.optim.lr_scheduler import LRScheduler
 from wengert.optim.optimizer import FusedOptimizer
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, _core.dtype)
-_PLAIN += (_core.device, _core.Size, type(Ellipsis), type(NotImplemented), CodeType)
+_PLAIN: tuple[type, ...] = (
+    *(type(None), bool, int, float, complex, str, bytes, range, slice, CodeType),
+    *(type(Ellipsis), type(NotImplemented), _core.dtype, _core.device, _core.Size),
+)
 # Of the core: what they hold is read anew by each replay.
 _CELLS = (_core.Generator, _core.OptimizerGroup)
 # Whose functions are what they are.
@@ -208,6 +211,9 @@ class Snapshot:
     def _object(self, value: Any, label: str) -> None:
         kind = type(value)
         module = kind.__module__ or ""
+        if isinstance(value, Captured):  # what it wraps is run
+            self._visit(value.__wrapped__, label)
+            return
         if isinstance(value, LRScheduler):  # its steps are taken again, in Python
             return
         if isinstance(value, FusedOptimizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wengert import _core
 from wengert._core import Size, Tensor
 from wengert.autograd import no_grad
 
@@ -92,7 +93,10 @@ class Distribution:
             ):
                 continue
             value = getattr(self, name)
-            if not constraint.check(value).all():
+            valid = constraint.check(value)
+            if _core.capturing():
+                _core.check_true(valid, f"Expected parameter {name} to satisfy {constraint!r}")
+            elif not valid.all():
                 raise ValueError(
                     f"Expected parameter {name} ({type(value).__name__} of shape "
                     f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
@@ -128,7 +132,10 @@ class Distribution:
                 stacklevel=3,
             )
             return
-        if not support.check(value).all():
+        valid = support.check(value)
+        if _core.capturing():
+            _core.check_true(valid, f"Expected value argument to be within {support!r}")
+        elif not valid.all():
             raise ValueError(
                 f"Expected value argument ({type(value).__name__} of shape {shape}) to be within "
                 f"the support ({support!r}) of the distribution {self!r}, but found invalid "

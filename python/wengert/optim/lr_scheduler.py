@@ -387,7 +387,7 @@ class ReduceLROnPlateau(LRScheduler):
             return sign * value < sign * self.best - self.threshold
         return sign * value < sign * self.best * (1 - sign * self.threshold)
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Take note of a measure, and change the rates if it is time."""
         value = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch

@@ -212,7 +212,7 @@ class FusedOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        clipping = ()
+        clipping: tuple[()] | tuple[Tensor, float] = ()
         if max_norm is not None:
             clipping = (self._norm(float(norm_type), error_if_nonfinite), float(max_norm))
         for group, core in zip(self.param_groups, self._groups, strict=True):
