@@ -107,7 +107,7 @@ enum class Kernel : KernelId {
                   // categories, integer[1]: with replacement
   OptimizerStep,  // OptimizerLaunch behind `pointer`
   // Of many tensors at once: TensorList behind `pointer`.
-  ManyNorm,   // one float64: the norm of all elements, of order more_numbers[0] (1, 2 or inf)
+  ManyNorm,   // float64 or float32: the norm of all elements, of order more_numbers[0] (1, 2, inf)
   ManyClip,   // in place: buffer 0 is read, a norm (float32, float64) that more_numbers[0] limits
   ManyLimit,  // in place: to between more_numbers[0] and [1]
   // Optimizer states in bytes: codes (uint8), greatest magnitude of each kStateBlock elements

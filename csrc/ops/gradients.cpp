@@ -103,7 +103,7 @@ Tensor norm_of_all(const std::vector<Tensor>& tensors, double order) {
     listed.add(t.contiguous() && is_listed_dtype(t.dtype()) ? t : dense_of(t));
   }
   if (listed.items.empty()) return ops::zeros({}, dtype);
-  const Tensor norm = Tensor::empty({}, DType::Float64);
+  const Tensor norm = Tensor::empty({}, dtype == DType::Float64 ? dtype : DType::Float32);
   run(Kernel::ManyNorm, listed, order, 0, norm);
   return ops::to(norm, dtype);
 }

@@ -106,7 +106,12 @@ void run_many_norm(const Launch& l) {
       all = part[i];
     }
   }
-  *static_cast<double*>(l.buffer[0].data) = order == 2 ? std::sqrt(all) : all;
+  if (order == 2) all = std::sqrt(all);
+  if (l.buffer[0].dtype == DType::Float64) {
+    *static_cast<double*>(l.buffer[0].data) = all;
+  } else {
+    *static_cast<float*>(l.buffer[0].data) = static_cast<float>(all);
+  }
 }
 
 void run_many_clip(const Launch& l) {

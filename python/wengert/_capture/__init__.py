@@ -277,8 +277,8 @@ class Captured:
         for entry in (e for entries in self._entries.values() for e in entries):
             report, lines = entry.program.report, entry.program.lines
             parts.append(
-                f"{self.__name__}: {len(lines)} launches and checks, {report['dropped']} that nobody "
-                f"needs left out, {len(entry.guards)} guards\n  intermediates: an arena of "
+                f"{self.__name__}: {len(lines)} launches and checks, {report['dropped']} that "
+                f"nobody needs left out, {len(entry.guards)} guards\n  intermediates: an arena of "
                 f"{report['arena_bytes']} bytes for {report['intermediate_bytes']}, of which "
                 f"{report['alive_bytes']} live at once\n"
                 + "\n".join(f"  {i:3} {line}" for i, line in enumerate(lines))
