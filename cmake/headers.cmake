@@ -10,7 +10,8 @@ set(public_headers
     kernels/reductions.h kernels/cpu/conv.h kernels/cpu/peak.h kernels/cpu/cpu.h kernels/cpu/division.h
     kernels/cpu/gemm.h
     kernels/cpu/map_isa.h kernels/cpu/parallel.h kernels/cpu/vec.h kernels/cpu/vmath.h
-    kernels/cpu/vmath_activation.h kernels/cpu/vmath_all.h kernels/cpu/vmath_basic.h kernels/cpu/vmath_exp.h kernels/cpu/vmath_gamma.h
+    kernels/cpu/vmath_activation.h kernels/cpu/vmath_all.h kernels/cpu/vmath_basic.h kernels/cpu/vmath_exp.h
+    kernels/cpu/vmath_gamma.h
     kernels/cpu/vmath_log.h kernels/cpu/vmath_lookup.h kernels/cpu/vmath_lookup_inverse.h
     kernels/cpu/vmath_lookup_tables.h
     kernels/cpu/vmath_special.h kernels/cpu/vmath_table.h

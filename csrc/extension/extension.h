@@ -57,9 +57,9 @@ void run_loop(const Launch& l) {
 template <class F, int Part, class T>
 constexpr KernelFn part_of() {
   if constexpr (Part == 0) {
-    if constexpr (has_forward<F, T>()) return &run_loop<&map_forward<F, T>>;
+    if constexpr (has_forward<F, T>()) return &run_loop<&map_forward<F, T, false>>;
   } else if constexpr (requires { F::uses; } && (__is_same(T, float) || __is_same(T, double))) {
-    return &run_loop<&map_gradient<F, Part - 1, T>>;
+    return &run_loop<&map_gradient<F, Part - 1, T, false>>;
   }
   return nullptr;
 }
