@@ -522,7 +522,7 @@ def test_an_epoch_in_one_call(shuffle: bool, drop_last: bool) -> None:
     rows = []
     for whole in (False, True):
         wg.manual_seed(0)
-        step, params, _ = mlp()
+        step, params, _ = mlp(schedule=lambda o: optim.lr_scheduler.ExponentialLR(o, 0.9))
         if whole:
             losses = wg.capture(step).run(
                 (x, y), batch_size=8, shuffle=shuffle, epochs=3, seed=7, drop_last=drop_last

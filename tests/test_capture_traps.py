@@ -19,6 +19,7 @@ from wengert import nn, optim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 X = wg.tensor([1.0, 2.0, 3.0])
 FACTOR = 2.0
@@ -495,3 +496,49 @@ def test_many_signatures_warn() -> None:
             result = captured(X, k)
         assert result.tolist() == [k, 2.0 * k, 3.0 * k]
     assert sum(map(len, captured._entries.values())) <= 3
+
+
+# --- replays beside plain runs -------------------------------------------------------------------
+
+
+def test_verification_finds_what_no_guard_sees(tmp_path: Path) -> None:
+    """A value from outside of Python: each second call is compared, and the line is named."""
+    file = tmp_path / "factor"
+    file.write_text("2.0")
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        with open(file) as f:  # noqa: PTH123
+            factor = float(f.read())
+        return (x * factor).exp()
+
+    captured = wg.capture(step, verify_every=2)
+    for _ in range(6):
+        captured(X)
+    file.write_text("3.0")
+    with pytest.raises(wg.CaptureError, match=r"result 0 of shape .*exp at .*traps.py"):
+        for _ in range(2):
+            captured(X)
+    with pytest.raises(ValueError, match="verify_every"):
+        wg.capture(step, verify_every=-1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_verified_training(dropout: float) -> None:
+    """States, gradients and generators are put back: the steps are those of plain runs."""
+    rows = []
+    for verify in (0, 1, 3, None):
+        wg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(dropout))
+        optimizer = optim.Adam(model.parameters(), 0.1)
+
+        def step(x: wg.Tensor) -> wg.Tensor:
+            optimizer.zero_grad()  # noqa: B023
+            loss = model(x).square().mean()  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss
+
+        run = step if verify is None else wg.capture(step, verify_every=verify)
+        losses = [run(wg.rand(4, 3)).item() for _ in range(12)]
+        rows.append((losses, model[0].weight.tolist(), model[1].running_mean.tolist()))
+    assert rows[0] == rows[1] == rows[2] == rows[3]

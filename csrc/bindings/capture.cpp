@@ -30,7 +30,7 @@ py::object call(Program& p, const std::vector<Tensor>& arguments) {
 // Steps done, of `order`, in one call; the results of step k are in row k.
 std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor>& arrays,
                                             const Tensor& order, int64_t steps, int64_t every,
-                                            const py::object& progress) {
+                                            const py::object& progress, const py::list& after) {
   if (!p.read_settings()) return {0, {}};
   std::vector<Tensor> stacked;
   for (const TensorPlace& r : p.results()) {
@@ -40,14 +40,20 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
     stacked.push_back(Tensor::empty(concat(Dims{steps}, r.sizes), r.dtype));
   }
   int64_t done = 0;
+  const bool calls = !after.empty();
   {
     const py::gil_scoped_release released;
     done = p.run(arrays, {order.data<int64_t>(), static_cast<size_t>(order.numel())}, stacked,
                  [&](int64_t k) {
-                   if ((k + 1) % every != 0) return true;
+                   const bool told = (k + 1) % every == 0;
+                   if (!told && !calls) return true;
                    const py::gil_scoped_acquire locked;
-                   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-                   if (!progress.is_none()) progress(k + 1);
+                   for (const auto& call : after) {
+                     const auto [fn, args] = call.cast<std::pair<py::object, py::tuple>>();
+                     fn(*args);
+                   }
+                   if (told && PyErr_CheckSignals() != 0) throw py::error_already_set();
+                   if (told && !progress.is_none()) progress(k + 1);
                    return p.read_settings();
                  });
   }
@@ -100,6 +106,7 @@ void register_capture(py::module_& m) {
       .def("touches", &Recorder::touches, py::arg("tensor"), "Whether launches use its memory.")
       .def_property_readonly("steps", &Recorder::steps, "Launches and checks so far.")
       .def("finish", &Recorder::finish, py::arg("results"), "The program, or None.");
+  py::class_<ProgramState>(m, "ProgramState", "What a step changes beside its results.");
   py::class_<Program, std::shared_ptr<Program>>(m, "Program", "Captured launches, to be replayed.")
       .def("__call__", &call, py::arg("arguments"), "Replays; returns the results.")
       .def(
@@ -108,8 +115,26 @@ void register_capture(py::module_& m) {
             return p.refuses(arguments) == nullptr;
           },
           py::arg("arguments"), "Whether it can be replayed with these.")
+      .def(
+          "save",
+          [](const Program& p, const std::vector<Tensor>& arguments) { return p.save(arguments); },
+          py::arg("arguments"), "What a step changes beside its results, as it is.")
+      .def(
+          "restore",
+          [](const Program& p, const ProgramState& state, const std::vector<Tensor>& arguments) {
+            p.restore(state, arguments);
+          },
+          py::arg("state"), py::arg("arguments"), "Puts back what was saved.")
+      .def(
+          "first_difference",
+          [](const Program& p, const std::vector<Tensor>& results, const ProgramState& state,
+             const std::vector<Tensor>& other_results, const ProgramState& other) {
+            return p.first_difference(results, state, other_results, other);
+          },
+          py::arg("results"), py::arg("state"), py::arg("other_results"), py::arg("other"),
+          "Which bits of two ends of a step differ first; empty if none do.")
       .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
-           py::arg("progress"), "Replays for rows of arrays.")
+           py::arg("progress"), py::arg("after"), "Replays for rows of arrays.")
       .def_property_readonly("lines", &Program::lines, "The launches.")
       .def_property_readonly(
           "report",

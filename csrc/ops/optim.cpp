@@ -25,6 +25,13 @@ unsigned states_used(const OptimizerLaunch& s) {
 
 namespace {
 
+bool has_states(const OptimizerGroup::State& s, unsigned used) {
+  for (unsigned k = 0; k < kMaxOptimizerStates; ++k) {
+    if ((used >> k & 1) && !s.tensor[k].defined()) return false;
+  }
+  return s.steps.defined();
+}
+
 // Whether a rule's state is a mean of either sign; the others are of squares.
 bool has_signs(OptimizerRule rule, int state) {
   switch (rule) {
@@ -148,24 +155,18 @@ void OptimizerGroup::tell(HostWatcher& watcher, std::vector<Tensor> used) const 
   watcher.on_use(used);
 }
 
-bool OptimizerGroup::make_states(size_t i, unsigned used) {
+void OptimizerGroup::make_states(size_t i, unsigned used) {
   const Unwatched lasting;  // made once: no part of a step
   const Tensor& p = params_[i];
   State& s = states_[i];
-  bool made = false;
-  if (!s.steps.defined()) {
-    s.steps = Tensor::scalar(0.0, DType::Float32);
-    made = true;
-  }
+  if (!s.steps.defined()) s.steps = Tensor::scalar(0.0, DType::Float32);
   for (int k = 0; k < kMaxOptimizerStates; ++k) {
     if (!(used >> k & 1) || s.tensor[k].defined()) continue;
     s.tensor[k] = new_state(p, format_of(p));
     if (format_of(p) == StateFormat::Bytes) {
       s.peaks[k] = ops::zeros(blocks_of(p.numel()), DType::Float32, p.device());
     }
-    made = true;
   }
-  return made;
 }
 
 bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, double max_norm) {
@@ -200,7 +201,10 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
     State& s = states_[i];
     OptimizerItem it{};
     it.format = format_of(p);
-    made = make_states(i, used) || made;
+    if (!has_states(s, used)) [[unlikely]] {
+      make_states(i, used);
+      made = true;
+    }
     it.steps = s.steps.data<float>();
     it.step = static_cast<int64_t>(*it.steps += 1);
     for (int k = 0; k < kMaxOptimizerStates; ++k) {

@@ -61,7 +61,7 @@ class OptimizerGroup {
   void check_gradient(const Tensor& p, const Tensor& g) const;
   // Of all that pointers lead to: its own and those.
   void tell(HostWatcher& watcher, std::vector<Tensor> used) const;
-  bool make_states(size_t i, unsigned used);  // those that are not there; whether any were made
+  void make_states(size_t i, unsigned used);  // those that are not there
 
   OptimizerRule rule_;
   StateDType kept_as_;

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "ops/ops.h"
 #include "ops/optim.h"
-#include "ops/random.h"
 
 namespace wengert {
 namespace {
@@ -382,6 +382,89 @@ int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> or
     if (!between(k)) return k + 1;
   }
   return steps;
+}
+
+// --- the same step twice -------------------------------------------------------------------------
+
+namespace {
+
+std::vector<char> bytes_of(const Storage& s) {
+  const char* from = static_cast<const char*>(s.data);
+  return {from, from + s.bytes};
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  if (a.defined() != b.defined()) return false;
+  if (!a.defined()) return true;
+  if (a.dtype() != b.dtype() || !(a.sizes() == b.sizes())) return false;
+  const GradMode off(false);
+  const Tensor x = ops::contiguous(ops::detach(a)), y = ops::contiguous(ops::detach(b));
+  const size_t n = static_cast<size_t>(x.numel()) * item_size(x.dtype());
+  return n == 0 || std::memcmp(x.data(), y.data(), n) == 0;
+}
+
+}  // namespace
+
+const Storage& Program::changed_at(uint32_t slot, std::span<const Tensor> arguments) const {
+  const Slot& s = slots_[slot];
+  if (s.kind == Slot::Argument) return *arguments[s.index]->storage;
+  if (s.kind == Slot::External) return *s.storage;
+  const auto it = std::find_if(leaves_.begin(), leaves_.end(),
+                               [&](const LeafPlace& l) { return l.before.slot == slot; });
+  return *leaf_at(*it, arguments).grad->storage;
+}
+
+ProgramState Program::save(std::span<const Tensor> arguments) const {
+  ProgramState out;
+  for (uint32_t slot : changed_) out.bytes.push_back(bytes_of(changed_at(slot, arguments)));
+  for (const LeafPlace& l : leaves_) out.grads.push_back(leaf_at(l, arguments).grad);
+  for (const Stream& s : streams_) out.streams.push_back(s.generator->state());
+  return out;
+}
+
+void Program::restore(const ProgramState& state, std::span<const Tensor> arguments) const {
+  for (size_t i = 0; i < leaves_.size(); ++i) leaf_at(leaves_[i], arguments).grad = state.grads[i];
+  for (size_t i = 0; i < changed_.size(); ++i) {
+    const Storage& s = changed_at(changed_[i], arguments);
+    std::copy(state.bytes[i].begin(), state.bytes[i].end(), static_cast<char*>(s.data));
+  }
+  for (size_t i = 0; i < streams_.size(); ++i) streams_[i].generator->set_state(state.streams[i]);
+}
+
+std::string Program::written_at(uint32_t slot) const {
+  for (size_t i = steps_.size(); i-- > 0;) {
+    const Step& s = steps_[i];
+    if (std::find(s.writes.begin(), s.writes.end(), slot) == s.writes.end()) continue;
+    return text(", written by ", kernel_name(s.launch->launch.kernel), at_place(s.source));
+  }
+  return {};
+}
+
+std::string Program::first_difference(std::span<const Tensor> results, const ProgramState& state,
+                                      std::span<const Tensor> other_results,
+                                      const ProgramState& other) const {
+  for (size_t i = 0; i < results_.size(); ++i) {
+    if (i < other_results.size() && same_bits(results[i], other_results[i])) continue;
+    return text("result ", i, " of shape ", results_[i].sizes, written_at(results_[i].slot));
+  }
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    if (same_bits(state.grads[i], other.grads[i])) continue;
+    const uint32_t slot = leaves_[i].after.slot;
+    return text("a gradient of shape ", leaves_[i].after.sizes,
+                slot == TensorPlace::kNone ? std::string() : written_at(slot));
+  }
+  for (size_t i = 0; i < changed_.size(); ++i) {
+    if (state.bytes[i] == other.bytes[i]) continue;
+    return text("a tensor of ", slots_[changed_[i]].bytes, " bytes", written_at(changed_[i]));
+  }
+  for (size_t i = 0; i < streams_.size(); ++i) {
+    if (state.streams[i].seed == other.streams[i].seed &&
+        state.streams[i].counter == other.streams[i].counter) {
+      continue;
+    }
+    return "the state of a random generator";
+  }
+  return {};
 }
 
 std::vector<std::string> Program::lines() const {

@@ -14,6 +14,7 @@
 #include "core/watch.h"
 #include "kernels/kept_launch.h"
 #include "kernels/work.h"
+#include "ops/random.h"
 #include "tape/node.h"
 
 namespace wengert {
@@ -30,7 +31,6 @@ struct Slot {
   Kind kind = Intermediate;
   bool made = false;     // while capturing
   bool written = false;  // by a launch
-  bool alive = true;     // when the capture ended
   size_t bytes = 0;
   uint32_t index = 0;          // of the argument
   int first = -1, last = -1;   // steps that touch it
@@ -54,6 +54,7 @@ struct Step {
   KernelFn kernel = nullptr;
   std::vector<SlotPointer> pointers;
   std::vector<uint32_t> reads, writes;
+  Source source;  // in the user's program
   HostCheck check;
   std::vector<Tensor> checked;
   std::shared_ptr<const SettingsSource> settings;  // of an optimizer's step
@@ -93,6 +94,13 @@ struct ArenaReport {
   int dropped;               // dead launches
 };
 
+// What a step changes beside its results: memory by reference, gradients, random streams.
+struct ProgramState {
+  std::vector<std::vector<char>> bytes;
+  std::vector<Tensor> grads;
+  std::vector<RandomState> streams;
+};
+
 class Program {
  public:
   Program(std::vector<Slot> slots, std::vector<Step> steps, std::vector<TensorPlace> arguments,
@@ -115,6 +123,14 @@ class Program {
               std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between);
   const std::vector<TensorPlace>& results() const { return results_; }
 
+  ProgramState save(std::span<const Tensor> arguments) const;
+  void restore(const ProgramState& state, std::span<const Tensor> arguments) const;
+  // Which bits of two ends of a step differ first, and where the program writes them; empty if none
+  // do. Results are those that replay() returns.
+  std::string first_difference(std::span<const Tensor> results, const ProgramState& state,
+                               std::span<const Tensor> other_results,
+                               const ProgramState& other) const;
+
   bool is_long() const { return is_long_; }
   const ArenaReport& report() const { return report_; }
   std::vector<std::string> lines() const;
@@ -131,6 +147,8 @@ class Program {
   void renew(uint32_t slot);
   void execute();
   void set_leaves(std::span<const Tensor> arguments);
+  const Storage& changed_at(uint32_t slot, std::span<const Tensor> arguments) const;
+  std::string written_at(uint32_t slot) const;
   Leaf& leaf_at(const LeafPlace& place, std::span<const Tensor> arguments) const;
   Tensor tensor_at(const TensorPlace& place) const;
 

@@ -113,10 +113,7 @@ void Recorder::on_made(const Storage& s) {
 }
 
 void Recorder::on_gone(const Storage& s) {
-  const auto it = known_.find(&s);
-  if (it == known_.end()) return;
-  slots_[it->second].alive = false;
-  known_.erase(it);
+  known_.erase(&s);
 }
 
 void Recorder::on_read(const Storage& s) {
@@ -172,6 +169,7 @@ void Recorder::on_launch(const Launch& l) {
   step.kernel = kernel_of(l);
   step.launch = std::make_unique<KeptLaunch>(l);
   step.work = work_of(l);
+  step.source = source_here();
   Launch& kept = step.launch->launch;
   const int written = buffers_written(l);
   // What is read first, so that memory which a launch finds filled is known as such.

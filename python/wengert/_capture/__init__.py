@@ -89,13 +89,21 @@ class Captured:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], fallback: bool = False, max_captures: int = 8
+        self,
+        fn: Callable[..., Any],
+        fallback: bool = False,
+        max_captures: int = 8,
+        verify_every: int = 0,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"capture: expected a function, got {type(fn).__name__}")
         if max_captures < 1:
             raise ValueError(f"capture: max_captures must be at least 1, got {max_captures}")
+        if verify_every < 0:
+            raise ValueError(f"capture: verify_every must not be negative, got {verify_every}")
         self._fn = fn
+        self._verify_every = verify_every
+        self._replays = 0
         self._fallback = fallback
         self._max_captures = max_captures
         self._entries: dict[Any, list[_Entry]] = {}
@@ -110,7 +118,10 @@ class Captured:
         """Bind to an instance, as functions do; each has programs of its own."""
         if instance is None:
             return self
-        bound = Captured(self._fn.__get__(instance, owner), self._fallback, self._max_captures)
+        bound = Captured(
+            self._fn.__get__(instance, owner), self._fallback, self._max_captures,
+            self._verify_every,
+        )  # fmt: skip
         vars(instance)[self.__name__] = bound
         return bound
 
@@ -122,6 +133,10 @@ class Captured:
         for entry in self._entries.get(key, ()):
             if entry.guards.first_change():
                 continue
+            if self._verify_every and entry.program.fits(tensors):
+                self._replays += 1
+                if self._replays % self._verify_every == 0:
+                    return self._verify(entry, tensors, args, kwargs)
             for fn, given in entry.before:
                 fn(*given)
             results = entry.program(tensors)
@@ -153,6 +168,29 @@ class Captured:
             # 1, 1.0 and True are equal, 0.0 and -0.0 too
             fixed.append((type(leaf), repr(leaf) if isinstance(leaf, float) else leaf))
         return (spec, tuple(fixed), modes), tensors
+
+    def _verify(
+        self, entry: _Entry, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Replay, put everything back, run as usual, and compare the bits."""
+        before = entry.program.save(tensors)
+        replayed = entry.program(tensors)
+        if isinstance(replayed, str):  # an optimizer's settings ask for another program
+            return self._capture(self._key(args, kwargs)[0], tensors, args, kwargs)
+        replayed = [r.clone() for r in replayed]
+        after = entry.program.save(tensors)
+        entry.program.restore(before, tensors)
+        result = self._fn(*args, **kwargs)
+        leaves = tree_flatten(result)[0]
+        plain = [leaf for leaf, kept in zip(leaves, entry.whole, strict=False) if kept is None]
+        plain += [container[key] for container, key in entry.places]
+        wrong = entry.program.first_difference(replayed, after, plain, entry.program.save(tensors))
+        if wrong:
+            raise CaptureError(
+                f"capture: {self.__name__}: a replay and a plain run differ in {wrong}. The plain "
+                "run is the one whose changes stand"
+            )
+        return result
 
     # --- capturing ------------------------------------------------------------------------------
 
@@ -220,6 +258,10 @@ class Captured:
                     "step; call it at its beginning or end"
                 )  # fmt: skip
             where.append((fn, given))
+        if entry.before and self._verify_every:
+            return self._refuse(
+                key, result, "verify_every cannot repeat what is called before the launches"
+            )
         entry.whole = whole
         entry.places = [(c.container, c.key) for c in changes]
         if not (isinstance(result, Tensor) and whole == [None] and not changes):
@@ -378,7 +420,9 @@ class Captured:
             entry = self._ready([a[:size] for a in arrays]) if steps - at > 1 else None
             if entry is not None:
                 told = None if progress is None else lambda k, at=at: progress(done + at + k)
-                count, results = entry.program.run(arrays, rest, steps - at, every, told)
+                count, results = entry.program.run(
+                    arrays, rest, steps - at, every, told, entry.after
+                )
                 if count:
                     kept.append((entry, count, results))
                     at += count
@@ -390,10 +434,10 @@ class Captured:
         return done + steps
 
     def _ready(self, arguments: list[Tensor]) -> _Entry | None:
-        """Return a program that needs nothing of Python between its steps."""
+        """Return a program whose steps need nothing of Python before them."""
         key, _ = self._key(tuple(arguments), {})
         for entry in self._entries.get(key, ()):
-            plain = not entry.before and not entry.after and not entry.places
+            plain = not entry.before and not entry.places
             whole = bool(entry.whole) and all(leaf is None for leaf in entry.whole)
             fits = plain and whole and entry.program.fits(arguments)
             if fits and not entry.guards.first_change():
@@ -421,7 +465,11 @@ def _stacked(kept: list[Any]) -> Any:
 
 
 def capture(
-    fn: Callable[..., Any] | None = None, *, fallback: bool = False, max_captures: int = 8
+    fn: Callable[..., Any] | None = None,
+    *,
+    fallback: bool = False,
+    max_captures: int = 8,
+    verify_every: int = 0,
 ) -> Any:
     """Make a function that is run once as usual, and from then on replayed from C++.
 
@@ -439,6 +487,9 @@ def capture(
         Run the function as usual, with one warning, where it cannot be captured.
     max_captures
         Programs that are kept; the oldest go first.
+    verify_every
+        Run each so many-th call as usual beside the replay, and raise CaptureError at the first
+        different bit, naming the line that writes it; 0: never.
 
     Returns
     -------
@@ -452,8 +503,8 @@ def capture(
         message names the line.
     """
     if fn is None:
-        return lambda f: Captured(f, fallback, max_captures)
-    return Captured(fn, fallback, max_captures)
+        return lambda f: Captured(f, fallback, max_captures, verify_every)
+    return Captured(fn, fallback, max_captures, verify_every)
 
 
 class Compiled(Captured):

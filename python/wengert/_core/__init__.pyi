@@ -1133,11 +1133,22 @@ def thread_modes() -> tuple[
     builtins.bool, builtins.bool, builtins.int, builtins.int, builtins.bool
 ]: ...
 
+class ProgramState: ...
+
 class Program:
     lines: list[str]
     report: dict[str, builtins.int]
     def __call__(self, arguments: Sequence[Tensor]) -> list[Tensor] | str: ...
     def fits(self, arguments: Sequence[Tensor]) -> builtins.bool: ...
+    def save(self, arguments: Sequence[Tensor]) -> ProgramState: ...
+    def restore(self, state: ProgramState, arguments: Sequence[Tensor]) -> None: ...
+    def first_difference(
+        self,
+        results: Sequence[Tensor],
+        state: ProgramState,
+        other_results: Sequence[Tensor],
+        other: ProgramState,
+    ) -> str: ...
     def run(
         self,
         arrays: Sequence[Tensor],
@@ -1145,6 +1156,7 @@ class Program:
         steps: builtins.int,
         every: builtins.int,
         progress: Callable[[builtins.int], object] | None,
+        after: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
     ) -> tuple[builtins.int, list[Tensor]]: ...
 
 class Recorder:
