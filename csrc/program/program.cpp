@@ -151,8 +151,10 @@ void Program::lay_out() {
 // --- a replay ----------------------------------------------------------------------------------
 
 void Program::patch(uint32_t slot, void* base, const Storage* storage) {
-  if (bound_[slot].base == base) return;
-  bound_[slot].base = base;
+  Bound& b = bound_[slot];
+  if (b.base == base && b.of == storage) return;
+  b.base = base;
+  b.of = storage;
   for (const SlotPointer& p : pointers_[slot]) {
     void* const to = static_cast<char*>(base) + p.offset;
     std::memcpy(p.at, &to, sizeof to);

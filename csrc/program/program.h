@@ -138,6 +138,7 @@ class Program {
  private:
   struct Bound {  // what a slot stands for now
     void* base = nullptr;
+    const Storage* of = nullptr;
     Ref<Storage> storage;  // of results: what was handed out last
   };
   void drop_dead();

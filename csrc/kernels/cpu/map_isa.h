@@ -225,7 +225,7 @@ void fill_functor(Table& map) {
 }
 // Past the caches go float32 and the cheap functors: others go there by a tile.
 template <class F, class Table>
-void fill_past(Table& map) {
+void fill_past([[maybe_unused]] Table& map) {
 #if defined(__SSE4_2__)
   if constexpr (!Compact<F> && F::kind != Kind::Compare) fill_functor<F, float, true>(map);
 #endif
