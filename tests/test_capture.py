@@ -427,6 +427,16 @@ def test_errors_in_a_replay() -> None:
     with pytest.raises(IndexError, match="embedding"):
         captured(wg.tensor([1, 5]))
     assert captured(wg.tensor([1, 2])).item() == table[1:3].sum().item()
+    captured = wg.capture(lambda a, b: a // b)
+    a = wg.tensor([6, 7])
+    captured(a, a), captured(a, a)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        captured(a, wg.tensor([1, 0]))
+    policy = wg.capture(lambda s, t: wg.distributions.Categorical(logits=s).log_prob(t))
+    logits = wg.randn(3, 2)
+    policy(logits, wg.tensor([0, 1, 1])), policy(logits, wg.tensor([1, 0, 1]))
+    with pytest.raises(ValueError, match="within"):
+        policy(logits, wg.tensor([0, 1, 2]))
     captured = wg.capture(wg.linalg.inv)
     captured(wg.eye(2)), captured(wg.eye(2))
     with pytest.raises(wg.linalg.LinAlgError, match="singular"):

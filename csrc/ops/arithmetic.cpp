@@ -86,9 +86,9 @@ void check_divisor(const char* op, const Tensor& a, const Tensor& b) {
   if (is_floating(a.dtype()) || is_floating(b.dtype()) || b.numel() == 0) return;
   const GradMode off(false);
   const Tensor zero = eq(b, number_like({true, 0, 0}, &b));
-  if (sum(zero, nullptr, false).to_int64() > 0) {
-    fail(op, ": ZeroDivisionError: integer division by zero");
-  }
+  host_check({sum(zero, nullptr, false)}, [op](std::span<const Tensor> zeros) {
+    if (*zeros[0].data<int64_t>() > 0) fail(op, ": ZeroDivisionError: integer division by zero");
+  });
 }
 template <class F>
 Tensor divide(const Tensor& a, const Tensor& b) {
