@@ -48,6 +48,16 @@ def check(make: Callable[[], Training], steps: int = 40) -> None:
     assert trace(make, True, steps) == trace(make, False, steps)
 
 
+def check_inner(make: Callable[[Callable[..., Any]], Training], steps: int) -> None:
+    """The same where a part of the step, which ``make`` is given a wrapper for, is captured."""
+    rows = []
+    for wrapper in (wg.capture, lambda fn: fn):
+        wg.manual_seed(0)
+        step, params, batch = make(wrapper)
+        rows.append([bits(step(*batch(i))) for i in range(steps)] + [bits(params)])
+    assert rows[0] == rows[1]
+
+
 def mlp(
     optimizer: Callable[[Any], optim.Optimizer] = lambda p: optim.Adam(p, 1e-2),
     layers: tuple[Callable[[], nn.Module], ...] = (nn.ReLU,),
@@ -131,7 +141,7 @@ def test_gradients_between_steps(zero: str) -> None:
 def test_gradients_outside() -> None:
     """Zeroing outside of the step; gradients that somebody keeps; and accumulation."""
 
-    def make() -> Training:
+    def make(wrapper: Callable[..., Any]) -> Training:
         model = nn.Linear(4, 2)
         opt = optim.SGD(model.parameters(), 0.1)
         kept: list[wg.Tensor] = []
@@ -142,7 +152,7 @@ def test_gradients_outside() -> None:
             opt.step()
             return loss
 
-        run = wg.capture(step) if captured else step
+        run = wrapper(step)
 
         def outer(x: wg.Tensor) -> tuple[wg.Tensor, ...]:
             loss = run(x)
@@ -155,12 +165,7 @@ def test_gradients_outside() -> None:
         xs = wg.randn(20, 3, 4)
         return Training(outer, list(model.parameters()), lambda i: (xs[i],))
 
-    rows = []
-    for captured in (False, True):  # noqa: B007
-        wg.manual_seed(0)
-        step, params, batch = make()
-        rows.append([bits(step(*batch(i))) for i in range(20)] + [bits(params)])
-    assert rows[0] == rows[1]
+    check_inner(make, 20)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_clipping(clip: Callable[[list[wg.Tensor]], Any]) -> None:
 def test_clipping_in_the_step() -> None:
     """The fused form, whose norm is an attribute that each replay renews."""
 
-    def make() -> Training:
+    def make(wrapper: Callable[..., Any]) -> Training:
         made = mlp(lambda p: optim.SGD(p, 0.1))
         opt = optim.SGD(made.params, 0.1)
 
@@ -194,15 +199,10 @@ def test_clipping_in_the_step() -> None:
             assert opt.grad_norm is not None
             return loss, opt.grad_norm
 
-        run = wg.capture(step) if captured else step
+        run = wrapper(step)
         return Training(outer, made.params, made.batch)
 
-    rows = []
-    for captured in (False, True):  # noqa: B007
-        wg.manual_seed(0)
-        step, params, batch = make()
-        rows.append([bits(step(*batch(i))) for i in range(10)] + [bits(params)])
-    assert rows[0] == rows[1]
+    check_inner(make, 10)
 
 
 @pytest.mark.parametrize(

@@ -416,10 +416,8 @@ def test_arguments_that_share_memory() -> None:
     assert held.tolist() == [2.0] * 3
 
 
-def test_settings_of_optimizers_are_read_anew() -> None:
-    """Learning rates, betas and weight decay need no new program; what changes launches does."""
-    weight = wg.ones(3, requires_grad=True)
-    optimizer = optim.SGD([weight], lr=0.1)
+def descent(weight: wg.Tensor, optimizer: optim.Optimizer) -> Callable[[wg.Tensor], wg.Tensor]:
+    """Make a step whose gradient by the weight is its argument."""
 
     def step(x: wg.Tensor) -> wg.Tensor:
         optimizer.zero_grad()
@@ -428,7 +426,14 @@ def test_settings_of_optimizers_are_read_anew() -> None:
         optimizer.step()
         return loss
 
-    captured = wg.capture(step)
+    return step
+
+
+def test_settings_of_optimizers_are_read_anew() -> None:
+    """Learning rates, betas and weight decay need no new program; what changes launches does."""
+    weight = wg.ones(3, requires_grad=True)
+    optimizer = optim.SGD([weight], lr=0.1)
+    captured = wg.capture(descent(weight, optimizer))
     captured(X), captured(X)
     before = weight.detach().clone()
     optimizer.param_groups[0]["lr"] = 1.0
@@ -459,15 +464,7 @@ def test_a_loaded_state() -> None:
     """load_state_dict puts other states in place."""
     weight = wg.ones(3, requires_grad=True)
     optimizer = optim.Adam([weight], lr=0.1)
-
-    def step(x: wg.Tensor) -> wg.Tensor:
-        optimizer.zero_grad()
-        loss = (weight * x).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    captured = wg.capture(step)
+    captured = wg.capture(descent(weight, optimizer))
     for _ in range(3):
         captured(X)
     saved, at = optimizer.state_dict(), weight.detach().clone()
