@@ -50,14 +50,13 @@ bool flag(PyObject* group, const char* key) {
   return v != 0;
 }
 
-OptimizerLaunch settings_of(OptimizerRule rule, PyObject* group) {
-  OptimizerLaunch s{};
-  s.rule = rule;
+// Sets what the group says, and nothing else.
+void read_settings(PyObject* group, OptimizerLaunch& s) {
   s.lr = number(group, "lr");
   s.weight_decay = number(group, "weight_decay");
   s.maximize = flag(group, "maximize");
-  if (rule != OptimizerRule::SGD) s.eps = number(group, "eps");
-  switch (rule) {
+  if (s.rule != OptimizerRule::SGD) s.eps = number(group, "eps");
+  switch (s.rule) {
     case OptimizerRule::SGD:
       s.momentum = number(group, "momentum");
       s.dampening = number(group, "dampening");
@@ -90,30 +89,19 @@ OptimizerLaunch settings_of(OptimizerRule rule, PyObject* group) {
       break;
     }
   }
-  return s;
 }
 
 // A param group, for a step that is kept and taken again: it goes with what stands there then.
 class GroupSettings final : public SettingsSource {
  public:
-  GroupSettings(OptimizerRule rule, py::dict group) : rule_(rule), group_(std::move(group)) {}
+  explicit GroupSettings(py::dict group) : group_(std::move(group)) {}
   ~GroupSettings() override {
     const py::gil_scoped_acquire locked;
     group_ = py::dict();
   }
-  void read(OptimizerLaunch& settings) const override {
-    OptimizerLaunch s = settings_of(rule_, group_.ptr());
-    s.items = settings.items;
-    s.num_items = settings.num_items;
-    s.norm = settings.norm;
-    s.norm_dtype = settings.norm_dtype;
-    s.max_norm = settings.max_norm;
-    s.source = settings.source;
-    settings = s;
-  }
+  void read(OptimizerLaunch& settings) const override { read_settings(group_.ptr(), settings); }
 
  private:
-  OptimizerRule rule_;
   py::dict group_;
 };
 
@@ -140,9 +128,11 @@ void register_optim(py::module_& m) {
       .def(
           "step",
           [](OptimizerGroup& g, const py::dict& group, const Tensor& norm, double max_norm) {
-            OptimizerLaunch settings = settings_of(g.rule(), group.ptr());
+            OptimizerLaunch settings{};
+            settings.rule = g.rule();
+            read_settings(group.ptr(), settings);
             std::shared_ptr<GroupSettings> source;
-            if (host_watcher()) source = std::make_shared<GroupSettings>(g.rule(), group);
+            if (host_watcher()) source = std::make_shared<GroupSettings>(group);
             settings.source = source.get();
             return g.step(settings, norm.defined() ? clipping_norm(norm) : norm, max_norm);
           },

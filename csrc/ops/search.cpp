@@ -298,6 +298,7 @@ std::vector<Tensor> unravel_index(const Tensor& given, const Dims& shape) {
     }
   }
   const Tensor places = contiguous(to(given, DType::Int64));
+  const auto* place = places.read<int64_t>();
   std::vector<Tensor> out;
   int64_t step = product(shape);
   for (int64_t size : shape) {
@@ -305,7 +306,7 @@ std::vector<Tensor> unravel_index(const Tensor& given, const Dims& shape) {
     auto* to = out.back().data<int64_t>();
     if (size > 0) step /= size;
     for (int64_t i = 0; i < places.numel(); ++i) {
-      const int64_t at = places.read<int64_t>()[i] / step % size;
+      const int64_t at = place[i] / step % size;
       to[i] = at < 0 ? at + size : at;
     }
   }

@@ -72,7 +72,7 @@ Shadow::Window Shadow::window_of(const Tensor& t, const Tensor& memory) const {
 
 // --- the second run ----------------------------------------------------------------------------
 
-void Shadow::run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>& in,
+void Shadow::run(Launch l, const std::array<Tensor, kMaxBuffers>& in,
                  const std::array<Tensor, kMaxBuffers>& out) {
   std::array<Tensor, kMaxBuffers> scratch;
   const int written = buffers_written(l);
@@ -94,9 +94,6 @@ void Shadow::run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>&
     }
   }
   l.dtype = DType::Float64;
-  if (is_conv(l)) l.pointer = &s.conv;
-  if (l.kernel == id(Kernel::Gemm)) l.pointer = &s.gemm;
-  if (l.kernel == id(Kernel::MaxPool)) l.pointer = &s.pool;
   LaunchObserver* const outer = set_launch_observer(nullptr);
   try {
     launch(l);
@@ -112,10 +109,7 @@ void Shadow::on_launch(const Launch& l) {
   const int written = buffers_written(l);
   if (written == 0 || !is_floating(l.buffer[0].dtype) || draws_random_numbers(l.kernel)) return;
   Step s{};
-  s.launch = l;
-  if (is_conv(l)) s.conv = *static_cast<const ConvParams*>(l.pointer);
-  if (l.kernel == id(Kernel::MaxPool)) s.pool = *static_cast<const PoolParams*>(l.pointer);
-  if (l.kernel == id(Kernel::Gemm)) s.gemm = *static_cast<const GemmParams*>(l.pointer);
+  s.launch = std::make_unique<KeptLaunch>(l);
   for (int k = 0; k < l.nbuffers; ++k) {
     const Buffer& b = l.buffer[k];
     const auto at = static_cast<size_t>(k);
@@ -131,7 +125,7 @@ void Shadow::on_launch(const Launch& l) {
     memory_of(b.storage, b.dtype)
         .versions.push_back({s.after[at], static_cast<ptrdiff_t>(steps_.size())});
   }
-  run(l, s, s.before, s.after);
+  run(l, s.before, s.after);
   steps_.push_back(std::move(s));
 }
 
@@ -244,7 +238,7 @@ std::vector<Tensor> Shadow::replay(size_t entry, const std::vector<Tensor>& from
       if (made.second) made.first->second = copy_of(in[k]);
       out[k] = made.first->second;
     }
-    run(s.launch, s, in, out);
+    run(s.launch->launch, in, out);
   }
   std::vector<Tensor> results;
   for (const Window& w : line.results) {

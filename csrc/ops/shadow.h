@@ -13,6 +13,7 @@
 #include <map>
 #include <vector>
 
+#include "kernels/kept_launch.h"
 #include "ops/gauge.h"
 
 namespace wengert {
@@ -54,12 +55,7 @@ class Shadow final : public Gauge {
     std::vector<Version> versions;
   };
   struct Step {
-    Launch launch;
-    union {  // what the launch's pointer led to
-      GemmParams gemm;
-      ConvParams conv;
-      PoolParams pool;
-    };
+    std::unique_ptr<KeptLaunch> launch;
     std::array<Tensor, kMaxBuffers> before, after;  // shadows; undefined if not floating point
     std::array<Ref<Storage>, kMaxBuffers> kept;     // what the others are in
   };
@@ -82,7 +78,7 @@ class Shadow final : public Gauge {
   Saved exact(const Saved& saved, size_t step);
   // A copy of the line's node in float64, that stands alone.
   Ref<Node> exact_node(size_t entry, Node& node);
-  static void run(Launch l, const Step& s, const std::array<Tensor, kMaxBuffers>& in,
+  static void run(Launch l, const std::array<Tensor, kMaxBuffers>& in,
                   const std::array<Tensor, kMaxBuffers>& out);
 
   std::map<Key, Memory> memories_;

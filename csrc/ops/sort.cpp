@@ -188,8 +188,9 @@ Tensor quantiles(const Tensor& sorted, const Tensor& q, Between how, bool skip_n
   const auto* quantile = plain_q.read<double>();
   visit_compute(sorted.dtype(), [&]<class T>() {
     if constexpr (std::is_floating_point_v<T>) {
+      const T* values = sorted.read<T>();
       for (int64_t r = 0; r < rows; ++r) {
-        const T* row = sorted.read<T>() + r * n;
+        const T* row = values + r * n;
         const auto numbers = std::partition_point(row, row + n, [](T v) { return v == v; }) - row;
         for (int64_t i = 0; i < m; ++i) {
           const auto last =
@@ -221,8 +222,9 @@ void check_quantiles(const char* op, const Tensor& x, const Tensor& q) {
          name_of(x.dtype()));
   }
   const Tensor plain = contiguous(to(detach(q), DType::Float64));
+  const auto* at = plain.read<double>();
   for (int64_t i = 0; i < plain.numel(); ++i) {
-    const double v = plain.read<double>()[i];
+    const double v = at[i];
     if (!(v >= 0 && v <= 1)) fail(op, ": q values must be in the range [0, 1], got ", v);
   }
 }

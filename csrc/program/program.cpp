@@ -102,7 +102,6 @@ void Program::drop_dead() {
   }
   report_.dropped = static_cast<int>(steps_.size() - kept);
   steps_.resize(kept);
-  for (Slot& s : slots_) s.first = s.last = -1;
   for (size_t i = 0; i < steps_.size(); ++i) {
     for (const auto& list : {steps_[i].reads, steps_[i].writes}) {
       for (uint32_t slot : list) {
@@ -249,14 +248,8 @@ void Program::bind(std::span<const Tensor> arguments) {
 }
 
 void Program::execute() {
-  struct Start {
-    uint64_t seed, counter;
-  };
-  std::vector<Start> starts;
-  for (const Stream& s : streams_) {
-    const RandomState now = s.generator->state();
-    starts.push_back({now.seed, now.counter});
-  }
+  std::vector<RandomState> starts;
+  for (const Stream& s : streams_) starts.push_back(s.generator->state());
   const bool observed = launch_observer() != nullptr;
   for (Step& s : steps_) {
     if (!s.launch) [[unlikely]] {
@@ -265,7 +258,7 @@ void Program::execute() {
     }
     Launch& l = s.launch->launch;
     if (s.generator >= 0) {
-      const Start& from = starts[static_cast<size_t>(s.generator)];
+      const RandomState& from = starts[static_cast<size_t>(s.generator)];
       l.more[0] = static_cast<int64_t>(from.seed);
       l.more[1] = static_cast<int64_t>(from.counter + s.counter);
     }

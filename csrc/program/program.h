@@ -30,6 +30,7 @@ struct Slot {
   };
   Kind kind = Intermediate;
   bool made = false;     // while capturing
+  bool touched = false;  // by a launch or a check
   bool written = false;  // by a launch
   size_t bytes = 0;
   uint32_t index = 0;          // of the argument

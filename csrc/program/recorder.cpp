@@ -79,7 +79,7 @@ void Recorder::refuse(const Parts&... parts) {
 
 bool Recorder::touches(const Tensor& t) const {
   const auto it = known_.find(t->storage.get());
-  return it != known_.end() && slots_[it->second].first >= 0;
+  return it != known_.end() && slots_[it->second].touched;
 }
 
 // --- memory ------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ void Recorder::on_write(const Storage& s) {
   const auto it = known_.find(&s);
   if (it != known_.end()) {
     Slot& slot = slots_[it->second];
-    if (slot.made && slot.first < 0) {
+    if (slot.made && !slot.touched) {
       slot.kind = Slot::Constant;
       return;
     }
@@ -139,9 +139,7 @@ void Recorder::on_write(const Storage& s) {
 
 void Recorder::touch(uint32_t index, Step& step, bool written) {
   Slot& s = slots_[index];
-  const bool fresh = s.first < 0;
-  if (fresh) s.first = static_cast<int>(steps_.size());
-  s.last = static_cast<int>(steps_.size());
+  const bool fresh = !std::exchange(s.touched, true);
   // What a launch finds in memory that none has written, the host has put there.
   if (fresh && s.made && (!written || s.kind == Slot::Constant)) {
     s.kind = Slot::Constant;
@@ -276,8 +274,7 @@ void Recorder::on_leaf(Attachment& leaf) {
 void Recorder::on_grad(Attachment& attachment, bool replaced) {
   if (own_leaves_.contains(&attachment)) return;
   auto& leaf = static_cast<Leaf&>(attachment);
-  const auto [it, fresh] = leaf_index_.try_emplace(&attachment, leaves_.size());
-  if (!fresh) return;
+  if (!seen_leaves_.insert(&attachment).second) return;
   LeafPlace place;
   place.leaf = Ref<Node>::share(&leaf);
   for (size_t i = 0; i < arguments_.size(); ++i) {
@@ -289,7 +286,7 @@ void Recorder::on_grad(Attachment& attachment, bool replaced) {
   place.looked_at = !replaced;
   if (!replaced && leaf.grad.defined()) {
     Slot& slot = slots_[slot_of(*leaf.grad->storage)];
-    if (slot.kind == Slot::External && slot.first < 0) slot.kind = Slot::Gradient;
+    if (slot.kind == Slot::External && !slot.touched) slot.kind = Slot::Gradient;
     place.before = place_of(leaf.grad);
   }
   leaves_.push_back(std::move(place));
@@ -307,13 +304,6 @@ TensorPlace Recorder::place_of(const Tensor& t) {
   p.offset = distance(t.data(), slots_[p.slot].base);
   p.requires_grad = t->node && node_of(t)->active;
   return p;
-}
-
-LeafPlace Recorder::end_of(LeafPlace place) {
-  auto& leaf = static_cast<Leaf&>(*place.leaf);
-  place.after = place_of(leaf.grad);
-  place.changed = place.after.slot != place.before.slot || !place.looked_at;
-  return place;
 }
 
 void Recorder::check_kept() {
@@ -345,7 +335,10 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
                       "detached");
     }
   }
-  for (LeafPlace& l : leaves_) l = end_of(std::move(l));
+  for (LeafPlace& l : leaves_) {
+    l.after = place_of(static_cast<const Leaf&>(*l.leaf).grad);
+    l.changed = l.after.slot != l.before.slot || !l.looked_at;
+  }
   const auto hand_out = [&](const TensorPlace& p) {
     if (p.slot == TensorPlace::kNone) return;
     Slot& s = slots_[p.slot];

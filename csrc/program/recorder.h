@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "program/program.h"
@@ -56,7 +57,6 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   size_t stream_of(Generator& g);
   void take_stream(Step& step);
   TensorPlace place_of(const Tensor& t);
-  LeafPlace end_of(LeafPlace place);
   void check_kept();
 
   std::vector<Tensor> arguments_;
@@ -65,7 +65,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   std::vector<Slot> slots_;
   std::vector<Step> steps_;
   std::unordered_map<const Storage*, uint32_t> known_;
-  std::unordered_map<const Attachment*, size_t> leaf_index_;
+  std::unordered_set<const Attachment*> seen_leaves_;
   std::unordered_map<const Attachment*, Ref<Node>> own_leaves_;  // made while recording
   std::vector<LeafPlace> leaves_;
   std::vector<Stream> streams_;

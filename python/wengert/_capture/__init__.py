@@ -108,7 +108,7 @@ class Captured:
         self._max_captures = max_captures
         self._entries: dict[Any, list[_Entry]] = {}
         self._unsettled: dict[Any, int] = {}
-        self._warned: set[str] = set()
+        self._plain: set[Any] = set()  # keys of calls that run as usual
         self.captures = 0
         self.__wrapped__ = fn
         self.__doc__ = fn.__doc__
@@ -136,7 +136,7 @@ class Captured:
             if self._verify_every and entry.program.fits(tensors):
                 self._replays += 1
                 if self._replays % self._verify_every == 0:
-                    return self._verify(entry, tensors, args, kwargs)
+                    return self._verify(entry, key, tensors, args, kwargs)
             for fn, given in entry.before:
                 fn(*given)
             results = entry.program(tensors)
@@ -170,13 +170,14 @@ class Captured:
         return (spec, tuple(fixed), modes), tensors
 
     def _verify(
-        self, entry: _Entry, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+        self, entry: _Entry, key: Any, tensors: list[Tensor], args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # fmt: skip
         """Replay, put everything back, run as usual, and compare the bits."""
         before = entry.program.save(tensors)
         replayed = entry.program(tensors)
         if isinstance(replayed, str):  # an optimizer's settings ask for another program
-            return self._capture(self._key(args, kwargs)[0], tensors, args, kwargs)
+            return self._capture(key, tensors, args, kwargs)
         replayed = [r.clone() for r in replayed]
         after = entry.program.save(tensors)
         entry.program.restore(before, tensors)
@@ -199,7 +200,7 @@ class Captured:
     ) -> Any:
         from .guards import RandomState, Snapshot
 
-        if self._unsettled.get(key, 0) >= _ATTEMPTS or key in self._warned:
+        if self._unsettled.get(key, 0) >= _ATTEMPTS or key in self._plain:
             return self._fn(*args, **kwargs)
         try:
             snapshot = Snapshot(self._fn)
@@ -295,7 +296,7 @@ class Captured:
     def _eager(self, key: Any, reason: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._fallback:
             raise
-        self._warned.add(key)
+        self._plain.add(key)
         self._warn(f"{reason}. It runs as usual instead")
         return self._fn(*args, **kwargs)
 
@@ -304,7 +305,7 @@ class Captured:
         if not self._fallback:
             self._unsettled.pop(key, None)
             raise CaptureError(f"capture: {self.__name__}: {reason}")
-        self._warned.add(key)
+        self._plain.add(key)
         self._warn(f"capture: {self.__name__}: {reason}. It runs as usual instead")
         return result
 
