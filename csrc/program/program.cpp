@@ -11,10 +11,6 @@
 namespace wengert {
 namespace {
 
-size_t rounded(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 bool same_geometry(const Tensor& t, const TensorPlace& p) {
   return t.dtype() == p.dtype && t.sizes() == p.sizes && t.strides() == p.strides;
 }
@@ -24,31 +20,24 @@ constexpr double kLongBytes = 1 << 20, kLongFlops = 1 << 21;
 
 }  // namespace
 
-Program::Program(std::vector<Slot> slots, std::vector<Step> steps,
-                 std::vector<TensorPlace> arguments, std::vector<TensorPlace> results,
-                 std::vector<LeafPlace> leaves, std::vector<Stream> streams)
-    : slots_(std::move(slots)),
-      steps_(std::move(steps)),
-      arguments_(std::move(arguments)),
-      results_(std::move(results)),
-      leaves_(std::move(leaves)),
-      streams_(std::move(streams)),
-      pointers_(slots_.size()),
-      bound_(slots_.size()),
-      leaf_grads_(leaves_.size()) {
-  drop_dead();
-  lay_out();
-  for (const Step& s : steps_) {
+Program::Program(Recording recording)
+    : r_(std::move(recording)),
+      pointers_(r_.slots.size()),
+      bound_(r_.slots.size()),
+      leaf_grads_(r_.leaves.size()) {
+  report_ = make_plan(r_);
+  arena_ = Storage::make(report_.arena, Device::CPU);
+  for (const Step& s : r_.steps) {
     for (const SlotPointer& p : s.pointers) pointers_[p.slot].push_back(p);
   }
   Work all{};
-  for (const Step& s : steps_) {
+  for (const Step& s : r_.steps) {
     all.flops += s.work.flops;
     all.bytes += s.work.bytes;
   }
   is_long_ = all.bytes > kLongBytes || all.flops > kLongFlops;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    Slot& s = slots_[i];
+  for (uint32_t i = 0; i < r_.slots.size(); ++i) {
+    Slot& s = r_.slots[i];
     const bool by_reference =
         s.kind == Slot::External || s.kind == Slot::Argument || s.kind == Slot::Gradient;
     if (by_reference && s.written) changed_.push_back(i);
@@ -78,75 +67,6 @@ Program::Program(std::vector<Slot> slots, std::vector<Step> steps,
   }
 }
 
-// --- the plan ----------------------------------------------------------------------------------
-
-// Backwards: what nobody reads need not be written.
-void Program::drop_dead() {
-  std::vector<bool> wanted(slots_.size());
-  for (size_t i = 0; i < slots_.size(); ++i) wanted[i] = slots_[i].kind != Slot::Intermediate;
-  std::vector<bool> keep(steps_.size());
-  for (size_t i = steps_.size(); i-- > 0;) {
-    const Step& s = steps_[i];
-    keep[i] = s.writes.empty() || std::any_of(s.writes.begin(), s.writes.end(),
-                                              [&](uint32_t slot) { return wanted[slot]; });
-    if (!keep[i]) continue;
-    for (uint32_t slot : s.reads) wanted[slot] = true;
-    for (uint32_t slot : s.writes) wanted[slot] = true;
-  }
-  size_t kept = 0;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    if (keep[i]) {
-      if (kept != i) steps_[kept] = std::move(steps_[i]);
-      ++kept;
-    }
-  }
-  report_.dropped = static_cast<int>(steps_.size() - kept);
-  steps_.resize(kept);
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    for (const auto& list : {steps_[i].reads, steps_[i].writes}) {
-      for (uint32_t slot : list) {
-        if (slots_[slot].first < 0) slots_[slot].first = static_cast<int>(i);
-        slots_[slot].last = static_cast<int>(i);
-      }
-    }
-  }
-}
-
-// Offline dynamic storage allocation, greatest first into the lowest gap that fits (Pisarchyk, Lee,
-// Efficient memory management for deep neural net inference, 2020: greedy by size).
-void Program::lay_out() {
-  std::vector<uint32_t> order;
-  std::vector<size_t> alive(steps_.size() + 1);
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    const Slot& s = slots_[i];
-    if (s.kind != Slot::Intermediate || s.first < 0) continue;
-    order.push_back(i);
-    report_.sum += rounded(s.bytes);
-    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += rounded(s.bytes);
-  }
-  for (size_t bytes : alive) report_.bound = std::max(report_.bound, bytes);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return slots_[a].bytes > slots_[b].bytes; });
-  std::vector<uint32_t> placed;  // by offset
-  for (uint32_t i : order) {
-    Slot& s = slots_[i];
-    size_t at = 0;
-    for (uint32_t other : placed) {
-      const Slot& o = slots_[other];
-      if (o.last < s.first || s.last < o.first) continue;
-      if (at + rounded(s.bytes) <= o.offset) break;
-      at = std::max(at, o.offset + rounded(o.bytes));
-    }
-    s.offset = at;
-    report_.arena = std::max(report_.arena, at + rounded(s.bytes));
-    placed.insert(std::upper_bound(
-                      placed.begin(), placed.end(), i,
-                      [&](uint32_t a, uint32_t b) { return slots_[a].offset < slots_[b].offset; }),
-                  i);
-  }
-  arena_ = Storage::make(report_.arena, Device::CPU);
-}
-
 // --- a replay ----------------------------------------------------------------------------------
 
 void Program::patch(uint32_t slot, void* base, const Storage* storage) {
@@ -167,7 +87,7 @@ Leaf& Program::leaf_at(const LeafPlace& place, std::span<const Tensor> arguments
 }
 
 bool Program::read_settings() {
-  for (Step& s : steps_) {
+  for (Step& s : r_.steps) {
     if (!s.settings) continue;
     OptimizerLaunch& o = *s.launch->optimizer();
     const unsigned before = states_used(o);
@@ -178,23 +98,23 @@ bool Program::read_settings() {
 }
 
 const char* Program::refuses(std::span<const Tensor> arguments) const {
-  if (arguments.size() != arguments_.size()) return "the number of tensors";
+  if (arguments.size() != r_.arguments.size()) return "the number of tensors";
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const TensorPlace& p = arguments_[i];
+    const TensorPlace& p = r_.arguments[i];
     if (!same_geometry(arguments[i], p)) return "shape, strides or dtype of an argument";
     const bool leaf = arguments[i]->node && node_of(arguments[i])->active;
     if (leaf != p.requires_grad || (leaf && !is_leaf(arguments[i]))) {
       return "whether an argument requires grad";
     }
     // Arguments that shared memory still do, at the same distance, and others do not.
-    const Tensor& first = arguments[slots_[p.slot].index];
+    const Tensor& first = arguments[r_.slots[p.slot].index];
     if (first->storage.get() != arguments[i]->storage.get() ||
         arguments[i].data() - first.data() != p.offset) {
       return "which arguments share memory";
     }
-    if (slots_[p.slot].index != i) continue;
+    if (r_.slots[p.slot].index != i) continue;
     for (size_t k = 0; k < i; ++k) {
-      if (arguments[k]->storage.get() == first->storage.get() && arguments_[k].slot != p.slot) {
+      if (arguments[k]->storage.get() == first->storage.get() && r_.arguments[k].slot != p.slot) {
         return "which arguments share memory";
       }
     }
@@ -202,7 +122,7 @@ const char* Program::refuses(std::span<const Tensor> arguments) const {
       return "an argument that shares memory with what the function holds";
     }
   }
-  for (const LeafPlace& l : leaves_) {
+  for (const LeafPlace& l : r_.leaves) {
     if (!l.looked_at) continue;
     const Tensor& grad = leaf_at(l, arguments).grad;
     if (grad.defined() != (l.before.slot != TensorPlace::kNone)) {
@@ -217,20 +137,21 @@ const char* Program::refuses(std::span<const Tensor> arguments) const {
 void Program::renew(uint32_t slot) {
   Bound& b = bound_[slot];
   if (!b.storage || !b.storage->unique()) {
-    b.storage = Storage::make(slots_[slot].bytes, Device::CPU);
+    b.storage = Storage::make(r_.slots[slot].bytes, Device::CPU);
     patch(slot, b.storage->data, b.storage.get());
   }
 }
 
 void Program::bind(std::span<const Tensor> arguments) {
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const TensorPlace& p = arguments_[i];
-    if (slots_[p.slot].index == i) patch(p.slot, arguments[i].data(), arguments[i]->storage.get());
+    const TensorPlace& p = r_.arguments[i];
+    if (r_.slots[p.slot].index == i)
+      patch(p.slot, arguments[i].data(), arguments[i]->storage.get());
   }
-  for (size_t i = 0; i < leaves_.size(); ++i) {
-    const LeafPlace& l = leaves_[i];
+  for (size_t i = 0; i < r_.leaves.size(); ++i) {
+    const LeafPlace& l = r_.leaves[i];
     Leaf& leaf = leaf_at(l, arguments);
-    if (l.before.slot != TensorPlace::kNone && slots_[l.before.slot].kind == Slot::Gradient) {
+    if (l.before.slot != TensorPlace::kNone && r_.slots[l.before.slot].kind == Slot::Gradient) {
       patch(l.before.slot, leaf.grad.data() - l.before.offset, leaf.grad->storage.get());
       bound_[l.before.slot].storage = leaf.grad->storage;
     }
@@ -243,15 +164,15 @@ void Program::bind(std::span<const Tensor> arguments) {
   }
   for (uint32_t slot : fresh_) renew(slot);
   for (uint32_t slot : refilled_) {
-    std::memcpy(bound_[slot].base, slots_[slot].content.data(), slots_[slot].bytes);
+    std::memcpy(bound_[slot].base, r_.slots[slot].content.data(), r_.slots[slot].bytes);
   }
 }
 
 void Program::execute() {
   std::vector<RandomState> starts;
-  for (const Stream& s : streams_) starts.push_back(s.generator->state());
+  for (const Stream& s : r_.streams) starts.push_back(s.generator->state());
   const bool observed = launch_observer() != nullptr;
-  for (Step& s : steps_) {
+  for (Step& s : r_.steps) {
     if (!s.launch) [[unlikely]] {
       s.check(s.checked);
       continue;
@@ -269,15 +190,15 @@ void Program::execute() {
     }
     observed ? launch(l) : s.kernel(l);
   }
-  for (size_t i = 0; i < streams_.size(); ++i) {
-    const Stream& s = streams_[i];
+  for (size_t i = 0; i < r_.streams.size(); ++i) {
+    const Stream& s = r_.streams[i];
     const RandomState later{starts[i].seed, starts[i].counter + (s.end_counter - s.counter)};
     s.generator->set_state(s.seeded ? RandomState{s.end_seed, s.end_counter} : later);
   }
 }
 
 Tensor Program::tensor_at(const TensorPlace& p) const {
-  const Slot& s = slots_[p.slot];
+  const Slot& s = r_.slots[p.slot];
   const Bound& b = bound_[p.slot];
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
   impl->storage = b.storage ? b.storage : s.storage;
@@ -291,8 +212,8 @@ Tensor Program::tensor_at(const TensorPlace& p) const {
 }
 
 void Program::set_leaves(std::span<const Tensor> arguments) {
-  for (size_t i = 0; i < leaves_.size(); ++i) {
-    const LeafPlace& l = leaves_[i];
+  for (size_t i = 0; i < r_.leaves.size(); ++i) {
+    const LeafPlace& l = r_.leaves[i];
     if (!l.changed) continue;
     Leaf& leaf = leaf_at(l, arguments);
     if (l.after.slot == TensorPlace::kNone) {
@@ -313,17 +234,17 @@ std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
   bind(arguments);
   execute();
   for (uint32_t slot : changed_) {
-    const Slot& s = slots_[slot];
+    const Slot& s = r_.slots[slot];
     Storage* storage = s.kind == Slot::External ? s.storage.get() : nullptr;
     if (s.kind == Slot::Argument) storage = arguments[s.index]->storage.get();
     if (storage) storage->version.fetch_add(1, std::memory_order_relaxed);
   }
   set_leaves(arguments);
   std::vector<Tensor> out;
-  out.reserve(results_.size());
-  for (const TensorPlace& p : results_) {
-    if (slots_[p.slot].kind == Slot::Argument) {
-      const Tensor& of = arguments[slots_[p.slot].index];
+  out.reserve(r_.results.size());
+  for (const TensorPlace& p : r_.results) {
+    if (r_.slots[p.slot].kind == Slot::Argument) {
+      const Tensor& of = arguments[r_.slots[p.slot].index];
       Tensor view = of.view(p.sizes, p.strides);
       view->data = of.data() + p.offset;
       view->dtype = p.dtype;
@@ -337,7 +258,7 @@ std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
 
 int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> order,
                      std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between) {
-  const int64_t batch = arrays.empty() ? 1 : arguments_[0].sizes[0];
+  const int64_t batch = arrays.empty() ? 1 : r_.arguments[0].sizes[0];
   std::vector<Tensor> staged, arguments(arrays.size());
   std::vector<int64_t> row_bytes;
   for (const Tensor& a : arrays) {
@@ -401,10 +322,10 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 const Storage& Program::changed_at(uint32_t slot, std::span<const Tensor> arguments) const {
-  const Slot& s = slots_[slot];
+  const Slot& s = r_.slots[slot];
   if (s.kind == Slot::Argument) return *arguments[s.index]->storage;
   if (s.kind == Slot::External) return *s.storage;
-  const auto it = std::find_if(leaves_.begin(), leaves_.end(),
+  const auto it = std::find_if(r_.leaves.begin(), r_.leaves.end(),
                                [&](const LeafPlace& l) { return l.before.slot == slot; });
   return *leaf_at(*it, arguments).grad->storage;
 }
@@ -412,23 +333,25 @@ const Storage& Program::changed_at(uint32_t slot, std::span<const Tensor> argume
 ProgramState Program::save(std::span<const Tensor> arguments) const {
   ProgramState out;
   for (uint32_t slot : changed_) out.bytes.push_back(bytes_of(changed_at(slot, arguments)));
-  for (const LeafPlace& l : leaves_) out.grads.push_back(leaf_at(l, arguments).grad);
-  for (const Stream& s : streams_) out.streams.push_back(s.generator->state());
+  for (const LeafPlace& l : r_.leaves) out.grads.push_back(leaf_at(l, arguments).grad);
+  for (const Stream& s : r_.streams) out.streams.push_back(s.generator->state());
   return out;
 }
 
 void Program::restore(const ProgramState& state, std::span<const Tensor> arguments) const {
-  for (size_t i = 0; i < leaves_.size(); ++i) leaf_at(leaves_[i], arguments).grad = state.grads[i];
+  for (size_t i = 0; i < r_.leaves.size(); ++i)
+    leaf_at(r_.leaves[i], arguments).grad = state.grads[i];
   for (size_t i = 0; i < changed_.size(); ++i) {
     const Storage& s = changed_at(changed_[i], arguments);
     std::copy(state.bytes[i].begin(), state.bytes[i].end(), static_cast<char*>(s.data));
   }
-  for (size_t i = 0; i < streams_.size(); ++i) streams_[i].generator->set_state(state.streams[i]);
+  for (size_t i = 0; i < r_.streams.size(); ++i)
+    r_.streams[i].generator->set_state(state.streams[i]);
 }
 
 std::string Program::written_at(uint32_t slot) const {
-  for (size_t i = steps_.size(); i-- > 0;) {
-    const Step& s = steps_[i];
+  for (size_t i = r_.steps.size(); i-- > 0;) {
+    const Step& s = r_.steps[i];
     if (std::find(s.writes.begin(), s.writes.end(), slot) == s.writes.end()) continue;
     return text(", written by ", kernel_name(s.launch->launch.kernel), at_place(s.source));
   }
@@ -438,21 +361,21 @@ std::string Program::written_at(uint32_t slot) const {
 std::string Program::first_difference(std::span<const Tensor> results, const ProgramState& state,
                                       std::span<const Tensor> other_results,
                                       const ProgramState& other) const {
-  for (size_t i = 0; i < results_.size(); ++i) {
+  for (size_t i = 0; i < r_.results.size(); ++i) {
     if (i < other_results.size() && same_bits(results[i], other_results[i])) continue;
-    return text("result ", i, " of shape ", results_[i].sizes, written_at(results_[i].slot));
+    return text("result ", i, " of shape ", r_.results[i].sizes, written_at(r_.results[i].slot));
   }
-  for (size_t i = 0; i < leaves_.size(); ++i) {
+  for (size_t i = 0; i < r_.leaves.size(); ++i) {
     if (same_bits(state.grads[i], other.grads[i])) continue;
-    const uint32_t slot = leaves_[i].after.slot;
-    return text("a gradient of shape ", leaves_[i].after.sizes,
+    const uint32_t slot = r_.leaves[i].after.slot;
+    return text("a gradient of shape ", r_.leaves[i].after.sizes,
                 slot == TensorPlace::kNone ? std::string() : written_at(slot));
   }
   for (size_t i = 0; i < changed_.size(); ++i) {
     if (state.bytes[i] == other.bytes[i]) continue;
-    return text("a tensor of ", slots_[changed_[i]].bytes, " bytes", written_at(changed_[i]));
+    return text("a tensor of ", r_.slots[changed_[i]].bytes, " bytes", written_at(changed_[i]));
   }
-  for (size_t i = 0; i < streams_.size(); ++i) {
+  for (size_t i = 0; i < r_.streams.size(); ++i) {
     if (state.streams[i].seed == other.streams[i].seed &&
         state.streams[i].counter == other.streams[i].counter) {
       continue;
@@ -464,7 +387,7 @@ std::string Program::first_difference(std::span<const Tensor> results, const Pro
 
 std::vector<std::string> Program::lines() const {
   std::vector<std::string> out;
-  for (const Step& s : steps_) {
+  for (const Step& s : r_.steps) {
     if (!s.launch) {
       out.emplace_back("check");
       continue;

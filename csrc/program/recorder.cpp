@@ -37,15 +37,15 @@ Recorder::Recorder(std::vector<Tensor> arguments, bool strict)
     if (!known_.contains(&s)) {
       Slot slot;
       slot.kind = Slot::Argument;
-      slot.index = static_cast<uint32_t>(argument_places_.size());
+      slot.index = static_cast<uint32_t>(r_.arguments.size());
       slot.bytes = s.bytes;
       // Counted from the tensor, which may be another part of its memory next time.
       slot.base = t.data();
       slot.storage = t->storage;
-      known_[&s] = static_cast<uint32_t>(slots_.size());
-      slots_.push_back(std::move(slot));
+      known_[&s] = static_cast<uint32_t>(r_.slots.size());
+      r_.slots.push_back(std::move(slot));
     }
-    argument_places_.push_back(place_of(t));
+    r_.arguments.push_back(place_of(t));
   }
 }
 
@@ -63,7 +63,7 @@ void Recorder::stop() {
   set_host_watcher(outer_watcher_);
   set_launch_observer(outer_observer_);
   recording_ = false;
-  for (Stream& s : streams_) {
+  for (Stream& s : r_.streams) {
     const RandomState end = s.generator->state();
     s.end_seed = end.seed;
     s.end_counter = end.counter;
@@ -79,20 +79,20 @@ void Recorder::refuse(const Parts&... parts) {
 
 bool Recorder::touches(const Tensor& t) const {
   const auto it = known_.find(t->storage.get());
-  return it != known_.end() && slots_[it->second].touched;
+  return it != known_.end() && r_.slots[it->second].touched;
 }
 
 // --- memory ------------------------------------------------------------------------------------
 
 uint32_t Recorder::slot_of(const Storage& s) {
-  const auto [it, fresh] = known_.try_emplace(&s, static_cast<uint32_t>(slots_.size()));
+  const auto [it, fresh] = known_.try_emplace(&s, static_cast<uint32_t>(r_.slots.size()));
   if (fresh) {
     Slot slot;
     slot.kind = Slot::External;
     slot.bytes = s.bytes;
     slot.base = static_cast<const char*>(s.data);
     slot.storage = Ref<Storage>::share(const_cast<Storage*>(&s));
-    slots_.push_back(std::move(slot));
+    r_.slots.push_back(std::move(slot));
   }
   return it->second;
 }
@@ -108,8 +108,8 @@ void Recorder::on_made(const Storage& s) {
   slot.bytes = s.bytes;
   slot.base = static_cast<const char*>(s.data);
   slot.source = source_here();
-  known_[&s] = static_cast<uint32_t>(slots_.size());
-  slots_.push_back(std::move(slot));
+  known_[&s] = static_cast<uint32_t>(r_.slots.size());
+  r_.slots.push_back(std::move(slot));
 }
 
 void Recorder::on_gone(const Storage& s) {
@@ -118,7 +118,7 @@ void Recorder::on_gone(const Storage& s) {
 
 void Recorder::on_read(const Storage& s) {
   const auto it = known_.find(&s);
-  if (it != known_.end() && slots_[it->second].made && !slots_[it->second].written) return;
+  if (it != known_.end() && r_.slots[it->second].made && !r_.slots[it->second].written) return;
   refuse(
       "the host looked at the numbers of a tensor (item(), tolist(), numpy(), bool(), print, a "
       "shape that depends on them): a replay would go on as these said. Keep them in tensors "
@@ -128,7 +128,7 @@ void Recorder::on_read(const Storage& s) {
 void Recorder::on_write(const Storage& s) {
   const auto it = known_.find(&s);
   if (it != known_.end()) {
-    Slot& slot = slots_[it->second];
+    Slot& slot = r_.slots[it->second];
     if (slot.made && !slot.touched) {
       slot.kind = Slot::Constant;
       return;
@@ -138,7 +138,7 @@ void Recorder::on_write(const Storage& s) {
 }
 
 void Recorder::touch(uint32_t index, Step& step, bool written) {
-  Slot& s = slots_[index];
+  Slot& s = r_.slots[index];
   const bool fresh = !std::exchange(s.touched, true);
   // What a launch finds in memory that none has written, the host has put there.
   if (fresh && s.made && (!written || s.kind == Slot::Constant)) {
@@ -152,7 +152,7 @@ void Recorder::touch(uint32_t index, Step& step, bool written) {
 void Recorder::point(Step& step, void* at, const void* leads_to, const Storage** storage,
                      uint32_t slot, bool written) {
   touch(slot, step, written);
-  step.pointers.push_back({at, storage, slot, distance(leads_to, slots_[slot].base)});
+  step.pointers.push_back({at, storage, slot, distance(leads_to, r_.slots[slot].base)});
 }
 
 void Recorder::on_use(std::span<const Tensor> tensors) {
@@ -199,7 +199,7 @@ void Recorder::on_launch(const Launch& l) {
       refuse("an optimizer's step without its param group");
     }
   }
-  steps_.push_back(std::move(step));
+  r_.steps.push_back(std::move(step));
 }
 
 void Recorder::on_done(const Launch& l) {
@@ -215,21 +215,21 @@ void Recorder::on_check(HostCheck check, std::span<const Tensor> of) {
     const uint32_t slot = slot_of(*t->storage);
     touch(slot, step, false);
     own->storage = nullptr;
-    step.pointers.push_back({&own->data, nullptr, slot, distance(t.data(), slots_[slot].base)});
+    step.pointers.push_back({&own->data, nullptr, slot, distance(t.data(), r_.slots[slot].base)});
     step.checked.push_back(std::move(own));
   }
-  steps_.push_back(std::move(step));
+  r_.steps.push_back(std::move(step));
 }
 
 // --- random numbers ----------------------------------------------------------------------------
 
 size_t Recorder::stream_of(Generator& g) {
-  const auto it = std::find_if(streams_.begin(), streams_.end(),
+  const auto it = std::find_if(r_.streams.begin(), r_.streams.end(),
                                [&](const Stream& s) { return s.generator == &g; });
-  const auto at = static_cast<size_t>(it - streams_.begin());
-  if (it == streams_.end()) {
+  const auto at = static_cast<size_t>(it - r_.streams.begin());
+  if (it == r_.streams.end()) {
     const RandomState s = g.state();
-    streams_.push_back({&g, s.seed, s.counter});
+    r_.streams.push_back({&g, s.seed, s.counter});
   }
   return at;
 }
@@ -240,7 +240,7 @@ void Recorder::on_draw(Generator& g) {
 
 // Set back to where it stood in here, as a checkpoint does, it goes on from where it started.
 void Recorder::on_seed(Generator& g, uint64_t seed, uint64_t counter, bool anew) {
-  Stream& s = streams_[stream_of(g)];
+  Stream& s = r_.streams[stream_of(g)];
   s.seeded |= anew || seed != s.seed || counter < s.counter;
 }
 
@@ -251,8 +251,8 @@ void Recorder::take_stream(Step& step) {
   const auto seed = static_cast<uint64_t>(l.more[0]), counter = static_cast<uint64_t>(l.more[1]);
   int found = std::exchange(drawing_, -1);
   if (found < 0) {
-    for (size_t i = 0; i < streams_.size(); ++i) {
-      const Stream& s = streams_[i];
+    for (size_t i = 0; i < r_.streams.size(); ++i) {
+      const Stream& s = r_.streams[i];
       const uint64_t end = s.generator->state().counter;
       if (s.seeded || seed != s.seed || counter < s.counter || counter >= end) continue;
       if (found >= 0)
@@ -260,9 +260,9 @@ void Recorder::take_stream(Step& step) {
       found = static_cast<int>(i);
     }
   }
-  if (found < 0 || streams_[static_cast<size_t>(found)].seeded) return;
+  if (found < 0 || r_.streams[static_cast<size_t>(found)].seeded) return;
   step.generator = found;
-  step.counter = counter - streams_[static_cast<size_t>(found)].counter;
+  step.counter = counter - r_.streams[static_cast<size_t>(found)].counter;
 }
 
 // --- gradients ---------------------------------------------------------------------------------
@@ -280,16 +280,16 @@ void Recorder::on_grad(Attachment& attachment, bool replaced) {
   for (size_t i = 0; i < arguments_.size(); ++i) {
     if (arguments_[i]->node.get() == &attachment) place.argument = static_cast<int>(i);
   }
-  if (place.argument >= 0 && !argument_places_[static_cast<size_t>(place.argument)].requires_grad) {
+  if (place.argument >= 0 && !r_.arguments[static_cast<size_t>(place.argument)].requires_grad) {
     refuse("an argument was made to require grad; take x.detach().requires_grad_() instead");
   }
   place.looked_at = !replaced;
   if (!replaced && leaf.grad.defined()) {
-    Slot& slot = slots_[slot_of(*leaf.grad->storage)];
+    Slot& slot = r_.slots[slot_of(*leaf.grad->storage)];
     if (slot.kind == Slot::External && !slot.touched) slot.kind = Slot::Gradient;
     place.before = place_of(leaf.grad);
   }
-  leaves_.push_back(std::move(place));
+  r_.leaves.push_back(std::move(place));
 }
 
 // --- the end -----------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ TensorPlace Recorder::place_of(const Tensor& t) {
   p.dtype = t.dtype();
   p.sizes = t.sizes();
   p.strides = t.strides();
-  p.offset = distance(t.data(), slots_[p.slot].base);
+  p.offset = distance(t.data(), r_.slots[p.slot].base);
   p.requires_grad = t->node && node_of(t)->active;
   return p;
 }
@@ -313,7 +313,7 @@ void Recorder::check_kept() {
     if (grad.defined()) known_.erase(grad->storage.get());
   }
   for (const auto& [storage, index] : known_) {
-    const Slot& s = slots_[index];
+    const Slot& s = r_.slots[index];
     if (s.kind != Slot::Intermediate || !s.written) continue;
     failure_ = text("a tensor that was computed", at_place(s.source),
                     " is kept by something other than the results and gradients (a list, an "
@@ -335,13 +335,13 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
                       "detached");
     }
   }
-  for (LeafPlace& l : leaves_) {
+  for (LeafPlace& l : r_.leaves) {
     l.after = place_of(static_cast<const Leaf&>(*l.leaf).grad);
     l.changed = l.after.slot != l.before.slot || !l.looked_at;
   }
   const auto hand_out = [&](const TensorPlace& p) {
     if (p.slot == TensorPlace::kNone) return;
-    Slot& s = slots_[p.slot];
+    Slot& s = r_.slots[p.slot];
     // A constant that is handed out is made anew each time too.
     if (s.made && s.kind == Slot::Constant && s.content.empty()) {
       s.content.assign(s.base, s.base + s.bytes);
@@ -349,15 +349,14 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
     if (s.made) s.kind = Slot::Result;
   };
   for (const TensorPlace& p : places) hand_out(p);
-  for (const LeafPlace& l : leaves_) hand_out(l.after);
+  for (const LeafPlace& l : r_.leaves) hand_out(l.after);
   if (failure_.empty()) check_kept();
   if (!failure_.empty()) return nullptr;
-  for (Slot& s : slots_) {
+  for (Slot& s : r_.slots) {
     if (s.kind == Slot::Argument || s.kind == Slot::Gradient) s.storage = nullptr;
   }
-  return std::make_shared<Program>(std::move(slots_), std::move(steps_),
-                                   std::move(argument_places_), std::move(places),
-                                   std::move(leaves_), std::move(streams_));
+  r_.results = std::move(places);
+  return std::make_shared<Program>(std::move(r_));
 }
 
 }  // namespace wengert

@@ -26,7 +26,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
 
   void start();
   void stop();
-  size_t steps() const { return steps_.size(); }
+  size_t steps() const { return r_.steps.size(); }
   // What a replay could not repeat; empty if there was nothing.
   const std::string& failure() const { return failure_; }
   // After stop, when nobody but the user's program holds tensors. Null if there was a failure.
@@ -62,16 +62,12 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   std::vector<Tensor> arguments_;
   bool strict_;
   std::string failure_;
-  std::vector<Slot> slots_;
-  std::vector<Step> steps_;
+  Recording r_;
   std::unordered_map<const Storage*, uint32_t> known_;
   std::unordered_set<const Attachment*> seen_leaves_;
   std::unordered_map<const Attachment*, Ref<Node>> own_leaves_;  // made while recording
-  std::vector<LeafPlace> leaves_;
-  std::vector<Stream> streams_;
-  std::vector<TensorPlace> argument_places_;
-  std::vector<Tensor> used_;  // by the next launch
-  int drawing_ = -1;          // the stream that the next launch draws from
+  std::vector<Tensor> used_;                                     // by the next launch
+  int drawing_ = -1;  // the stream that the next launch draws from
   HostWatcher* outer_watcher_ = nullptr;
   LaunchObserver* outer_observer_ = nullptr;
   bool recording_ = false;
