@@ -139,7 +139,7 @@ void register_capture(py::module_& m) {
       .def_property_readonly(
           "report",
           [](const Program& p) {
-            const ArenaReport& r = p.report();
+            const PlanReport& r = p.report();
             return py::dict(py::arg("arena_bytes") = r.arena, py::arg("intermediate_bytes") = r.sum,
                             py::arg("alive_bytes") = r.bound, py::arg("dropped") = r.dropped);
           },
