@@ -137,13 +137,25 @@ void register_capture(py::module_& m) {
            py::arg("progress"), py::arg("after"), "Replays for rows of arrays.")
       .def_property_readonly("lines", &Program::lines, "The launches.")
       .def_property_readonly(
-          "report",
+          "plan",
           [](const Program& p) {
-            const PlanReport& r = p.report();
-            return py::dict(py::arg("arena_bytes") = r.arena, py::arg("intermediate_bytes") = r.sum,
-                            py::arg("alive_bytes") = r.bound, py::arg("dropped") = r.dropped);
+            const auto sizes = [](const PlanSize& s) {
+              return py::dict(py::arg("launches") = s.steps, py::arg("bytes") = s.moved,
+                              py::arg("arena_bytes") = s.arena,
+                              py::arg("intermediate_bytes") = s.sum,
+                              py::arg("alive_bytes") = s.bound);
+            };
+            py::list groups;
+            for (const Group& g : p.plan().groups) {
+              groups.append(
+                  py::make_tuple(g.kind == Group::Tiles ? "tiles" : "together", g.first, g.count));
+            }
+            return py::dict(py::arg("before") = sizes(p.plan().before),
+                            py::arg("after") = sizes(p.plan().after),
+                            py::arg("dropped") = p.plan().dropped, py::arg("groups") = groups);
           },
-          "Bytes of the arena, of all intermediates, and of those alive at once.");
+          "Before and after planning: steps, bytes moved, bytes of the arena and of "
+          "intermediates.");
 }
 
 }  // namespace wengert::bindings

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "program/order.h"
+
 namespace wengert {
 namespace {
 
@@ -11,7 +13,7 @@ size_t rounded(size_t bytes) {
 }
 
 // Backwards: what nobody reads need not be written.
-void drop_dead(Recording& r, PlanReport& report) {
+int drop_dead(Recording& r) {
   std::vector<bool> wanted(r.slots.size());
   for (size_t i = 0; i < r.slots.size(); ++i) wanted[i] = r.slots[i].kind != Slot::Intermediate;
   std::vector<bool> keep(r.steps.size());
@@ -30,26 +32,20 @@ void drop_dead(Recording& r, PlanReport& report) {
       ++kept;
     }
   }
-  report.dropped = static_cast<int>(r.steps.size() - kept);
+  const size_t dropped = r.steps.size() - kept;
   r.steps.resize(kept);
-  for (size_t i = 0; i < r.steps.size(); ++i) {
-    for (const auto& list : {r.steps[i].reads, r.steps[i].writes}) {
-      for (uint32_t slot : list) {
-        if (r.slots[slot].first < 0) r.slots[slot].first = static_cast<int>(i);
-        r.slots[slot].last = static_cast<int>(i);
-      }
-    }
-  }
+  return static_cast<int>(dropped);
 }
 
 // Offline dynamic storage allocation, greatest first into the lowest gap that fits (Pisarchyk, Lee,
 // Efficient memory management for deep neural net inference, 2020: greedy by size).
-void lay_out(Recording& r, PlanReport& report) {
+void lay_out(Recording& r, PlanSize& report) {
+  report.arena = report.sum = report.bound = 0;
   std::vector<uint32_t> order;
   std::vector<size_t> alive(r.steps.size() + 1);
   for (uint32_t i = 0; i < r.slots.size(); ++i) {
     const Slot& s = r.slots[i];
-    if (s.kind != Slot::Intermediate || s.first < 0) continue;
+    if (s.kind != Slot::Intermediate || s.first < 0 || s.in_tile) continue;
     order.push_back(i);
     report.sum += rounded(s.bytes);
     for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += rounded(s.bytes);
@@ -77,14 +73,55 @@ void lay_out(Recording& r, PlanReport& report) {
   }
 }
 
+// Bytes of memory that a step reads and writes, without what stays in tiles.
+double moved(const Recording& r, const Step& s) {
+  double bytes = s.work.bytes;
+  if (!s.launch) return bytes;
+  const Launch& l = s.launch->launch;
+  for (int k = 0; k < l.nbuffers; ++k) {
+    const auto at = std::find_if(s.pointers.begin(), s.pointers.end(),
+                                 [&](const SlotPointer& p) { return p.at == &l.buffer[k].data; });
+    if (!r.slots[at->slot].in_tile) continue;
+    bytes -= static_cast<double>(r.slots[at->slot].bytes);
+  }
+  return std::max(bytes, 0.0);
+}
+
+// Steps of a group are under way at once, so what one of them touches is alive in all of them.
+void widen_lifetimes(Recording& r, const std::vector<Group>& groups) {
+  for (const Group& g : groups) {
+    for (int i = g.first; i < g.first + g.count; ++i) {
+      const Step& s = r.steps[static_cast<size_t>(i)];
+      for (const auto& list : {s.reads, s.writes}) {
+        for (uint32_t slot : list) {
+          r.slots[slot].first = std::min(r.slots[slot].first, g.first);
+          r.slots[slot].last = std::max(r.slots[slot].last, g.first + g.count - 1);
+        }
+      }
+    }
+  }
+}
+
+void measure(Recording& r, const std::vector<Group>& groups, PlanSize& size) {
+  find_lifetimes(r);
+  widen_lifetimes(r, groups);
+  lay_out(r, size);
+  size.steps = static_cast<int>(r.steps.size());
+  size.moved = 0;
+  for (const Step& s : r.steps) size.moved += moved(r, s);
+}
+
 }  // namespace
 
-PlanReport make_plan(Recording& r) {
-  PlanReport report;
-  report.recorded = static_cast<int>(r.steps.size());
-  drop_dead(r, report);
-  lay_out(r, report);
-  return report;
+Plan make_plan(Recording& r) {
+  Plan plan;
+  measure(r, {}, plan.before);
+  plan.dropped = drop_dead(r);
+  plan.groups = fuse(r);
+  const std::vector<Group> beside = together(r, plan.groups);
+  plan.groups.insert(plan.groups.end(), beside.begin(), beside.end());
+  measure(r, plan.groups, plan.after);
+  return plan;
 }
 
 }  // namespace wengert

@@ -1,10 +1,12 @@
 #include "program/program.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
 #include "core/error.h"
+#include "kernels/cpu/parallel.h"
 #include "ops/ops.h"
 #include "ops/optim.h"
 
@@ -18,6 +20,9 @@ bool same_geometry(const Tensor& t, const TensorPlace& p) {
 // A step that lets other threads run costs more than it gains below this.
 constexpr double kLongBytes = 1 << 20, kLongFlops = 1 << 21;
 
+// Elements up to which an elementwise launch is one thread's.
+constexpr int64_t kDirectCount = 16384;
+
 }  // namespace
 
 Program::Program(Recording recording)
@@ -25,11 +30,12 @@ Program::Program(Recording recording)
       pointers_(r_.slots.size()),
       bound_(r_.slots.size()),
       leaf_grads_(r_.leaves.size()) {
-  report_ = make_plan(r_);
-  arena_ = Storage::make(report_.arena, Device::CPU);
+  plan_ = make_plan(r_);
+  arena_ = Storage::make(plan_.after.arena, Device::CPU);
   for (const Step& s : r_.steps) {
     for (const SlotPointer& p : s.pointers) pointers_[p.slot].push_back(p);
   }
+  make_ops();
   Work all{};
   for (const Step& s : r_.steps) {
     all.flops += s.work.flops;
@@ -49,7 +55,7 @@ Program::Program(Recording recording)
         patch(i, s.storage->data, s.storage.get());
         break;
       case Slot::Intermediate:
-        patch(i, static_cast<char*>(arena_->data) + s.offset, arena_.get());
+        if (!s.in_tile) patch(i, static_cast<char*>(arena_->data) + s.offset, arena_.get());
         break;
       case Slot::External:
         held_.push_back(s.storage.get());
@@ -64,6 +70,51 @@ Program::Program(Recording recording)
         break;
     }
     s.base = nullptr;
+  }
+}
+
+void Program::make_ops() {
+  std::vector<const Group*> begins(r_.steps.size());
+  for (const Group& g : plan_.groups) begins[static_cast<size_t>(g.first)] = &g;
+  directs_.reserve(r_.steps.size());
+  const auto direct = [&](const Step& s) {
+    const Launch& l = s.launch->launch;
+    const DenseLoop loop = l.count <= kDirectCount ? dense_loop(l) : nullptr;
+    if (!loop || l.nbuffers > Direct::kMost) return false;
+    Direct& d = directs_.emplace_back(Direct{loop, l.count, l.number, {}});
+    for (const SlotPointer& p : s.pointers) {
+      for (int k = 0; k < l.nbuffers; ++k) {
+        if (p.at != &l.buffer[k].data) continue;
+        pointers_[p.slot].push_back({&d.buffer[k], nullptr, p.slot, p.offset});
+      }
+    }
+    return true;
+  };
+  plain_ops_.reserve(r_.steps.size());
+  for (uint32_t i = 0; i < r_.steps.size(); ++i) {
+    const Step& s = r_.steps[i];
+    Op op{Op::Kernel, i, s.kernel, s.launch ? &s.launch->launch : nullptr};
+    if (!s.launch) {
+      op.kind = Op::Check;
+    } else if (s.generator >= 0) {
+      op.kind = Op::Draw;
+    } else if (s.settings) {
+      op.kind = Op::Optimize;
+    } else if (direct(s)) {
+      op.kind = Op::Dense;
+      op.index = static_cast<uint32_t>(directs_.size() - 1);
+    }
+    plain_ops_.push_back(op);
+  }
+  for (size_t i = 0; i < plain_ops_.size();) {
+    const Group* g = begins[i];
+    if (!g) {
+      ops_.push_back(plain_ops_[i++]);
+      continue;
+    }
+    const auto kind = g->kind == Group::Tiles ? Op::Tiles : Op::Together;
+    ops_.push_back({kind, static_cast<uint32_t>(g - plan_.groups.data()), nullptr, nullptr});
+    i += static_cast<size_t>(g->count);
   }
 }
 
@@ -168,27 +219,70 @@ void Program::bind(std::span<const Tensor> arguments) {
   }
 }
 
+void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
+  switch (op.kind) {
+    case Op::Kernel:
+      return op.kernel(*op.launch);
+    case Op::Dense: {
+      const Direct& d = directs_[op.index];
+      return d.loop(d.buffer, d.count, d.params);
+    }
+    case Op::Check: {
+      const Step& s = r_.steps[op.index];
+      return s.check(s.checked);
+    }
+    case Op::Draw: {
+      const Step& s = r_.steps[op.index];
+      const RandomState& from = starts[static_cast<size_t>(s.generator)];
+      op.launch->more[0] = static_cast<int64_t>(from.seed);
+      op.launch->more[1] = static_cast<int64_t>(from.counter + s.counter);
+      return op.kernel(*op.launch);
+    }
+    case Op::Optimize:
+      for (OptimizerItem& it : r_.steps[op.index].launch->items()) {
+        it.step = static_cast<int64_t>(*it.steps += 1);
+      }
+      return op.kernel(*op.launch);
+    case Op::Tiles:
+      return run_tiles(plan_.groups[op.index].tiles);
+    case Op::Together: {
+      const Group& g = plan_.groups[op.index];
+      std::atomic<int> next = 0;
+      const auto take = [&](int64_t, int64_t) {
+        for (int i = next++; i < g.count; i = next++) {
+          run_op(plain_ops_[static_cast<size_t>(g.first + i)], starts);
+        }
+      };
+      return parallel_for(std::min(num_threads(), g.count), 1, take);
+    }
+  }
+}
+
+// Launch by launch, all in memory.
+void Program::run_observed(const std::vector<RandomState>& starts) {
+  if (untiled_.empty()) {
+    for (uint32_t i = 0; i < r_.slots.size(); ++i) {
+      if (!r_.slots[i].in_tile) continue;
+      untiled_.push_back(Storage::make(r_.slots[i].bytes, Device::CPU));
+      patch(i, untiled_.back()->data, untiled_.back().get());
+    }
+  }
+  LaunchObserver& observer = *launch_observer();
+  for (const Op& op : plain_ops_) {
+    const Step& s = r_.steps[static_cast<size_t>(&op - plain_ops_.data())];
+    if (s.launch) observer.on_launch(s.launch->launch);
+    run_op(op, starts);
+    if (s.launch) observer.on_done(s.launch->launch);
+  }
+}
+
 void Program::execute() {
   std::vector<RandomState> starts;
   for (const Stream& s : r_.streams) starts.push_back(s.generator->state());
-  const bool observed = launch_observer() != nullptr;
-  for (Step& s : r_.steps) {
-    if (!s.launch) [[unlikely]] {
-      s.check(s.checked);
-      continue;
-    }
-    Launch& l = s.launch->launch;
-    if (s.generator >= 0) {
-      const RandomState& from = starts[static_cast<size_t>(s.generator)];
-      l.more[0] = static_cast<int64_t>(from.seed);
-      l.more[1] = static_cast<int64_t>(from.counter + s.counter);
-    }
-    if (s.settings) {
-      for (OptimizerItem& it : s.launch->items()) {
-        it.step = static_cast<int64_t>(*it.steps += 1);
-      }
-    }
-    observed ? launch(l) : s.kernel(l);
+  if (launch_observer()) [[unlikely]] {
+    run_observed(starts);
+  } else {
+    for (const Op& op : ops_) run_op(op, starts);
   }
   for (size_t i = 0; i < r_.streams.size(); ++i) {
     const Stream& s = r_.streams[i];

@@ -46,7 +46,7 @@ class Program {
                                const ProgramState& other) const;
 
   bool is_long() const { return is_long_; }
-  const PlanReport& report() const { return report_; }
+  const Plan& plan() const { return plan_; }
   std::vector<std::string> lines() const;
 
  private:
@@ -55,6 +55,24 @@ class Program {
     const Storage* of = nullptr;
     Ref<Storage> storage;  // of results: what was handed out last
   };
+  // What a replay does, in order.
+  struct Op {
+    enum Kind : uint8_t { Kernel, Dense, Check, Draw, Optimize, Tiles, Together } kind;
+    uint32_t index;  // of the step, of the group, or in directs_
+    KernelFn kernel;
+    Launch* launch;
+  };
+  // An elementwise launch without its driver.
+  struct Direct {
+    static constexpr int kMost = 6;
+    DenseLoop loop;
+    int64_t count;
+    const double* params;
+    char* buffer[kMost];
+  };
+  void make_ops();
+  void run_op(const Op& op, const std::vector<RandomState>& starts);
+  void run_observed(const std::vector<RandomState>& starts);
   void patch(uint32_t slot, void* base, const Storage* storage);
   void bind(std::span<const Tensor> arguments);
   void renew(uint32_t slot);
@@ -72,7 +90,10 @@ class Program {
   std::vector<Tensor> leaf_grads_;                    // by leaf: handed to it last
   std::vector<uint32_t> fresh_, refilled_, changed_;  // slots: results; with content; by reference
   Ref<Storage> arena_;
-  PlanReport report_;
+  Plan plan_;
+  std::vector<Op> ops_, plain_ops_;  // groups as one; each step by itself
+  std::vector<Direct> directs_;
+  std::vector<Ref<Storage>> untiled_;  // of what is in tiles, for who observes each launch
   bool is_long_ = false;
   std::mutex running_;
 };

@@ -38,6 +38,7 @@ struct Slot {
   std::vector<char> content;   // that launches find, of what the host made
   Source source;               // where it was made
   size_t offset = 0;           // in the arena
+  bool in_tile = false;        // never in memory: in the scratch of a group of steps
 };
 
 // A pointer that leads into a slot.

@@ -318,14 +318,20 @@ class Captured:
         """Return the captured programs: their launches, and the bytes of their intermediates."""
         parts = []
         for entry in (e for entries in self._entries.values() for e in entries):
-            report, lines = entry.program.report, entry.program.lines
+            plan, lines = entry.program.plan, entry.program.lines
+            before, after = plan["before"], plan["after"]
             parts.append(
-                f"{self.__name__}: {len(lines)} launches and checks, {report['dropped']} that "
-                f"nobody needs left out, {len(entry.guards)} guards\n  intermediates: an arena of "
-                f"{report['arena_bytes']} bytes for {report['intermediate_bytes']}, of which "
-                f"{report['alive_bytes']} live at once\n"
-                + "\n".join(f"  {i:3} {line}" for i, line in enumerate(lines))
+                f"{self.__name__}: {before['launches']} launches and checks, {plan['dropped']} "
+                f"that nobody needs left out, {len(entry.guards)} guards\n"
+                f"  memory moved: {after['bytes']:.0f} bytes, was {before['bytes']:.0f}\n"
+                f"  intermediates: an arena of {after['arena_bytes']} bytes for "
+                f"{after['intermediate_bytes']}, of which {after['alive_bytes']} live at once; "
+                f"was {before['arena_bytes']} for {before['intermediate_bytes']}"
             )
+            marks = [" "] * len(lines)
+            for kind, first, count in plan["groups"]:
+                marks[first : first + count] = ["|" if kind == "tiles" else "="] * count
+            parts += [f"  {i:3} {m} {text}" for i, (m, text) in enumerate(zip(marks, lines, strict=True))]
         return "\n".join(parts) or f"{self.__name__}: not captured"
 
     # --- many steps ------------------------------------------------------------------------------
