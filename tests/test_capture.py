@@ -394,11 +394,16 @@ def test_explain() -> None:
     assert captured.explain() == "step: not captured"
     assert bits([captured(x)]) == bits([captured(x)]) == bits([step(x)])
     ((entry,),) = captured._entries.values()
-    report = entry.program.report
-    assert report["dropped"] == 2
-    assert report["alive_bytes"] <= report["arena_bytes"] < report["intermediate_bytes"] / 3
-    assert "12 launches" in captured.explain()
+    plan = entry.program.plan
+    assert plan["dropped"] == 2
+    before, after = plan["before"], plan["after"]
+    assert after["launches"] < before["launches"]
+    assert after["bytes"] < before["bytes"]
+    assert after["alive_bytes"] <= after["arena_bytes"] <= before["intermediate_bytes"] / 3
     assert "gemm float32 m=64 n=64 k=64" in captured.explain()
+    assert " us " in captured.explain(x)
+    with pytest.raises(wg.CaptureError, match="not captured for these"):
+        captured.explain(x, x)
 
 
 def test_random_numbers_are_those_of_the_generator() -> None:

@@ -105,7 +105,8 @@ void register_capture(py::module_& m) {
           py::arg("fn"), "Calls a function whose launches are not recorded.")
       .def("touches", &Recorder::touches, py::arg("tensor"), "Whether launches use its memory.")
       .def_property_readonly("steps", &Recorder::steps, "Launches and checks so far.")
-      .def("finish", &Recorder::finish, py::arg("results"), "The program, or None.");
+      .def("finish", &Recorder::finish, py::arg("results"), py::arg("memory_limit") = 0,
+           "The program, or None.");
   py::class_<ProgramState>(m, "ProgramState", "What a step changes beside its results.");
   py::class_<Program, std::shared_ptr<Program>>(m, "Program", "Captured launches, to be replayed.")
       .def("__call__", &call, py::arg("arguments"), "Replays; returns the results.")
@@ -136,6 +137,28 @@ void register_capture(py::module_& m) {
       .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
            py::arg("progress"), py::arg("after"), "Replays for rows of arrays.")
       .def_property_readonly("lines", &Program::lines, "The launches.")
+      .def(
+          "times",
+          [](Program& p, const std::vector<Tensor>& arguments, int rounds) {
+            if (const char* reason = p.refuses(arguments)) {
+              fail(ErrorKind::Capture, "explain: these arguments need another program: ", reason);
+            }
+            if (!p.read_settings()) fail(ErrorKind::Capture, "explain: the settings have changed");
+            return p.times(arguments, rounds);
+          },
+          py::arg("arguments"), py::arg("rounds"),
+          "Nanoseconds of each step; of a group at its first.")
+      .def_property_readonly(
+          "stretches",
+          [](const Program& p) {
+            py::list out;
+            for (const Slot& s : p.recording().slots) {
+              const bool placed = s.kind == Slot::Intermediate && s.first >= 0 && !s.in_tile;
+              if (placed) out.append(py::make_tuple(s.first, s.last, s.offset, s.bytes));
+            }
+            return out;
+          },
+          "Of each intermediate in the arena: the first and last step, offset and bytes.")
       .def_property_readonly(
           "plan",
           [](const Program& p) {
@@ -150,9 +173,11 @@ void register_capture(py::module_& m) {
               groups.append(
                   py::make_tuple(g.kind == Group::Tiles ? "tiles" : "together", g.first, g.count));
             }
-            return py::dict(py::arg("before") = sizes(p.plan().before),
-                            py::arg("after") = sizes(p.plan().after),
-                            py::arg("dropped") = p.plan().dropped, py::arg("groups") = groups);
+            return py::dict(
+                py::arg("before") = sizes(p.plan().before),
+                py::arg("after") = sizes(p.plan().after), py::arg("dropped") = p.plan().dropped,
+                py::arg("folded") = p.plan().folded, py::arg("copies") = p.plan().copies,
+                py::arg("joined") = p.plan().joined, py::arg("groups") = groups);
           },
           "Before and after planning: steps, bytes moved, bytes of the arena and of "
           "intermediates.");

@@ -12,8 +12,9 @@
 namespace wengert {
 namespace {
 
-// Elements of a tile: four KiB of float32, so that some eight operands stay in L1.
-constexpr int64_t kTile = 1024;
+// Elements of a tile: four KiB of float32, so that some eight operands stay in L1; of what the
+// inner loops cannot take as it is, more, as each cut costs a tenth of a microsecond.
+constexpr int64_t kTile = 1024, kLongTile = 4096;
 // Elements of a row that a tile may have.
 constexpr int64_t kLongestRow = 4096;
 // Elements from which tiles pay: all operands of smaller launches stay in L1 or L2 anyway.
@@ -172,7 +173,8 @@ Group make_group(Recording& r, int first, const Open& open) {
   Group g{Group::Tiles, first, static_cast<int>(open.steps.size()), {}};
   TileRun& run = g.tiles;
   run.rows = open.all_rows();
-  run.tile = std::max<int64_t>(1, kTile / open.longest);
+  const bool by_rows = open.rows != 0;
+  run.tile = std::max<int64_t>(1, (by_rows ? kLongTile : kTile) / open.longest);
   run.scratch = 0;
   const auto inside = [&](const Slot& s) {
     return s.kind == Slot::Intermediate && s.first >= first && s.last < first + g.count;
@@ -271,7 +273,7 @@ std::vector<Group> together(const Recording& r, const std::vector<Group>& taken)
 
 // List scheduling: the lowest step that waits for nobody; but as long as others can join what has
 // been begun, these first.
-std::vector<Group> fuse(Recording& r) {
+std::vector<Group> fuse(Recording& r, int reach) {
   const int n = static_cast<int>(r.steps.size());
   Order order = order_of(r);
   std::vector<std::optional<Space>> spaces;
@@ -311,7 +313,8 @@ std::vector<Group> fuse(Recording& r) {
     while (!fusable.empty()) {
       const int i = fusable.top();
       fusable.pop();
-      if (open.takes(i, *spaces[static_cast<size_t>(i)])) {
+      if (i - static_cast<int>(sorted.size()) <= reach &&
+          open.takes(i, *spaces[static_cast<size_t>(i)])) {
         take(i);
       } else {
         others.push_back(i);

@@ -19,8 +19,8 @@ struct Group {
 };
 
 // Moves steps that may go together behind each other. What only a group knows of becomes part of
-// its scratch: Slot::in_tile.
-std::vector<Group> fuse(Recording& r);
+// its scratch: Slot::in_tile. A step is moved ahead of at most `reach` others.
+std::vector<Group> fuse(Recording& r, int reach);
 // Small steps of which none needs another, among those that are in no group yet.
 std::vector<Group> together(const Recording& r, const std::vector<Group>& taken);
 

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "program/arena.h"
 #include "program/order.h"
+#include "program/rewrite.h"
 
 namespace wengert {
 namespace {
-
-size_t rounded(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // Backwards: what nobody reads need not be written.
 int drop_dead(Recording& r) {
@@ -37,40 +35,23 @@ int drop_dead(Recording& r) {
   return static_cast<int>(dropped);
 }
 
-// Offline dynamic storage allocation, greatest first into the lowest gap that fits (Pisarchyk, Lee,
-// Efficient memory management for deep neural net inference, 2020: greedy by size).
-void lay_out(Recording& r, PlanSize& report) {
-  report.arena = report.sum = report.bound = 0;
-  std::vector<uint32_t> order;
+void lay_out(Recording& r, PlanSize& size) {
+  std::vector<uint32_t> slots;
+  std::vector<Stretch> stretches;
   std::vector<size_t> alive(r.steps.size() + 1);
+  size.sum = size.bound = 0;
   for (uint32_t i = 0; i < r.slots.size(); ++i) {
     const Slot& s = r.slots[i];
     if (s.kind != Slot::Intermediate || s.first < 0 || s.in_tile) continue;
-    order.push_back(i);
-    report.sum += rounded(s.bytes);
-    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += rounded(s.bytes);
+    slots.push_back(i);
+    stretches.push_back({s.bytes, s.first, s.last});
+    const size_t bytes = (s.bytes + kAlignment - 1) / kAlignment * kAlignment;
+    size.sum += bytes;
+    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += bytes;
   }
-  for (size_t bytes : alive) report.bound = std::max(report.bound, bytes);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return r.slots[a].bytes > r.slots[b].bytes; });
-  std::vector<uint32_t> placed;  // by offset
-  for (uint32_t i : order) {
-    Slot& s = r.slots[i];
-    size_t at = 0;
-    for (uint32_t other : placed) {
-      const Slot& o = r.slots[other];
-      if (o.last < s.first || s.last < o.first) continue;
-      if (at + rounded(s.bytes) <= o.offset) break;
-      at = std::max(at, o.offset + rounded(o.bytes));
-    }
-    s.offset = at;
-    report.arena = std::max(report.arena, at + rounded(s.bytes));
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
-                                   [&](uint32_t a, uint32_t b) {
-                                     return r.slots[a].offset < r.slots[b].offset;
-                                   }),
-                  i);
-  }
+  for (size_t bytes : alive) size.bound = std::max(size.bound, bytes);
+  size.arena = pack(stretches);
+  for (size_t k = 0; k < slots.size(); ++k) r.slots[slots[k]].offset = stretches[k].offset;
 }
 
 // Bytes of memory that a step reads and writes, without what stays in tiles.
@@ -113,11 +94,26 @@ void measure(Recording& r, const std::vector<Group>& groups, PlanSize& size) {
 
 }  // namespace
 
-Plan make_plan(Recording& r) {
+Plan make_plan(Recording& r, size_t memory_limit) {
+  for (Slot& s : r.slots) s.in_tile = false;
   Plan plan;
   measure(r, {}, plan.before);
   plan.dropped = drop_dead(r);
-  plan.groups = fuse(r);
+  plan.folded = fold_constants(r);
+  plan.copies = drop_copies(r);
+  plan.joined = join_activations(r);
+  if (memory_limit) {
+    plan.again = rematerialise(r, memory_limit);
+    plan.groups = fuse(r, 0);
+    measure(r, plan.groups, plan.after);
+    if (plan.after.arena <= memory_limit) return plan;
+    // Steps that are under way at once need more.
+    for (Slot& s : r.slots) s.in_tile = false;
+    plan.groups.clear();
+    measure(r, {}, plan.after);
+    return plan;
+  }
+  plan.groups = fuse(r, static_cast<int>(r.steps.size()));
   const std::vector<Group> beside = together(r, plan.groups);
   plan.groups.insert(plan.groups.end(), beside.begin(), beside.end());
   measure(r, plan.groups, plan.after);

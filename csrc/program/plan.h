@@ -2,6 +2,7 @@
 #pragma once
 
 #include "program/fuse.h"
+#include "program/rematerialise.h"
 
 namespace wengert {
 
@@ -16,10 +17,15 @@ struct PlanSize {
 struct Plan {
   PlanSize before, after;  // the arena of before: of one that nothing was done for
   int dropped = 0;         // dead launches
+  int folded = 0;          // those of constants, and checks
+  int copies = 0;          // that are needless
+  int joined = 0;          // activations that became a part of matrix products
+  Rematerialised again;    // with a limit
   std::vector<Group> groups;
 };
 
-// Leaves out, joins and moves steps, and sets the offsets of intermediates in the arena.
-Plan make_plan(Recording& r);
+// Leaves out, joins and moves steps, and sets the offsets of intermediates in the arena. With a
+// limit of its bytes (0: none) steps are taken again where that saves memory.
+Plan make_plan(Recording& r, size_t memory_limit);
 
 }  // namespace wengert

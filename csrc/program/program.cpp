@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -25,12 +26,12 @@ constexpr int64_t kDirectCount = 16384;
 
 }  // namespace
 
-Program::Program(Recording recording)
+Program::Program(Recording recording, size_t memory_limit)
     : r_(std::move(recording)),
+      plan_(make_plan(r_, memory_limit)),
       pointers_(r_.slots.size()),
       bound_(r_.slots.size()),
       leaf_grads_(r_.leaves.size()) {
-  plan_ = make_plan(r_);
   arena_ = Storage::make(plan_.after.arena, Device::CPU);
   for (const Step& s : r_.steps) {
     for (const SlotPointer& p : s.pointers) pointers_[p.slot].push_back(p);
@@ -276,9 +277,14 @@ void Program::run_observed(const std::vector<RandomState>& starts) {
   }
 }
 
+std::vector<RandomState> Program::random_states() const {
+  std::vector<RandomState> out;
+  for (const Stream& s : r_.streams) out.push_back(s.generator->state());
+  return out;
+}
+
 void Program::execute() {
-  std::vector<RandomState> starts;
-  for (const Stream& s : r_.streams) starts.push_back(s.generator->state());
+  const std::vector<RandomState> starts = random_states();
   if (launch_observer()) [[unlikely]] {
     run_observed(starts);
   } else {
@@ -477,6 +483,33 @@ std::string Program::first_difference(std::span<const Tensor> results, const Pro
     return "the state of a random generator";
   }
   return {};
+}
+
+std::vector<double> Program::times(std::span<const Tensor> arguments, int rounds) {
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point t) {
+    return std::chrono::duration<double, std::nano>(Clock::now() - t).count();
+  };
+  const std::unique_lock lock(running_);
+  std::vector<double> out(r_.steps.size(), 0);
+  const ProgramState state = save(arguments);
+  for (int k = 0; k < rounds; ++k) {
+    bind(arguments);
+    const std::vector<RandomState> starts = random_states();
+    const auto empty = Clock::now();
+    const double look = since(empty);  // at the clock
+    size_t step = 0;
+    for (const Op& op : ops_) {
+      const auto begin = Clock::now();
+      run_op(op, starts);
+      const double ns = std::max(0.0, since(begin) - look);
+      out[step] = k ? std::min(out[step], ns) : ns;
+      const bool group = op.kind == Op::Tiles || op.kind == Op::Together;
+      step += group ? static_cast<size_t>(plan_.groups[op.index].count) : 1;
+    }
+    restore(state, arguments);
+  }
+  return out;
 }
 
 std::vector<std::string> Program::lines() const {

@@ -19,7 +19,8 @@ struct ProgramState {
 
 class Program {
  public:
-  explicit Program(Recording recording);
+  // With a limit of the bytes of intermediates, or 0; throws if they cannot do with so few.
+  explicit Program(Recording recording, size_t memory_limit = 0);
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
@@ -48,6 +49,10 @@ class Program {
   bool is_long() const { return is_long_; }
   const Plan& plan() const { return plan_; }
   std::vector<std::string> lines() const;
+  // Nanoseconds of each step, or of the first of each group for all of it: the least of so many
+  // replays, whose changes are taken back.
+  std::vector<double> times(std::span<const Tensor> arguments, int rounds);
+  const Recording& recording() const { return r_; }
 
  private:
   struct Bound {  // what a slot stands for now
@@ -71,6 +76,7 @@ class Program {
     char* buffer[kMost];
   };
   void make_ops();
+  std::vector<RandomState> random_states() const;
   void run_op(const Op& op, const std::vector<RandomState>& starts);
   void run_observed(const std::vector<RandomState>& starts);
   void patch(uint32_t slot, void* base, const Storage* storage);
@@ -84,13 +90,13 @@ class Program {
   Tensor tensor_at(const TensorPlace& place) const;
 
   Recording r_;
+  Plan plan_;
   std::vector<std::vector<SlotPointer>> pointers_;    // by slot
   std::vector<const Storage*> held_;                  // by reference
   std::vector<Bound> bound_;                          // by slot
   std::vector<Tensor> leaf_grads_;                    // by leaf: handed to it last
   std::vector<uint32_t> fresh_, refilled_, changed_;  // slots: results; with content; by reference
   Ref<Storage> arena_;
-  Plan plan_;
   std::vector<Op> ops_, plain_ops_;  // groups as one; each step by itself
   std::vector<Direct> directs_;
   std::vector<Ref<Storage>> untiled_;  // of what is in tiles, for who observes each launch

@@ -323,7 +323,7 @@ void Recorder::check_kept() {
   }
 }
 
-std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
+std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results, size_t memory_limit) {
   arguments_.clear();
   std::vector<TensorPlace> places;
   for (const Tensor& t : results) {
@@ -356,7 +356,7 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results) {
     if (s.kind == Slot::Argument || s.kind == Slot::Gradient) s.storage = nullptr;
   }
   r_.results = std::move(places);
-  return std::make_shared<Program>(std::move(r_));
+  return std::make_shared<Program>(std::move(r_), memory_limit);
 }
 
 }  // namespace wengert

@@ -30,7 +30,7 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   // What a replay could not repeat; empty if there was nothing.
   const std::string& failure() const { return failure_; }
   // After stop, when nobody but the user's program holds tensors. Null if there was a failure.
-  std::shared_ptr<Program> finish(const std::vector<Tensor>& results);
+  std::shared_ptr<Program> finish(const std::vector<Tensor>& results, size_t memory_limit = 0);
 
   bool splits_results() const override { return false; }
   void on_launch(const Launch& l) override;

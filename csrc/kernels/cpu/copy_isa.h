@@ -23,6 +23,13 @@ inline void stream(const void* from, int64_t n, void* to) {
   if (i < n) __builtin_memcpy(t + i, f + i, static_cast<size_t>(n - i));
 }
 
+template <class I>
+void repeat_item(const void* from, int64_t n, void* to) {
+  const I item = *static_cast<const I*>(from);
+  I* const t = static_cast<I*>(to);
+  for (int64_t i = 0; i < n; ++i) t[i] = item;
+}
+
 // Sides of a square: as many elements as a vector has, 16 at most.
 template <class I>
 constexpr int kSquare =
@@ -109,6 +116,10 @@ void fill_copy(Isa& isa) {
 #if defined(__SSE4_2__)
   isa.stream = &stream;
 #endif
+  isa.repeat[0] = &repeat_item<uint8_t>;
+  isa.repeat[1] = &repeat_item<uint16_t>;
+  isa.repeat[2] = &repeat_item<uint32_t>;
+  isa.repeat[3] = &repeat_item<uint64_t>;
   isa.turn[0] = &turn<uint8_t>;
   isa.turn[1] = &turn<uint16_t>;
   isa.turn[2] = &turn<uint32_t>;

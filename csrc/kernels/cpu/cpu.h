@@ -201,7 +201,9 @@ struct CpuIsa {
   void (*quantize[2])(const float* x, int64_t n, uint8_t* codes, float* peaks);  // [1]: signed
   void (*dequantize[2])(const uint8_t* codes, const float* peaks, int64_t n, float* x);
   ListLoops list[kNumDTypes];
-  StreamLoop stream;                  // null where stores cannot go past the caches
+  StreamLoop stream;  // null where stores cannot go past the caches
+  // n times the same item of 1, 2, 4 and 8 bytes
+  void (*repeat[4])(const void* item, int64_t n, void* to);
   TurnLoop turn[4];                   // of items of 1, 2, 4 and 8 bytes
   void (*pick[4])(const PickRun& r);  // of items of 1, 2, 4 and 8 bytes
   OffsetsLoop offsets[2];             // from indices of int32 and int64

@@ -34,11 +34,7 @@ template <class U>
 void gather_as(const char* src, int64_t stride, int64_t n, char* dst) {
   const U* s = reinterpret_cast<const U*>(src);
   U* d = reinterpret_cast<U*>(dst);
-  if (stride == 0) {
-    std::fill(d, d + n, *s);
-  } else {
-    for (int64_t i = 0; i < n; ++i) d[i] = s[i * stride];
-  }
+  for (int64_t i = 0; i < n; ++i) d[i] = s[i * stride];
 }
 template <class U>
 void scatter_as(const char* src, int64_t stride, int64_t n, char* dst) {
@@ -47,6 +43,7 @@ void scatter_as(const char* src, int64_t stride, int64_t n, char* dst) {
   for (int64_t i = 0; i < n; ++i) d[i * stride] = s[i];
 }
 void gather(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
+  if (stride == 0) return isa().repeat[std::countr_zero(item)](src, n, dst);
   if (item == 4) return gather_as<uint32_t>(src, stride, n, dst);
   if (item == 8) return gather_as<uint64_t>(src, stride, n, dst);
   if (item == 2) return gather_as<uint16_t>(src, stride, n, dst);

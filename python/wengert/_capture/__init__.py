@@ -94,6 +94,7 @@ class Captured:
         fallback: bool = False,
         max_captures: int = 8,
         verify_every: int = 0,
+        memory_limit: int = 0,
     ) -> None:
         if not callable(fn):
             raise TypeError(f"capture: expected a function, got {type(fn).__name__}")
@@ -101,7 +102,10 @@ class Captured:
             raise ValueError(f"capture: max_captures must be at least 1, got {max_captures}")
         if verify_every < 0:
             raise ValueError(f"capture: verify_every must not be negative, got {verify_every}")
+        if memory_limit < 0:
+            raise ValueError(f"capture: memory_limit must not be negative, got {memory_limit}")
         self._fn = fn
+        self._memory_limit = memory_limit
         self._verify_every = verify_every
         self._replays = 0
         self._fallback = fallback
@@ -120,7 +124,7 @@ class Captured:
             return self
         bound = Captured(
             self._fn.__get__(instance, owner), self._fallback, self._max_captures,
-            self._verify_every,
+            self._verify_every, self._memory_limit,
         )  # fmt: skip
         vars(instance)[self.__name__] = bound
         return bound
@@ -246,7 +250,10 @@ class Captured:
             else:
                 whole.append(_Fixed(leaf))
         tensors += [c.after for c in changes]
-        program = active.recorder.finish(tensors)
+        try:
+            program = active.recorder.finish(tensors, self._memory_limit)
+        except CaptureError as e:  # of the limit
+            return self._refuse(key, result, str(e))
         if program is None:
             return self._refuse(key, result, active.recorder.failure)
         entry = _Entry(program, snapshot)
@@ -314,25 +321,58 @@ class Captured:
 
         warnings.warn(message, stacklevel=4)
 
-    def explain(self) -> str:
-        """Return the captured programs: their launches, and the bytes of their intermediates."""
-        parts = []
-        for entry in (e for entries in self._entries.values() for e in entries):
-            plan, lines = entry.program.plan, entry.program.lines
-            before, after = plan["before"], plan["after"]
-            parts.append(
-                f"{self.__name__}: {before['launches']} launches and checks, {plan['dropped']} "
-                f"that nobody needs left out, {len(entry.guards)} guards\n"
-                f"  memory moved: {after['bytes']:.0f} bytes, was {before['bytes']:.0f}\n"
-                f"  intermediates: an arena of {after['arena_bytes']} bytes for "
-                f"{after['intermediate_bytes']}, of which {after['alive_bytes']} live at once; "
-                f"was {before['arena_bytes']} for {before['intermediate_bytes']}"
-            )
-            marks = [" "] * len(lines)
-            for kind, first, count in plan["groups"]:
-                marks[first : first + count] = ["|" if kind == "tiles" else "="] * count
-            parts += [f"  {i:3} {m} {text}" for i, (m, text) in enumerate(zip(marks, lines, strict=True))]
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """Tell what the captured programs do.
+
+        For each: launches, memory moved and bytes of intermediates, as recorded and as replayed;
+        what was left out; and the launches in order. With arguments of a call, only of the program
+        that they are replayed by, and with the time that each launch takes, the least of some
+        replays, whose changes are taken back.
+
+        Raises
+        ------
+        CaptureError
+            If nothing was captured for these arguments.
+        """
+        from .report import explain
+
+        if args or kwargs:
+            entry, tensors = self._found("explain", args, kwargs)
+            return explain(self.__name__, entry.program, len(entry.guards), tensors)
+        entries = [e for entries in self._entries.values() for e in entries]
+        parts = [explain(self.__name__, e.program, len(e.guards), None) for e in entries]
         return "\n".join(parts) or f"{self.__name__}: not captured"
+
+    def timeline(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw the program of a call with these arguments, with matplotlib.
+
+        Above, the launches by the time that they take; below, where the intermediates stand in the
+        arena meanwhile.
+
+        Returns
+        -------
+        A ``matplotlib.figure.Figure``; ``figure.savefig(path)`` writes it.
+
+        Raises
+        ------
+        CaptureError
+            If nothing was captured for these arguments.
+        ImportError
+            Without matplotlib.
+        """
+        from .report import timeline
+
+        entry, tensors = self._found("timeline", args, kwargs)
+        return timeline(self.__name__, entry.program, tensors)
+
+    def _found(
+        self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[_Entry, list[Tensor]]:
+        key, tensors = self._key(args, kwargs)
+        for entry in self._entries.get(key, ()):
+            if entry.program.fits(tensors):
+                return entry, tensors
+        raise CaptureError(f"{what}: {self.__name__} was not captured for these arguments")
 
     # --- many steps ------------------------------------------------------------------------------
 
@@ -477,6 +517,7 @@ def capture(
     fallback: bool = False,
     max_captures: int = 8,
     verify_every: int = 0,
+    memory_limit: int = 0,
 ) -> Any:
     """Make a function that is run once as usual, and from then on replayed from C++.
 
@@ -497,6 +538,10 @@ def capture(
     verify_every
         Run each so many-th call as usual beside the replay, and raise CaptureError at the first
         different bit, naming the line that writes it; 0: never.
+    memory_limit
+        Bytes that the intermediates of a replay may take; 0: as many as they do. What does not fit
+        is computed again when it is needed, with the same bits. The first call runs as usual, and
+        so in as much memory as it takes.
 
     Returns
     -------
@@ -510,8 +555,8 @@ def capture(
         message names the line.
     """
     if fn is None:
-        return lambda f: Captured(f, fallback, max_captures, verify_every)
-    return Captured(fn, fallback, max_captures, verify_every)
+        return lambda f: Captured(f, fallback, max_captures, verify_every, memory_limit)
+    return Captured(fn, fallback, max_captures, verify_every, memory_limit)
 
 
 class Compiled(Captured):
