@@ -177,7 +177,8 @@ void register_capture(py::module_& m) {
                 py::arg("before") = sizes(p.plan().before),
                 py::arg("after") = sizes(p.plan().after), py::arg("dropped") = p.plan().dropped,
                 py::arg("folded") = p.plan().folded, py::arg("copies") = p.plan().copies,
-                py::arg("joined") = p.plan().joined, py::arg("groups") = groups);
+                py::arg("joined") = p.plan().joined, py::arg("again") = p.plan().again.steps,
+                py::arg("cost") = p.plan().again.cost, py::arg("groups") = groups);
           },
           "Before and after planning: steps, bytes moved, bytes of the arena and of "
           "intermediates.");

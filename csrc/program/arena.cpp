@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <tuple>
 
 #include "core/allocator.h"
 
@@ -19,8 +20,11 @@ size_t rounded(size_t bytes) {
 size_t pack(std::vector<Stretch>& stretches) {
   std::vector<uint32_t> order(stretches.size());
   for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return stretches[a].bytes > stretches[b].bytes; });
+  // By all that there is, so that the same stretches in another order need no more.
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    const Stretch &x = stretches[a], &y = stretches[b];
+    return std::tuple(y.bytes, x.first, x.last, a) < std::tuple(x.bytes, y.first, y.last, b);
+  });
   const auto by_offset = [&](uint32_t a, uint32_t b) {
     return stretches[a].offset < stretches[b].offset;
   };
