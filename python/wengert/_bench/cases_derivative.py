@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .harness import WENGERT, Candidate, Case
+from .training import CAPTURED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,22 @@ def chain(m: Any, x: Any, factor: Any) -> Any:
     for _ in range(CHAIN // 2):
         x = m.sin(x * factor)
     return x
+
+
+def scalar_net(m: Any, *weights: Any) -> Any:
+    """A network 2-8-7-1 written in numbers, of 173 operations, as a first lesson has it."""
+    given = iter(weights)
+    values = [next(given), next(given)]
+    for width in (8, 7, 1):
+        sums = []
+        for _ in range(width):
+            products = [v * next(given) for v in values]
+            total = products[0]
+            for product in products[1:]:
+                total = total + product
+            sums.append(m.tanh(total + next(given)) if width > 1 else total + next(given))
+        values = sums
+    return values[0]
 
 
 def mlp(m: Any, x: Any, *weights: Any) -> Any:
@@ -81,6 +98,11 @@ def chain_inputs(rng: np.random.Generator) -> list[Array]:
     return [np.full((1,), v, np.float32) for v in (0.5, 1.2)]
 
 
+def scalar_net_inputs(rng: np.random.Generator) -> list[Array]:
+    count = 2 + 8 * 3 + 7 * 9 + 8
+    return [a.reshape(1) for a in rng.standard_normal(count).astype(np.float32) / 2]
+
+
 def mlp_inputs(rng: np.random.Generator) -> list[Array]:
     x = rng.standard_normal((64, 784)).astype(np.float32)
     return [x, *dense(rng, (784, 128, 64, 10))]
@@ -94,9 +116,11 @@ def lstm_inputs(rng: np.random.Generator) -> list[Array]:
 FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., list[Array]], int]] = {
     "worked example": (worked_example, example_inputs, 0),
     "chain of 1000": (chain, chain_inputs, 0),
+    "scalar net 2-8-7-1": (scalar_net, scalar_net_inputs, 0),
     "MLP 784-128-64-10 batch 64": (mlp, mlp_inputs, 1),
     "LSTM 20 cells of 64 batch 16": (lstm, lstm_inputs, 1),
 }
+IN_JAX = (worked_example, chain, scalar_net)  # with jax.numpy's names
 
 
 def _gradient_case(name: str) -> Case:
@@ -124,6 +148,14 @@ def _gradient_case(name: str) -> Case:
 
             found.append(Candidate(peer, "value()", {"value": value}, check))
             found.append(Candidate(f"{peer} gradient", "both()", {"both": both}, check))
+            if peer == WENGERT:
+                captured = m.capture(both)
+                for _ in range(2):
+                    captured()
+                names = {"both": captured}
+                found.append(Candidate(f"{CAPTURED} gradient", "both()", names, check))
+        if p.jax and function in IN_JAX:
+            found.append(_jax_gradient(p, function, inputs(p.rng())))
         return found
 
     return Case(
@@ -133,6 +165,23 @@ def _gradient_case(name: str) -> Case:
         rtol=1e-3,
         atol=1e-5,
     )
+
+
+def _jax_gradient(p: Peers, function: Callable[..., Any], arrays: list[Array]) -> Candidate:
+    jax = p.jax
+    given = [jax.numpy.asarray(a) for a in arrays]
+    f = jax.jit(
+        jax.value_and_grad(
+            lambda *given: function(jax.numpy, *given).sum(), tuple(range(len(given)))
+        )
+    )
+    names = {"f": f, "given": given, "wait": jax.block_until_ready}
+
+    def check() -> list[Any]:
+        value, gradients = f(*given)
+        return [value.reshape(function(jax.numpy, *given).shape), *gradients]
+
+    return Candidate("jax jit gradient", "wait(f(*given))", names, check)
 
 
 # --- second derivatives: a physics-informed network --------------------------------------------
@@ -146,7 +195,8 @@ def _pinn_data(p: Peers) -> tuple[list[Array], Array, Array]:
     return weights, x, t
 
 
-def _eager_pinn(p: Peers, peer: str) -> Candidate:
+def _eager_pinn(p: Peers, label: str) -> Candidate:
+    peer = label.split()[0]
     m = p.wg if peer == WENGERT else p.torch
     weights, x0, t0 = _pinn_data(p)
     nn = m.nn
@@ -173,9 +223,9 @@ def _eager_pinn(p: Peers, peer: str) -> Candidate:
         optimizer.step()
 
     return Candidate(
-        peer,
+        label,
         "step()",
-        {"step": step},
+        {"step": m.capture(step) if label == CAPTURED else step},
         lambda: [residual(), *grad(residual(), list(model.parameters()))],
     )
 
@@ -229,7 +279,8 @@ def _jax_pinn(p: Peers) -> Candidate:
 
 
 def _build_pinn(p: Peers) -> list[Candidate]:
-    found = [_eager_pinn(p, peer) for peer in (WENGERT, "torch") if p.has(peer)]
+    labels = [WENGERT, CAPTURED, *(["torch"] if p.torch else [])]
+    found = [_eager_pinn(p, label) for label in labels]
     return [*found, _jax_pinn(p)] if p.jax else found
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .harness import WENGERT, Candidate, Case
-from .training import Training, jax_cross_entropy
+from .training import CAPTURED, Training, jax_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """Linear layers of so many features with ReLU between them, classifying a batch of rows."""
+    """Linear layers with ReLU between them, of so many features, and the rows of a batch."""
 
     sizes: tuple[int, ...]
     batch: int
+    regresses: bool = False  # to numbers, by the mean of squares
 
     @property
     def name(self) -> str:
@@ -48,15 +50,25 @@ class Network:
 
     def data(self, rng: np.random.Generator) -> tuple[Any, Any]:
         x = rng.standard_normal((self.batch, self.sizes[0]), np.float32)
+        if self.regresses:
+            return x, rng.standard_normal((self.batch, self.sizes[-1]), np.float32)
         return x, rng.integers(0, self.sizes[-1], self.batch)
+
+    def loss(self, library: Any, model: Any, x: Any, t: Any) -> Any:
+        functional = library.nn.functional
+        return (functional.mse_loss if self.regresses else functional.cross_entropy)(model(x), t)
+
+    def jax_loss(self, jax: Any, w: Any, x: Any, t: Any) -> Any:
+        y = jax_forward(jax, w, x)
+        return ((y - t) ** 2).mean() if self.regresses else jax_cross_entropy(jax, y, t)
 
     def training(self) -> Training:
         return Training(
             f"mlp/training step/{self.name} batch {self.batch}",
             self.model,
             self.data,
-            lambda library, model, x, t: library.nn.functional.cross_entropy(model(x), t),
-            lambda jax, w, x, t: jax_cross_entropy(jax, jax_forward(jax, w, x), t),
+            self.loss,
+            self.jax_loss,
             scan=self.batch * self.forward_flops < 1e7,
         )
 
@@ -71,20 +83,32 @@ def jax_forward(jax: Any, weights: Any, x: Any) -> Any:
 
 
 SMALL = Network((64, 64, 64, 10), 32)
-NETWORKS = (SMALL, Network((784, 512, 512, 10), 128), Network((1024,) * 5, 256))
+ACTOR = Network((4, 64, 64, 2), 1)
+NETWORKS = (
+    SMALL,
+    Network((8, 64, 64, 1), 32, regresses=True),
+    Network((8, 64, 64, 1), 1, regresses=True),
+    Network((784, 128, 64, 10), 64),
+    Network((784, 512, 512, 10), 128),
+    Network((1024,) * 5, 256),
+)
 
 
-def _build_inference(p: Peers) -> list[Candidate]:
-    training = SMALL.training()
+def _build_inference(p: Peers, network: Network) -> list[Candidate]:
+    training = network.training()
     weights = training.weights(p)
-    row = SMALL.data(p.rng(1))[0][:1]
+    row = network.data(p.rng(1))[0][:1]
     candidates = []
     for peer in (WENGERT, "torch"):
         if not p.has(peer):
             continue
         library = p.wg if peer == WENGERT else p.torch
         forward = library.no_grad()(training.started(p, peer, weights))
-        candidates.append(_asking(peer, "f(x)", {"f": forward, "x": p.array(peer, row)}))
+        names = {"f": forward, "x": p.array(peer, row)}
+        candidates.append(_asking(peer, "f(x)", names))
+        if peer == WENGERT:
+            names = {**names, "f": library.capture(forward)}
+            candidates.append(_asking(CAPTURED, "f(x)", names))
     candidates.append(_asking("numpy", "f(x)", {"f": _numpy_forward(weights), "x": row}))
     if p.jax:
         jitted = p.jax.jit(lambda own, x: jax_forward(p.jax, own, x))
@@ -111,12 +135,15 @@ def _asking(label: str, expr: str, names: dict[str, Any]) -> Candidate:
 
 CASES: list[Case] = [
     *(n.training().case(flops=n.step_flops, atol=1e-4) for n in NETWORKS),
-    Case(
-        f"mlp/inference/{SMALL.name} batch 1",
-        "one forward, not recorded",
-        _build_inference,
-        flops=SMALL.forward_flops,
-        rtol=1e-4,
-        atol=1e-5,
+    *(
+        Case(
+            f"mlp/inference/{network.name} batch 1",
+            "one forward, not recorded",
+            partial(_build_inference, network=network),
+            flops=network.forward_flops,
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        for network in (SMALL, ACTOR)
     ),
 ]

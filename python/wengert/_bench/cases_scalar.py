@@ -8,6 +8,7 @@ import numpy as np
 
 from .harness import WENGERT, Candidate, Case
 from .peers import everywhere, expressions
+from .training import CAPTURED
 
 if TYPE_CHECKING:
     from .peers import Peers
@@ -54,9 +55,18 @@ def _build_chain(p: Peers, recorded: bool, backward: bool) -> list[Candidate]:
             return [scope[k].grad for k in ("x", "factor", "term")] if backward else [scope["y"]]
 
         candidates.append(Candidate(peer, stmt, names, check))
+    if backward:
+        candidates.append(_captured_chain(p, arrays))
     if p.jax and (backward or not recorded):
         candidates.append(_jax_chain(p, arrays, backward))
     return candidates
+
+
+def _captured_chain(p: Peers, arrays: list[Any]) -> Candidate:
+    given = [p.array(WENGERT, a, True) for a in arrays]
+    f = p.wg.capture(lambda *given: p.wg.autograd.grad(_chain(*given), given))
+    names = {"f": f, **dict(zip("abc", given, strict=True))}
+    return Candidate(CAPTURED, "f(a, b, c)", names, lambda: [f(*given), f(*given)][-1])
 
 
 def _jax_chain(p: Peers, arrays: list[Any], backward: bool) -> Candidate:

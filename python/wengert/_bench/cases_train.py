@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +102,7 @@ _FORWARD = 2.0 * _ROWS * (LAYERS * (12 * WIDTH**2 + BLOCK * WIDTH) + CHARACTERS 
 
 # --- an actor and a critic ---------------------------------------------------------------------
 
-HIDDEN, STATES = 64, 256
+HIDDEN = 64
 
 
 def _actor_critic(library: Any) -> Any:
@@ -111,10 +112,10 @@ def _actor_critic(library: Any) -> Any:
     return nn.ModuleList([actor, critic])
 
 
-def _states(rng: np.random.Generator) -> tuple[Any, ...]:
-    states = rng.standard_normal((STATES, 4), np.float32)
-    advantages, targets = rng.standard_normal((2, STATES), np.float32)
-    return states, rng.integers(0, 2, STATES), advantages, targets
+def _states(rng: np.random.Generator, count: int) -> tuple[Any, ...]:
+    states = rng.standard_normal((count, 4), np.float32)
+    advantages, targets = rng.standard_normal((2, count), np.float32)
+    return states, rng.integers(0, 2, count), advantages, targets
 
 
 def _actor_critic_loss(
@@ -141,16 +142,18 @@ def _jax_actor_critic_loss(
     return 0.5 * ((ask(w[4:])[:, 0] - targets) ** 2).mean() - gain - 0.01 * entropy
 
 
-ACTOR_CRITIC = Training(
-    f"train/actor-critic update, two 4-{HIDDEN}/batch {STATES}",
-    _actor_critic,
-    _states,
-    _actor_critic_loss,
-    _jax_actor_critic_loss,
-    max_norm=0.5,
-)
+def _actor_critic_update(count: int) -> Training:
+    return Training(
+        f"train/actor-critic update, two 4-{HIDDEN}/batch {count}",
+        _actor_critic,
+        partial(_states, count=count),
+        _actor_critic_loss,
+        _jax_actor_critic_loss,
+        max_norm=0.5,
+    )
+
 
 CASES: list[Case] = [
     TRANSFORMER.case(flops=3 * _FORWARD, atol=1e-4),
-    ACTOR_CRITIC.case(),
+    *(_actor_critic_update(count).case() for count in (64, 256)),
 ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (
     "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "train", "optim",
-    "anomaly", "derivative",
+    "anomaly", "derivative", "first",
 )  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")
