@@ -8,6 +8,7 @@ flags are compared before each replay, tensors by their memory and shape.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -25,7 +26,7 @@ from wengert.optim.optimizer import FusedOptimizer
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
 _PLAIN: tuple[type, ...] = (
@@ -46,6 +47,7 @@ _SETTINGS = frozenset(
 _LARGEST_ARRAY = 1 << 16  # bytes that are compared before each replay
 
 
+@lru_cache(maxsize=256)
 def _is_library(name: str | None) -> bool:
     top = (name or "").partition(".")[0]
     return top in _LIBRARIES and top != "__main__"
@@ -62,12 +64,38 @@ def _names(code: CodeType) -> set[str]:
     return found
 
 
+def _entry(key: Any) -> str:
+    """Return how an entry of a dict is called."""
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key}"
+    if isinstance(key, Tensor):  # its numbers would take longer than all else
+        return f"[a tensor of shape {tuple(key.shape)}]"
+    return f"[{key!r}]"
+
+
+@lru_cache(maxsize=256)
+def _slots(kind: type) -> list[str]:
+    """Return the names in __slots__ of the user's classes."""
+    found = []
+    for base in kind.__mro__:
+        slots = () if _is_library(base.__module__) else vars(base).get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
+
+
 def _same_array(a: Any, b: Any) -> bool:
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
 def _equal(a: Any, b: Any) -> bool:
     return bool(a == b)
+
+
+def _frozen(state: Any) -> Any:
+    """Return what a generator's state is compared by."""
+    if isinstance(state, dict):
+        return [(k, _frozen(v)) for k, v in state.items()]
+    return state.tobytes() if hasattr(state, "tobytes") else state
 
 
 class RandomState:
@@ -80,12 +108,12 @@ class RandomState:
         if "numpy.random" in sys.modules:
             state = sys.modules["numpy.random"].get_state
             self._sources.append(("numpy.random", lambda: state(legacy=False)))
-        self._states = [repr(state()) for _, state in self._sources]
+        self._states = [_frozen(state()) for _, state in self._sources]
 
     def drawn(self) -> str:
         """Name what was drawn from since; empty if nothing was."""
         for (name, state), before in zip(self._sources, self._states, strict=True):
-            if repr(state()) != before:
+            if _frozen(state()) != before:
                 return name
         return ""
 
@@ -186,8 +214,7 @@ class Snapshot:
         self.guards.add_dict(d, label, set(skipped))
         for key, value in d.items():
             if key not in skipped:
-                name = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
-                self._visit(value, label + name)
+                self._visit(value, f"{label}{_entry(key)}")
         if type(d) is not dict and hasattr(d, "__dict__") and vars(d):
             self._dict(vars(d), label)
 
@@ -248,7 +275,7 @@ class Snapshot:
             for part, of in (("func", value.func), ("args", value.args), ("kw", value.keywords)):
                 self._visit(of, f"{label}.{part}")
             return
-        for name in self._slots(kind):
+        for name in _slots(kind):
             if hasattr(value, name):
                 self.guards.add_attribute(value, name, f"{label}.{name}")
                 self._visit(getattr(value, name), f"{label}.{name}")
@@ -256,14 +283,6 @@ class Snapshot:
             self._dict(vars(value), label)
         if not _is_library(module):
             self._visit(kind, label)
-
-    @staticmethod
-    def _slots(kind: type) -> Iterator[str]:
-        for base in kind.__mro__:
-            slots = vars(base).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if name not in ("__dict__", "__weakref__") and not _is_library(base.__module__):
-                    yield name
 
     def _optimizer(self, optimizer: FusedOptimizer, label: str) -> None:
         """Guard an optimizer but for the settings that its kernel reads at each replay.
