@@ -79,7 +79,7 @@ void run_count_nonzero(const Launch& l) {
   const ReduceSpace s(l);
   const CountLoops& loops = isa().count[static_cast<int>(l.dtype)];
   if (s.kept == 0) return;
-  if (s.step != 1 && s.has_dense_columns()) {
+  if (s.has_dense_columns()) {
     count_columns(s, loops);
   } else {
     count_rows(s, loops);

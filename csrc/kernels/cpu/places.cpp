@@ -33,7 +33,7 @@ class Extremes : ReduceSpace {
   void run() const {
     if (kept == 0) return;
     if (short_rows()) return;
-    step != 1 && has_dense_columns() ? columns() : rows();
+    has_dense_columns() ? columns() : rows();
   }
 
  private:

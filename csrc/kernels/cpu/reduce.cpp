@@ -256,7 +256,7 @@ void reduce_bools(const Reduction& r, bool any) {
     }
   };
   const int64_t work = std::max<int64_t>(1, r.reduced);
-  if (r.kept_dims > 0 && r.step != 1 && r.stride(r.kept_dims - 1) == 1) {
+  if (r.has_dense_columns()) {
     const int64_t n = r.l.size[r.kept_dims - 1];
     const int64_t blocks = (n + kBoolColumns - 1) / kBoolColumns;
     parallel_for(r.kept / n * blocks, std::max<int64_t>(1, kGrain / (work * kBoolColumns)),
@@ -275,7 +275,7 @@ void run_reduce(const Launch& l) {
   if (r.short_rows()) {
   } else if (!r.widen && r.has_short_rows(kShortRun)) {
     r.turned();
-  } else if (!r.dense_rows() && r.dense_columns()) {
+  } else if (r.dense_columns()) {
     r.columns();
   } else {
     r.rows();

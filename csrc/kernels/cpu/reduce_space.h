@@ -79,8 +79,10 @@ struct ReduceSpace {
 
   bool one_run() const { return run == reduced || reduced == 0; }
   bool dense_rows() const { return step == 1 || reduced <= 1; }
+  // Results side by side, whose elements are too.
   bool has_dense_columns() const {
-    return reduced > 1 && kept_dims > 0 && stride(kept_dims - 1) == 1;
+    return (step != 1 || reduced == 1) && reduced > 0 && kept_dims > 0 &&
+           stride(kept_dims - 1) == 1;
   }
   // Many rows of up to `longest` dense elements.
   bool has_short_rows(int64_t longest) const {
