@@ -67,7 +67,7 @@ enum class Kernel : KernelId {
                   // order; buffer 0 has stride 0 in the dimensions that the offsets stand for;
                   // integer[1] is above every offset
   ScatterReduce,  // the same, combined by the Reduction integer[0]
-  IndexOffsets,   // index, bounds[2]: adds index * integer[1] to offsets, or sets them if
+  IndexOffsets,   // bounds[2]; index: adds index * integer[1] to offsets, or sets them if
                   // integer[2] is 0; indices below 0 count from the size integer[0];
                   // bounds become the least and the greatest index
   NonzeroCount,   // source, dense: how many elements before each block are not zero, and in all

@@ -156,6 +156,8 @@ int buffers_written(const Launch& l) {
     case Kernel::Topk:
     case Kernel::Select:
     case Kernel::MaxPool:
+    case Kernel::IndexOffsets:
+    case Kernel::Quantize:
       return 2;
     case Kernel::ManyClip:
       return 0;

@@ -49,14 +49,15 @@ Tensor in_place_of(const Tensor& at, int before, int after) {
 void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t stride, bool adds,
                  const IndexCheck& check) {
   if (at.numel() == 0) return;
+  const Tensor seen = Tensor::empty({2}, DType::Int64);
   Launch l = launch_of(Kernel::IndexOffsets, index.dtype(), at.sizes(), {&at, &index});
+  l.buffer[2] = l.buffer[1];
+  set_buffer(l, 1, seen);
+  for (int d = 0; d < l.ndim; ++d) l.buffer[1].stride[d] = 0;
+  l.nbuffers = 3;
   l.integer[0] = size;
   l.integer[1] = stride;
   l.integer[2] = adds;
-  const Tensor seen = Tensor::empty({2}, DType::Int64);
-  set_buffer(l, 2, seen);
-  for (int d = 0; d < l.ndim; ++d) l.buffer[2].stride[d] = 0;
-  l.nbuffers = 3;
   launch(l);
   host_check({seen, index}, [size, check](std::span<const Tensor> t) {
     const auto* bounds = t[0].data<int64_t>();

@@ -210,22 +210,22 @@ void improve(std::atomic<int64_t>& best, int64_t v, Better better) {
 void run_index_offsets(const Launch& l) {
   if (l.count == 0) return;
   const int last = l.ndim - 1;
-  const int64_t so = l.buffer[0].stride[last], si = l.buffer[1].stride[last];
-  const int64_t item = item_of(l, 1);
+  const int64_t so = l.buffer[0].stride[last], si = l.buffer[2].stride[last];
+  const int64_t item = item_of(l, 2);
   const OffsetsLoop loop = isa().offsets[l.dtype == DType::Int32 ? 0 : 1];
   std::atomic<int64_t> least{std::numeric_limits<int64_t>::max()};
   std::atomic<int64_t> greatest{std::numeric_limits<int64_t>::min()};
   parallel_for(l.count, kGrain, [&](int64_t b, int64_t e) {
     int64_t low = std::numeric_limits<int64_t>::max(), high = std::numeric_limits<int64_t>::min();
     each_run(l, b, e, [&](const Odometer& row, int64_t column, int64_t, int64_t n) {
-      loop({reinterpret_cast<int64_t*>(row.at(0)) + column * so, row.at(1) + column * si * item, n,
+      loop({reinterpret_cast<int64_t*>(row.at(0)) + column * so, row.at(2) + column * si * item, n,
             so, si, l.integer[0], l.integer[1], l.integer[2] != 0},
            low, high);
     });
     improve(least, low, std::less<>());
     improve(greatest, high, std::greater<>());
   });
-  auto* bounds = static_cast<int64_t*>(l.buffer[2].data);
+  auto* bounds = static_cast<int64_t*>(l.buffer[1].data);
   bounds[0] = least;
   bounds[1] = greatest;
 }
