@@ -522,7 +522,7 @@ def watched(p: Program, d: Draws) -> None:
     # PyTorch crashes where a view's history is out of date; and there a gradient of a view that
     # was changed reaches its base, while wengert knows how the view was computed.
     t = p.spaces[1][v]
-    if t._is_view() or any(p.family(n)[-1] is t for n in p.names if n != v):
+    if len(p.family(v)) > 1 or any(p.family(n)[-1] is t for n in p.names if n != v):
         return
     line = d.of(["{v}.register_hook(lambda g: g * 2)", "{v}.retain_grad()", "{v}.requires_grad_()"])
     p.run(line.format(v=v))

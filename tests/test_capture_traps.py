@@ -348,6 +348,17 @@ def test_changes_of_python_objects() -> None:
     assert [captured(X).tolist() for _ in range(3)] == [[2.0, 4.0, 6.0]] * 3
     assert captured.captures == 1
 
+    def sums(x: wg.Tensor) -> wg.Tensor:
+        if state.table is None:
+            state.table = wg.zeros(3)
+        state.table.add_(x)
+        return state.table.clone()
+
+    state.table = None
+    captured = wg.capture(sums)
+    assert [captured(X).tolist() for _ in range(4)] == [[k, 2.0 * k, 3.0 * k] for k in range(1, 5)]
+    assert captured.captures == 1
+
 
 def test_kept_tensors() -> None:
     """What is computed and kept elsewhere is renewed where that can be, else refused."""

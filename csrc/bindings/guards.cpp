@@ -124,12 +124,22 @@ struct TensorGuard {
   Dims sizes, strides;
   DType dtype;
   bool requires_grad;
+  const Node* history;
+  explicit TensorGuard(const Tensor& t)
+      : tensor(t),
+        data(t.data()),
+        sizes(t.sizes()),
+        strides(t.strides()),
+        dtype(t.dtype()),
+        requires_grad(wengert::requires_grad(t)),
+        history(history_of(t)) {}
   bool differs() const {
     const TensorImpl& t = *tensor.impl();
-    const bool active = t.node && node_of(tensor)->active;
-    return t.data != data || t.dtype != dtype || active != requires_grad || !(t.sizes == sizes) ||
-           !(t.strides == strides);
+    return t.data != data || t.dtype != dtype || wengert::requires_grad(tensor) != requires_grad ||
+           !(t.sizes == sizes) || !(t.strides == strides) || history_of(tensor) != history;
   }
+  // Null of leaves, whose node may come later.
+  static const Node* history_of(const Tensor& t) { return is_leaf(t) ? nullptr : node_of(t); }
 };
 
 struct Change {
@@ -168,8 +178,7 @@ class Guards {
     add(CopyGuard{of, copy, equal}, label);
   }
   void add_tensor(const Tensor& t, const std::string& label) {
-    const bool active = t->node && node_of(t)->active;
-    tensors_.push_back({t, t.data(), t.sizes(), t.strides(), t.dtype(), active});
+    tensors_.emplace_back(t);
     tensor_labels_.push_back(label);
   }
 
@@ -192,6 +201,9 @@ class Guards {
   // Entries of dicts that hold another value now. None where more than such values was changed.
   std::optional<std::vector<Change>> changes() const {
     std::vector<Change> out;
+    for (const TensorGuard& t : tensors_) {
+      if (t.differs()) return {};
+    }
     for (size_t i = 0; i < guards_.size(); ++i) {
       const auto* dict = std::get_if<DictGuard>(&guards_[i]);
       if (!dict || !dict->all) {

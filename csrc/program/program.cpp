@@ -158,6 +158,9 @@ const char* Program::refuses(std::span<const Tensor> arguments) const {
     if (leaf != p.requires_grad || (leaf && !is_leaf(arguments[i]))) {
       return "whether an argument requires grad";
     }
+    // Views may be changed in place where a leaf may not.
+    if (leaf && static_cast<bool>(arguments[i]->base) != p.is_view)
+      return "whether an argument is a view";
     // Arguments that shared memory still do, at the same distance, and others do not.
     const Tensor& first = arguments[r_.slots[p.slot].index];
     if (first->storage.get() != arguments[i]->storage.get() ||

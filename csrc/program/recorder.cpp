@@ -303,6 +303,7 @@ TensorPlace Recorder::place_of(const Tensor& t) {
   p.strides = t.strides();
   p.offset = distance(t.data(), r_.slots[p.slot].base);
   p.requires_grad = t->node && node_of(t)->active;
+  p.is_view = static_cast<bool>(t->base);
   return p;
 }
 
@@ -324,6 +325,12 @@ void Recorder::check_kept() {
 }
 
 std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results, size_t memory_limit) {
+  for (const Tensor& t : arguments_) {
+    if (!requires_grad(t) || is_leaf(t)) continue;
+    failure_ = text("an argument of shape ", t.sizes(),
+                    " came to have a graph, as it or a view of it was changed in place by what "
+                    "requires grad; change a clone of it");
+  }
   arguments_.clear();
   std::vector<TensorPlace> places;
   for (const Tensor& t : results) {

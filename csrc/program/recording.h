@@ -71,6 +71,7 @@ struct TensorPlace {
   Dims sizes{}, strides{};
   ptrdiff_t offset = 0;  // in bytes
   bool requires_grad = false;
+  bool is_view = false;  // of another tensor
 };
 
 // The gradient of a leaf before and after. An argument's leaf is another at each replay.

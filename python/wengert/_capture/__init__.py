@@ -70,6 +70,21 @@ class _Entry:
         return tree_unflatten(leaves, self.spec)
 
 
+def _renewed(change: Any, recorder: _core.Recorder) -> bool:
+    """Whether a call only put a like tensor in the place of one that it did not look at.
+
+    What makes a tensor where there was none may not do so again.
+    """
+    before, after = change.before, change.after
+    return (
+        isinstance(before, Tensor)
+        and isinstance(after, Tensor)
+        and not recorder.touches(before)
+        and (before.shape, before.dtype) == (after.shape, after.dtype)
+        and before.requires_grad == after.requires_grad
+    )
+
+
 class _Fixed:
     """A result that is the same object at each replay."""
 
@@ -225,11 +240,7 @@ class Captured:
                 "draw from wengert's generators, or pass the numbers as arguments"
             )  # fmt: skip
         changes = snapshot.guards.changes()
-        if changes is None or not all(
-            isinstance(c.after, Tensor)
-            and not (isinstance(c.before, Tensor) and recorder.touches(c.before))
-            for c in changes
-        ):
+        if changes is None or not all(_renewed(c, recorder) for c in changes):
             return self._settle(key, result, snapshot.guards.first_change())
         return self._keep(key, result, snapshot, active, changes)
 
