@@ -42,6 +42,8 @@ KINDS = ("inside", "argument", "held")
 JUSTIFIED = (
     "looked at the numbers",
     "came to have a graph",
+    "was made another tensor in place",
+    "got a hook",
     "still has its graph",
     "made to require grad",
     "is changed by each call",

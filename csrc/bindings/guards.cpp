@@ -125,6 +125,7 @@ struct TensorGuard {
   DType dtype;
   bool requires_grad;
   const Node* history;
+  std::vector<std::shared_ptr<Hook>> hooks;
   explicit TensorGuard(const Tensor& t)
       : tensor(t),
         data(t.data()),
@@ -132,14 +133,19 @@ struct TensorGuard {
         strides(t.strides()),
         dtype(t.dtype()),
         requires_grad(wengert::requires_grad(t)),
-        history(history_of(t)) {}
+        history(history_of(t)),
+        hooks(hooks_at(t)) {}
   bool differs() const {
     const TensorImpl& t = *tensor.impl();
     return t.data != data || t.dtype != dtype || wengert::requires_grad(tensor) != requires_grad ||
-           !(t.sizes == sizes) || !(t.strides == strides) || history_of(tensor) != history;
+           !(t.sizes == sizes) || !(t.strides == strides) || history_of(tensor) != history ||
+           hooks_at(tensor) != hooks;
   }
   // Null of leaves, whose node may come later.
   static const Node* history_of(const Tensor& t) { return is_leaf(t) ? nullptr : node_of(t); }
+  static std::vector<std::shared_ptr<Hook>> hooks_at(const Tensor& t) {
+    return t->node ? hooks_of(*node_of(t)) : std::vector<std::shared_ptr<Hook>>();
+  }
 };
 
 struct Change {

@@ -30,6 +30,8 @@ class PythonHook : public Hook {
   PythonHook(HookPoint point, py::object fn, py::object self)
       : point_(point), fn_(std::move(fn)), self_(std::move(self)) {}
 
+  const py::object& fn() const { return fn_.get(); }
+
   void call(std::vector<Tensor>& gradients, const std::vector<Tensor>& others) override {
     const py::gil_scoped_acquire locked;
     switch (point_) {
@@ -377,6 +379,18 @@ void register_hooks(py::module_& m) {
   m.def(
       "grad_fn", [](const Tensor& t) { return node_object(is_leaf(t) ? nullptr : node_of(t)); },
       py::arg("tensor"), "The node that made a tensor.");
+  m.def(
+      "tensor_hooks",
+      [](const Tensor& t) {
+        py::list out;
+        if (!t->node) return out;
+        for (const auto& hook : hooks_of(*node_of(t))) {
+          if (const auto* made = dynamic_cast<const PythonHook*>(hook.get()))
+            out.append(made->fn());
+        }
+        return out;
+      },
+      py::arg("tensor"), "The functions that walks call with a tensor's gradient.");
   m.def("add_tensor_hook", &tensor_hook, py::arg("tensor"), py::arg("hook"),
         "Calls hook with the tensor's gradient.");
   m.def("add_accumulated_hook", &accumulated_hook, py::arg("tensor"), py::arg("hook"),

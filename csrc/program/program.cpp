@@ -158,6 +158,7 @@ const char* Program::refuses(std::span<const Tensor> arguments) const {
     if (leaf != p.requires_grad || (leaf && !is_leaf(arguments[i]))) {
       return "whether an argument requires grad";
     }
+    if (leaf && !hooks_of(*node_of(arguments[i])).empty()) return "an argument's hooks";
     // Views may be changed in place where a leaf may not.
     if (leaf && static_cast<bool>(arguments[i]->base) != p.is_view)
       return "whether an argument is a view";

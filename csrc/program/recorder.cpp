@@ -33,6 +33,12 @@ Recorder::Recorder(std::vector<Tensor> arguments, bool strict)
                                            " has a graph, into which a "
                                            "backward would go on; pass it detached"));
     }
+    if (t->node && !hooks_of(*node_of(t)).empty()) {
+      throw Error(ErrorKind::Capture,
+                  text("capture: an argument of shape ", t.sizes(),
+                       " has hooks, which a replay with another would not have; register them on "
+                       "x.detach().requires_grad_() inside"));
+    }
     const Storage& s = *t->storage;
     if (!known_.contains(&s)) {
       Slot slot;
@@ -325,11 +331,23 @@ void Recorder::check_kept() {
 }
 
 std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results, size_t memory_limit) {
-  for (const Tensor& t : arguments_) {
-    if (!requires_grad(t) || is_leaf(t)) continue;
-    failure_ = text("an argument of shape ", t.sizes(),
-                    " came to have a graph, as it or a view of it was changed in place by what "
-                    "requires grad; change a clone of it");
+  for (size_t i = 0; i < arguments_.size(); ++i) {
+    const Tensor& t = arguments_[i];
+    const TensorPlace &before = r_.arguments[i], now = place_of(t);
+    if (requires_grad(t) && !is_leaf(t)) {
+      failure_ = text("an argument of shape ", t.sizes(),
+                      " came to have a graph, as it or a view of it was changed in place by what "
+                      "requires grad; change a clone of it");
+    } else if (now.slot != before.slot || now.offset != before.offset ||
+               now.dtype != before.dtype || !(now.sizes == before.sizes) ||
+               !(now.strides == before.strides) || now.requires_grad != before.requires_grad) {
+      failure_ =
+          text("an argument of shape ", before.sizes,
+               " was made another tensor in place (requires_grad_(), detach_(), unsqueeze_(), "
+               "x.data = ...), which a replay would not do; take x.detach() first");
+    } else if (t->node && !hooks_of(*node_of(t)).empty()) {
+      failure_ = "an argument got a hook; register it on x.detach().requires_grad_()";
+    }
   }
   arguments_.clear();
   std::vector<TensorPlace> places;

@@ -28,6 +28,15 @@ bool has_hooks(const Node& node, HookPoint point) {
   return false;
 }
 
+std::vector<std::shared_ptr<Hook>> hooks_of(const Node& node) {
+  std::vector<std::shared_ptr<Hook>> out;
+  if (!node.extras) return out;
+  for (const NodeExtras::Entry& e : node.extras->hooks) {
+    if (!e.hook->removed()) out.push_back(e.hook);
+  }
+  return out;
+}
+
 void run_hooks(Node& node, HookPoint point, uint32_t slot, std::vector<Tensor>& gradients,
                const std::vector<Tensor>& others) {
   const auto hooks = node.extras->hooks;  // a hook may add others

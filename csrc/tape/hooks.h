@@ -64,6 +64,8 @@ struct NodeExtras {
 
 void add_hook(Node& node, HookPoint point, uint32_t slot, std::shared_ptr<Hook> hook);
 bool has_hooks(const Node& node, HookPoint point);
+// Those that were not removed, at all points.
+std::vector<std::shared_ptr<Hook>> hooks_of(const Node& node);
 void run_hooks(Node& node, HookPoint point, uint32_t slot, std::vector<Tensor>& gradients,
                const std::vector<Tensor>& others = {});
 

@@ -140,6 +140,8 @@ class Snapshot:
             if id(value) not in self._seen:
                 self._seen.add(id(value))
                 self.guards.add_tensor(value, label)
+                for hook in _core.tensor_hooks(value):
+                    self._visit(hook, f"{label}'s hook")
             return
         if id(value) in self._seen:
             return
