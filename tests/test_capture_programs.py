@@ -153,11 +153,15 @@ def write(
             p.run("loss.backward()")
         else:
             grads = [f"g{i}" for i in range(len(wanting))]
-            error, _ = p.run(f"{', '.join(grads)}, = m.autograd.grad(loss, [{', '.join(wanting)}], {how})")
+            error, _ = p.run(
+                f"{', '.join(grads)}, = m.autograd.grad(loss, [{', '.join(wanting)}], {how})"
+            )
             if error is not None:
                 grads = []
             elif ending == 2:
-                p.run(f"sum((g * g).sum() for g in [{', '.join(grads)}] if g is not None).backward()")
+                p.run(
+                    f"sum((g * g).sum() for g in [{', '.join(grads)}] if g is not None).backward()"
+                )
     return Written(p.lines, made, p.names, grads, trained)
 
 

@@ -127,18 +127,23 @@ void register_optim(py::module_& m) {
            py::arg("rule"), py::arg("params"), py::arg("state_dtype") = py::none())
       .def(
           "step",
-          [](OptimizerGroup& g, const py::dict& group, const Tensor& norm, double max_norm) {
+          [](OptimizerGroup& g, const py::dict& group, const Tensor& norm, double max_norm,
+             const Tensor& found_inf) {
             OptimizerLaunch settings{};
             settings.rule = g.rule();
             read_settings(group.ptr(), settings);
             std::shared_ptr<GroupSettings> source;
             if (host_watcher()) source = std::make_shared<GroupSettings>(group);
             settings.source = source.get();
-            return g.step(settings, norm.defined() ? clipping_norm(norm) : norm, max_norm);
+            return g.step(settings, norm.defined() ? clipping_norm(norm) : norm, max_norm,
+                          found_inf);
           },
           py::arg("group"), py::arg("norm") = py::none(), py::arg("max_norm") = 0.0,
+          py::arg("found_inf") = py::none(),
           "One step of every parameter that has a gradient, which is read as if scaled by max_norm "
-          "/ (norm + 1e-6) where that is below 1; whether new states were made.")
+          "/ (norm + 1e-6) where that is below 1; none where found_inf is not 0. Whether new "
+          "states "
+          "were made.")
       .def("drop_grads", &OptimizerGroup::drop_grads, "Forgets the gradients of the parameters.")
       .def(
           "state",
@@ -181,6 +186,17 @@ void register_optim(py::module_& m) {
       },
       py::arg("tensors"), py::arg("low"), py::arg("high"),
       "Limits the elements of floating tensors, in place.");
+  m.def(
+      "unscale_all_",
+      [](const std::vector<Tensor>& tensors, const Tensor& found_inf, const Tensor& scale) {
+        unscale_all("unscale_", tensors, found_inf, scale);
+      },
+      py::arg("tensors"), py::arg("found_inf"), py::arg("scale"),
+      "Divides floating tensors by a scale, in place; found_inf becomes 1 if one was not finite.");
+  m.def("update_scale_", &update_scale, py::arg("scale"), py::arg("growth_tracker"),
+        py::arg("found_inf"), py::arg("growth_factor"), py::arg("backoff_factor"),
+        py::arg("growth_interval"),
+        "Lets a loss scale back off where something was not finite, and grow after a while.");
   m.def("quantize_blocks", &quantize_blocks, py::arg("x"), py::arg("with_signs"),
         "A tensor in bytes, as 8-bit optimizer states are kept: codes, and a scale a block.");
   m.def("dequantize_blocks", &dequantize_blocks, py::arg("codes"), py::arg("scales"),

@@ -26,7 +26,8 @@ KeptLaunch::KeptLaunch(const Launch& l) : launch(l) {
     }
     case Kernel::ManyNorm:
     case Kernel::ManyClip:
-    case Kernel::ManyLimit: {
+    case Kernel::ManyLimit:
+    case Kernel::ManyUnscale: {
       keep(TensorList{});
       TensorList& list = std::get<TensorList>(params_);
       list_.assign(list.items, list.items + list.num_items);

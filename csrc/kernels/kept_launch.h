@@ -34,7 +34,10 @@ class KeptLaunch {
       visit(it.steps, true);
     }
     for (ListedTensor& t : list_) visit(t.data, launch.kernel != id(Kernel::ManyNorm));
-    if (OptimizerLaunch* o = optimizer()) visit(o->norm, false);
+    if (OptimizerLaunch* o = optimizer()) {
+      visit(o->norm, false);
+      visit(o->found_inf, false);
+    }
   }
 
  private:

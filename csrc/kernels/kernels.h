@@ -110,6 +110,10 @@ enum class Kernel : KernelId {
   ManyNorm,   // float64 or float32: the norm of all elements, of order more_numbers[0] (1, 2, inf)
   ManyClip,   // in place: buffer 0 is read, a norm (float32, float64) that more_numbers[0] limits
   ManyLimit,  // in place: to between more_numbers[0] and [1]
+  ManyUnscale,  // in place: divided by a scale (float32, buffer 1); buffer 0 (float32) becomes 1 if
+                // an element is not finite, and else stays
+  UpdateScale,  // a loss scale (float32), steps since it grew (int32); what ManyUnscale found.
+                // more_numbers: factors of growth and of backing off, steps until it grows
   // Optimizer states in bytes: codes (uint8), greatest magnitude of each kStateBlock elements
   // (float32); x. Dequantize: x; codes, magnitudes. integer[0]: with signs.
   Quantize,
@@ -221,7 +225,10 @@ struct OptimizerLaunch {
   const void* norm;
   DType norm_dtype;
   double max_norm;
+  const float* found_inf;        // where that is not 0, there is no step; null: there always is one
   const SettingsSource* source;  // where the settings come from, if somebody keeps the launch
+
+  bool skipped() const { return found_inf && *found_inf != 0; }
 };
 
 // Dense tensors of float32, float64 or bfloat16, side by side.

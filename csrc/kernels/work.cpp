@@ -157,6 +157,7 @@ int buffers_written(const Launch& l) {
     case Kernel::Select:
     case Kernel::MaxPool:
     case Kernel::IndexOffsets:
+    case Kernel::UpdateScale:
     case Kernel::Quantize:
       return 2;
     case Kernel::ManyClip:

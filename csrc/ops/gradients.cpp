@@ -23,16 +23,22 @@ struct Listed {
   }
 };
 
-// `norm` is the one number beside the list.
-void run(Kernel kernel, const Listed& listed, double a, double b, const Tensor& norm) {
+// Numbers beside the list: some that do not change, and tensors of one.
+struct Numbers {
+  double a = 0, b = 0;
+  std::vector<Tensor> tensors = {};
+};
+
+void run(Kernel kernel, const Listed& listed, const Numbers& numbers) {
   const TensorList list{listed.items.data(), static_cast<int64_t>(listed.items.size())};
-  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count, norm.defined() ? 1 : 0);
+  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count,
+                         static_cast<int>(numbers.tensors.size()));
   l.pointer = &list;
-  l.more_numbers[0] = a;
-  l.more_numbers[1] = b;
-  if (norm.defined()) {
-    set_buffer(l, 0, norm);
-    l.buffer[0].stride[0] = 0;
+  l.more_numbers[0] = numbers.a;
+  l.more_numbers[1] = numbers.b;
+  for (int k = 0; k < l.nbuffers; ++k) {
+    set_buffer(l, k, numbers.tensors[static_cast<size_t>(k)]);
+    l.buffer[k].stride[0] = 0;
   }
   if (HostWatcher* w = host_watcher()) w->on_use(listed.kept);
   launch(l);
@@ -63,8 +69,8 @@ Tensor dense_of(const Tensor& t) {
   return ops::contiguous(is_listed_dtype(t.dtype()) ? x : ops::to(x, DType::Float32));
 }
 
-void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensors, double a,
-                double b, const Tensor& norm = {}) {
+void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensors,
+                const Numbers& numbers) {
   const GradMode off(false);
   check_floating(op, tensors);
   for (const Tensor& t : tensors) check_inference(op, t);
@@ -72,7 +78,7 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
   Listed listed;
   std::vector<std::pair<Tensor, Tensor>> copies;  // of what no launch takes as it is
   const auto finish = [&] {
-    if (!listed.items.empty()) run(kernel, listed, a, b, norm);
+    if (!listed.items.empty()) run(kernel, listed, numbers);
     for (const auto& [t, copy] : copies) ops::copy_into(t, copy);
     listed = {};
     copies.clear();
@@ -104,7 +110,7 @@ Tensor norm_of_all(const std::vector<Tensor>& tensors, double order) {
   }
   if (listed.items.empty()) return ops::zeros({}, dtype);
   const Tensor norm = Tensor::empty({}, dtype == DType::Float64 ? dtype : DType::Float32);
-  run(Kernel::ManyNorm, listed, order, 0, norm);
+  run(Kernel::ManyNorm, listed, {order, 0, {norm}});
   return ops::to(norm, dtype);
 }
 
@@ -120,11 +126,44 @@ Tensor clipping_norm(const Tensor& norm) {
 
 void clip_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& norm,
               double max_norm) {
-  change_all(op, Kernel::ManyClip, tensors, max_norm, 0, clipping_norm(norm));
+  change_all(op, Kernel::ManyClip, tensors, {max_norm, 0, {clipping_norm(norm)}});
 }
 
 void limit_all(const char* op, const std::vector<Tensor>& tensors, double low, double high) {
-  change_all(op, Kernel::ManyLimit, tensors, low, high);
+  change_all(op, Kernel::ManyLimit, tensors, {low, high});
+}
+
+void check_number(const char* op, const char* name, const Tensor& t, DType dtype) {
+  if (t.numel() == 1 && t.dtype() == dtype) return;
+  fail(op, ": ", name, " of shape ", t.sizes(), " and dtype ", name_of(t.dtype()),
+       "; expected one number of dtype ", name_of(dtype));
+}
+
+void unscale_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& found_inf,
+                 const Tensor& scale) {
+  check_number(op, "found_inf", found_inf, DType::Float32);
+  check_number(op, "scale", scale, DType::Float32);
+  change_all(op, Kernel::ManyUnscale, tensors, {0, 0, {found_inf, scale}});
+}
+
+void update_scale(const Tensor& scale, const Tensor& steps, const Tensor& found_inf, double growth,
+                  double backoff, int64_t interval) {
+  constexpr const char* op = "GradScaler.update";
+  check_number(op, "scale", scale, DType::Float32);
+  check_number(op, "growth_tracker", steps, DType::Int32);
+  check_number(op, "found_inf", found_inf, DType::Float32);
+  Launch l = flat_launch(Kernel::UpdateScale, DType::Float32, Device::CPU, 1, 3);
+  int k = 0;
+  for (const Tensor* t : {&scale, &steps, &found_inf}) {
+    set_buffer(l, k, *t);
+    l.buffer[k++].stride[0] = 0;
+  }
+  l.more_numbers[0] = growth;
+  l.more_numbers[1] = backoff;
+  l.more_numbers[2] = static_cast<double>(interval);
+  launch(l);
+  note_change(op, scale);
+  note_change(op, steps);
 }
 
 }  // namespace wengert

@@ -7,7 +7,6 @@
 #include "ops/ops.h"
 
 namespace wengert {
-namespace {}  // namespace
 
 unsigned states_used(const OptimizerLaunch& s) {
   switch (s.rule) {
@@ -21,6 +20,11 @@ unsigned states_used(const OptimizerLaunch& s) {
       return 3u | (s.amsgrad ? 4u : 0u);
   }
   return 0;
+}
+
+void count_step(const OptimizerLaunch& o, std::vector<OptimizerItem>& items) {
+  if (o.skipped()) return;
+  for (OptimizerItem& it : items) it.step = static_cast<int64_t>(*it.steps += 1);
 }
 
 namespace {
@@ -169,8 +173,10 @@ void OptimizerGroup::make_states(size_t i, unsigned used) {
   }
 }
 
-bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, double max_norm) {
+bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, double max_norm,
+                          const Tensor& found_inf) {
   const GradMode off(false);
+  if (found_inf.defined()) check_number("optimizer step", "found_inf", found_inf, DType::Float32);
   const unsigned used = states_used(settings);
   items_.clear();
   // Copies of what is not dense, written back at the end.
@@ -186,6 +192,15 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
            "state_dtype=float32");
     }
   }
+  OptimizerLaunch all = settings;
+  if (norm.defined()) {
+    all.norm = norm.data();
+    all.norm_dtype = norm.dtype();
+    all.max_norm = max_norm;
+  }
+  if (found_inf.defined()) all.found_inf = found_inf.data<float>();
+  // A program needs the launch in any case.
+  if (all.skipped() && !host_watcher()) return false;
   Launch l;
   l.kernel = id(Kernel::OptimizerStep);
   l.device = Device::CPU;
@@ -206,7 +221,6 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
       made = true;
     }
     it.steps = s.steps.data<float>();
-    it.step = static_cast<int64_t>(*it.steps += 1);
     for (int k = 0; k < kMaxOptimizerStates; ++k) {
       if (!(used >> k & 1)) continue;
       it.state[k] = s.tensor[k].data();
@@ -229,19 +243,15 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
     items_.push_back(it);
   }
   if (items_.empty()) return false;
-  OptimizerLaunch all = settings;
+  count_step(all, items_);
   all.items = items_.data();
   all.num_items = static_cast<int64_t>(items_.size());
-  if (norm.defined()) {
-    all.norm = norm.data();
-    all.norm_dtype = norm.dtype();
-    all.max_norm = max_norm;
-  }
   l.size[0] = l.count;
   l.pointer = &all;
   if (HostWatcher* w = host_watcher()) {
     for (const auto& copy : copies) grads.push_back(copy.second);
     if (norm.defined()) grads.push_back(norm);
+    if (found_inf.defined()) grads.push_back(found_inf);
     tell(*w, grads);
   }
   launch(l);

@@ -27,6 +27,9 @@ class SettingsSource : public std::enable_shared_from_this<SettingsSource> {
   virtual void read(OptimizerLaunch& settings) const = 0;
 };
 
+// Counts a step, which is about to be taken, unless it is skipped.
+void count_step(const OptimizerLaunch& o, std::vector<OptimizerItem>& items);
+
 class OptimizerGroup {
  public:
   // Narrow states need parameters of float32 or bfloat16: throws.
@@ -36,8 +39,9 @@ class OptimizerGroup {
   // One step of every parameter that has a gradient. `settings` is the launch without its items.
   // All checks come before the first write. Returns whether states were made that were not there.
   // With a norm (clipping_norm) gradients are read as if scaled by max_norm / (norm + 1e-6) where
-  // that is below 1.
-  bool step(const OptimizerLaunch& settings, const Tensor& norm = {}, double max_norm = 0);
+  // that is below 1. There is no step where found_inf (float32) is not 0.
+  bool step(const OptimizerLaunch& settings, const Tensor& norm = {}, double max_norm = 0,
+            const Tensor& found_inf = {});
   void drop_grads() const;
 
   size_t size() const { return params_.size(); }
@@ -81,6 +85,16 @@ void clip_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& 
               double max_norm);
 // A norm as launches take it.
 Tensor clipping_norm(const Tensor& norm);
+// Divides gradients by a loss scale (float32); sets found_inf (float32) to 1 if one of them was not
+// finite.
+void unscale_all(const char* op, const std::vector<Tensor>& tensors, const Tensor& found_inf,
+                 const Tensor& scale);
+// Lets a loss scale back off where something was not finite, and grow after `interval` steps
+// without; `steps` (int32) counts these.
+void update_scale(const Tensor& scale, const Tensor& steps, const Tensor& found_inf, double growth,
+                  double backoff, int64_t interval);
+// Throws unless it is one number of that dtype.
+void check_number(const char* op, const char* name, const Tensor& t, DType dtype);
 void limit_all(const char* op, const std::vector<Tensor>& tensors, double low, double high);
 
 }  // namespace wengert

@@ -243,11 +243,11 @@ void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
       op.launch->more[1] = static_cast<int64_t>(from.counter + s.counter);
       return op.kernel(*op.launch);
     }
-    case Op::Optimize:
-      for (OptimizerItem& it : r_.steps[op.index].launch->items()) {
-        it.step = static_cast<int64_t>(*it.steps += 1);
-      }
+    case Op::Optimize: {
+      KeptLaunch& kept = *r_.steps[op.index].launch;
+      count_step(*kept.optimizer(), kept.items());
       return op.kernel(*op.launch);
+    }
     case Op::Tiles:
       return run_tiles(plan_.groups[op.index].tiles);
     case Op::Together: {

@@ -145,6 +145,7 @@ struct ListLoops {
   NormLoop norm[3];
   void (*scale)(void* x, int64_t n, double factor);
   void (*limit)(void* x, int64_t n, double low, double high);
+  bool (*unscale)(void* x, int64_t n, double factor);  // whether all were finite before
 };
 
 // dst[i * dst_row + j] = src[j * src_row + i] of items of some size; strides in items
@@ -279,6 +280,8 @@ void run_optimizer(const Launch& l);
 void run_many_norm(const Launch& l);
 void run_many_clip(const Launch& l);
 void run_many_limit(const Launch& l);
+void run_many_unscale(const Launch& l);
+void run_update_scale(const Launch& l);
 void run_quantize(const Launch& l);
 void run_dequantize(const Launch& l);
 void run_lu(const Launch& l);

@@ -76,6 +76,22 @@ void limit_listed(void* data, int64_t n, double low, double high) {
   });
 }
 
+template <class P>
+bool unscale_listed(void* data, int64_t n, double factor) {
+  auto* x = static_cast<P*>(data);
+  using V = decltype(load_as(x, 0, 1));
+  const V f(factor), zero(0.0);
+  V odd(0.0);  // NaN once something is not finite
+  over<typename V::value_type>(n, [&](int64_t i, int m) __attribute__((always_inline)) {
+    const V v = load_as(x, i, m);
+    odd = fma(v, zero, odd);
+    store_as(v * f, x, i, m);
+  });
+  bool finite = true;
+  for (int i = 0; i < V::N; ++i) finite &= odd.v[i] == odd.v[i];
+  return finite;
+}
+
 template <class P, class Isa>
 void fill_list(Isa& isa) {
   cpu::ListLoops& l = isa.list[static_cast<int>(kDTypeOf<P>)];
@@ -84,6 +100,7 @@ void fill_list(Isa& isa) {
   l.norm[2] = &norm_part<P, cpu::NormOrder::Infinity>;
   l.scale = &scale_listed<P>;
   l.limit = &limit_listed<P>;
+  l.unscale = &unscale_listed<P>;
 }
 template <class Isa>
 void fill_lists(Isa& isa) {

@@ -1,6 +1,7 @@
 // Drivers over many tensors at once: optimizer steps, norms and limits of gradients; states in
 // bytes. All tensors are one long vector, cut evenly whatever their number and sizes.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "kernels/cpu/cpu.h"
@@ -66,6 +67,7 @@ double clip_factor(const void* norm, DType dtype, double max_norm) {
 
 void run_optimizer(const Launch& l) {
   OptimizerLaunch o = *static_cast<const OptimizerLaunch*>(l.pointer);
+  if (o.skipped()) return;
   if (o.norm) o.grad_scale *= clip_factor(o.norm, o.norm_dtype, o.max_norm);
   const auto& loops = isa().optimizer[static_cast<int>(o.rule)][static_cast<int>(l.dtype)];
   over_items(o.items, o.num_items, l.count, kStateBlock, [&](int64_t k, int64_t b, int64_t e) {
@@ -130,6 +132,28 @@ void run_many_limit(const Launch& l) {
     const ListedTensor& t = list.items[k];
     loops_of(t.dtype).limit(at(t, b), e - b, l.more_numbers[0], l.more_numbers[1]);
   });
+}
+
+void run_many_unscale(const Launch& l) {
+  const auto& list = *static_cast<const TensorList*>(l.pointer);
+  const double scale = *static_cast<const float*>(l.buffer[1].data);
+  const float factor = static_cast<float>(1 / scale);
+  std::atomic<bool> finite = true;
+  over_items(list.items, list.num_items, l.count, 1, [&](int64_t k, int64_t b, int64_t e) {
+    const ListedTensor& t = list.items[k];
+    if (!loops_of(t.dtype).unscale(at(t, b), e - b, factor)) finite = false;
+  });
+  if (!finite) *static_cast<float*>(l.buffer[0].data) = 1;
+}
+
+void run_update_scale(const Launch& l) {
+  auto& scale = *static_cast<float*>(l.buffer[0].data);
+  auto& steps = *static_cast<int32_t*>(l.buffer[1].data);
+  const bool found = *static_cast<const float*>(l.buffer[2].data) != 0;
+  if (!found && static_cast<double>(++steps) != l.more_numbers[2]) return;
+  const auto next = static_cast<float>(scale * l.more_numbers[found ? 1 : 0]);
+  if (found || std::isfinite(next)) scale = next;
+  steps = 0;
 }
 
 void run_quantize(const Launch& l) {

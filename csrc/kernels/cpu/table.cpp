@@ -169,6 +169,8 @@ KernelTable make_table() {
   set(Kernel::ManyNorm, &run_many_norm, {DType::Float64});
   set(Kernel::ManyClip, &run_many_clip, {DType::Float64});
   set(Kernel::ManyLimit, &run_many_limit, {DType::Float64});
+  set(Kernel::ManyUnscale, &run_many_unscale, {DType::Float64});
+  set(Kernel::UpdateScale, &run_update_scale, {DType::Float32});
   set(Kernel::Quantize, &run_quantize, {DType::Float32});
   set(Kernel::Dequantize, &run_dequantize, {DType::Float32});
   set(Kernel::Lu, &run_lu, floats);

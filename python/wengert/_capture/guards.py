@@ -35,8 +35,10 @@ _PLAIN: tuple[type, ...] = (
 )
 # Of the core: what they hold is read anew by each replay.
 _CELLS = (_core.Generator, _core.OptimizerGroup)
-# Whose functions are what they are.
-_LIBRARIES = frozenset({"wengert", "numpy", "scipy", "torch", *sys.stdlib_module_names})
+# Whose functions are what they are. Assertions that pytest has rewritten call it.
+_LIBRARIES = frozenset(
+    {"wengert", "numpy", "scipy", "torch", "pytest", "_pytest", *sys.stdlib_module_names}
+)
 # Entries of a fused optimizer's group that its kernel reads at each replay.
 _SETTINGS = frozenset(
     {
@@ -281,7 +283,7 @@ class Snapshot:
             if hasattr(value, name):
                 self.guards.add_attribute(value, name, f"{label}.{name}")
                 self._visit(getattr(value, name), f"{label}.{name}")
-        if hasattr(value, "__dict__"):
+        if isinstance(getattr(value, "__dict__", None), dict):
             self._dict(vars(value), label)
         if not _is_library(module):
             self._visit(kind, label)

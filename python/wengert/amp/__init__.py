@@ -1,8 +1,10 @@
-"""Mixed precision: `autocast` computes in 16 bits what gains from it."""
+"""Mixed precision: `autocast` computes in 16 bits what gains from it, `GradScaler` scales losses."""
 
 from __future__ import annotations
 
 from wengert import _core
+
+from .grad_scaler import GradScaler
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
@@ -122,53 +124,3 @@ class autocast:
                 return fn(*args, **kwargs)
 
         return inside  # type: ignore[return-value]
-
-
-class GradScaler:
-    """Passes losses and gradients through: nothing here overflows at half precision.
-
-    Parameters
-    ----------
-    device, init_scale, growth_factor, backoff_factor, growth_interval, enabled
-        Taken as PyTorch takes them. PyTorch's too is disabled where there is no CUDA device.
-    """
-
-    def __init__(
-        self,
-        device: str = "cuda",
-        init_scale: float = 65536.0,
-        growth_factor: float = 2.0,
-        backoff_factor: float = 0.5,
-        growth_interval: int = 2000,
-        enabled: bool = True,
-    ) -> None:
-        pass
-
-    def scale(self, outputs: Any) -> Any:
-        """Return the loss as it is."""
-        return outputs
-
-    def unscale_(self, optimizer: Any) -> None:
-        """Leave the gradients as they are."""
-
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call ``optimizer.step`` and return its result."""
-        return optimizer.step(*args, **kwargs)
-
-    def update(self, new_scale: Any = None) -> None:
-        """Do nothing: there is no scale to adapt."""
-
-    def get_scale(self) -> float:
-        """Return 1, the factor that losses are multiplied by."""
-        return 1.0
-
-    def is_enabled(self) -> bool:
-        """Whether losses are scaled: never."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return an empty dict, as PyTorch's does where it is disabled."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take nothing from it."""

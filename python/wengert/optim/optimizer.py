@@ -133,12 +133,15 @@ class FusedOptimizer(Optimizer):
     ----------
     grad_norm
         The norm of all gradients before the last step that was given ``max_norm``.
+    found_inf
+        Set by `amp.GradScaler` for its steps: where this one number is not 0, there is no step.
     """
 
     rule: ClassVar[str]
     state_names: ClassVar[tuple[str, ...]]  # of the kernel's state tensors, in its order
     has_step: ClassVar[bool] = True
     grad_norm: Tensor | None = None
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -212,11 +215,13 @@ class FusedOptimizer(Optimizer):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        clipping: tuple[()] | tuple[Tensor, float] = ()
+        given: tuple[Any, ...] = ()
         if max_norm is not None:
-            clipping = (self._norm(float(norm_type), error_if_nonfinite), float(max_norm))
+            given = (self._norm(float(norm_type), error_if_nonfinite), float(max_norm))
+        if self.found_inf is not None:
+            given = (*(given or (None, 0.0)), self.found_inf)
         for group, core in zip(self.param_groups, self._groups, strict=True):
-            if core.step(group, *clipping):
+            if core.step(group, *given):
                 self._show_states(group, core)
         if zero_grad:
             self.zero_grad()
