@@ -101,6 +101,7 @@ enum class Kernel : KernelId {
   Cauchy,         // number[0], number[1]: median, scale
   Bernoulli,      // number[0]: p < 1
   Randint,        // integer[0], integer[1]: low, high (equal: all of int64)
+  Shuffle,        // int64 places 0 to n - 1; draws of all of int64 from 0 (int64, dense)
   Dropout,        // x; number[0], number[1]: p < 1, scale of what is kept
   Poisson,        // rates
   Multinomial,    // weights, draws (both float64, dense); sizes: rows, samples; integer[0]:

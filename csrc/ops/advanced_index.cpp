@@ -155,8 +155,16 @@ Tensor fitted(const Tensor& values, int dims) {
 }
 
 // x[mask] = one value, for a mask over whole dimensions.
-bool fills_mask(const Index& index, const Entries& entries, const Tensor& values) {
-  return index.whole && entries.count == 1 && entries.entry[0].mask.defined() && values.dim() == 0;
+// The dimension of the one mask that is filled with one number; -1 if it is something else.
+int filled_mask(const Index& index, const Tensor& values) {
+  if (!index.whole || values.dim() != 0) return -1;
+  int found = -1;
+  for (int d = 0; d < index.region.sizes.size(); ++d) {
+    if (!index.at[d].defined()) continue;
+    if (found >= 0 || !is_mask(index.at[d])) return -1;
+    found = d;
+  }
+  return found;
 }
 
 }  // namespace
@@ -181,17 +189,18 @@ Tensor index(const Tensor& x, const Index& index) {
 
 void index_put_(const char* op, const Tensor& x, const Index& index, const Tensor& values,
                 bool accumulates) {
-  const Entries entries = resolve(index);
-  if (!accumulates && fills_mask(index, entries, values)) {
-    const Entry& e = entries.entry[0];
-    Tensor mask = to(e.mask, DType::Bool);
+  const int at = accumulates ? -1 : filled_mask(index, values);
+  if (at >= 0) {
+    check_mask(index.at[at], at, index.region.sizes);
+    const Tensor mask = to(index.at[at], DType::Bool);
     Dims sizes = mask.sizes();
-    for (int d = e.dim + e.dims; d < x.dim(); ++d) sizes.push_back(1);
+    for (int d = at + mask.dim(); d < x.dim(); ++d) sizes.push_back(1);
     masked_fill_(
         x, mask.contiguous() ? mask.view(sizes, contiguous_strides(sizes)) : reshape(mask, sizes),
         values);
     return;
   }
+  const Entries entries = resolve(index);
   const auto make = [&](const Frame& f) { return picks_of(f, index.region, entries); };
   const int dims = index.region.sizes.size() - entries.covered + entries.shape.size();
   write_picks_(op, x, fitted(values, dims), accumulates ? Write::Accumulate : Write::Put, make);

@@ -41,16 +41,11 @@ Tensor checked_index(const Tensor& input, int64_t rows) {
 
 // 1 / how often each row is asked for.
 Tensor shares_of(const Tensor& index, int64_t rows, DType dtype) {
-  const Tensor out = zeros({rows}, dtype);
-  visit_compute(dtype, [&]<class T>() {
-    if constexpr (std::is_floating_point_v<T>) {
-      T* count = out.data<T>();
-      const auto* at = index.read<int64_t>();
-      for (int64_t i = 0; i < index.numel(); ++i) count[at[i]] += T(1);
-      for (int64_t r = 0; r < rows; ++r) count[r] = count[r] > T(0) ? T(1) / count[r] : T(0);
-    }
-  });
-  return out;
+  const GradMode off(false);
+  const Tensor one = Tensor::scalar(1.0, dtype);
+  const Dims n{index.numel()};
+  const Tensor count = scatter_add(zeros({rows}, dtype), 0, reshape(index, n), expand(one, n));
+  return where(eq(count, Tensor::scalar(0.0, dtype)), count, div(one, count));
 }
 
 Tensor embedded(const Tensor& weight, const Tensor& index, const EmbeddingPayload& p);

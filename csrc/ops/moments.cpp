@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/watch.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/reduce.h"
@@ -115,10 +116,12 @@ void check_weights(const char* name, const Tensor& w, int64_t observations, bool
          " dtype, got ", name_of(w.dtype()));
   }
   const GradMode off(false);
-  const Tensor lowest = w.numel() ? ops::to(ops::amin(w, nullptr, false), DType::Float64) : w;
-  if (w.numel() && lowest.to_double() < 0) {
-    fail("cov: ", name, " cannot be negative, got ", lowest.to_double());
-  }
+  if (w.numel() == 0) return;
+  const Tensor lowest = ops::to(ops::amin(w, nullptr, false), DType::Float64);
+  host_check({lowest}, [name](std::span<const Tensor> t) {
+    const double least = *t[0].data<double>();
+    if (least < 0) fail("cov: ", name, " cannot be negative, got ", least);
+  });
 }
 
 Tensor cov(const Tensor& input, int64_t correction, const Tensor& fweights,

@@ -59,12 +59,20 @@ void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t st
   l.integer[1] = stride;
   l.integer[2] = adds;
   launch(l);
-  host_check({seen, index}, [size, check](std::span<const Tensor> t) {
+  const auto look = [size](std::span<const Tensor> t, const IndexCheck& how) {
     const auto* bounds = t[0].data<int64_t>();
-    if (bounds[0] < (check.wraps ? -size : 0) || bounds[1] >= size) {
-      out_of_range(t[1], size, check);
-    }
-  });
+    if (bounds[0] < (how.wraps ? -size : 0) || bounds[1] >= size) out_of_range(t[1], size, how);
+  };
+  const Tensor checked[] = {seen, index};
+  look(checked, check);
+  if (HostWatcher* w = host_watcher()) {  // who keeps the caller's text
+    const auto again = [look, check, prefix = std::string(check.prefix)](auto t) {
+      IndexCheck own = check;
+      own.prefix = prefix.c_str();
+      look(t, own);
+    };
+    w->on_check(again, checked);
+  }
 }
 
 Picks picks_along(const Frame& x, int dim, const Tensor& index, const IndexCheck& check) {

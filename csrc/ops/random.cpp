@@ -11,6 +11,7 @@
 
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "ops/op_table.h"
 
 namespace wengert {
@@ -195,7 +196,6 @@ Tensor randint_like_below(const Tensor& x, int64_t high, Generator& g, OptDType 
   return randint_like(x, 0, high, g, dtype, device, requires_grad);
 }
 
-// Fisher and Yates' shuffle, as Durstenfeld gave it (1964).
 Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_grad) {
   if (n < 0) fail("randperm: n must be non-negative, got ", n);
   const DType d = dtype.value_or(DType::Int64);
@@ -204,11 +204,15 @@ Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_g
     fail("randperm: n = ", n, " is too large for ", name_of(d),
          ", which holds whole numbers up to ", whole_range(d).high);
   }
-  const Tensor out = arange(n);
+  const Tensor out = Tensor::empty({n}, DType::Int64);
   const Tensor draws = integers(0, INT64_MAX, {n}, g);
-  auto* p = out.data<int64_t>();
-  const auto* r = draws.read<int64_t>();
-  for (int64_t i = n - 1; i > 0; --i) std::swap(p[i], p[r[i] % (i + 1)]);
+  Launch l = flat_launch(Kernel::Shuffle, DType::Int64, Device::CPU, n, 2);
+  int k = 0;
+  for (const Tensor* t : {&out, &draws}) {
+    set_buffer(l, k, *t);
+    l.buffer[k++].stride[0] = 1;
+  }
+  launch(l);
   return finish("randperm", to(out, d), requires_grad);
 }
 

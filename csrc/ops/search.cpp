@@ -49,12 +49,13 @@ void check_sorter(const Tensor& sorter, const Tensor& sequence) {
     fail("searchsorted: sorter must be a tensor of int64, but got ", name_of(sorter.dtype()));
   }
   if (sorter.numel() == 0) return;
-  const int64_t low = amin(sorter, nullptr, false).to_int64();
-  const int64_t high = amax(sorter, nullptr, false).to_int64();
-  if (low < 0 || high >= sequence.sizes().back()) {
-    fail("searchsorted: sorter index out of range: got ", low < 0 ? low : high, " for ",
-         sequence.sizes().back(), " boundaries");
-  }
+  host_check({amin(sorter, nullptr, false), amax(sorter, nullptr, false)},
+             [boundaries = sequence.sizes().back()](std::span<const Tensor> t) {
+               const int64_t low = *t[0].data<int64_t>(), high = *t[1].data<int64_t>();
+               if (low >= 0 && high < boundaries) return;
+               fail("searchsorted: sorter index out of range: got ", low < 0 ? low : high, " for ",
+                    boundaries, " boundaries");
+             });
 }
 
 Tensor search(const char* op, const Tensor& sequence, const Tensor& values, bool out_int32,

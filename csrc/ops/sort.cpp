@@ -154,61 +154,40 @@ Between between_of(const char* op, std::string_view name) {
        name);
 }
 
-// Where in its sorted row a quantile lies: between two places, and how far on the way.
-struct Position {
-  int64_t low, high;
-  double way;
-};
-Position position(double rank, Between how) {
-  const double low = std::floor(rank), high = std::ceil(rank);
-  switch (how) {
-    case Between::Lower:
-      return {static_cast<int64_t>(low), static_cast<int64_t>(low), 0};
-    case Between::Higher:
-      return {static_cast<int64_t>(high), static_cast<int64_t>(high), 0};
-    case Between::Nearest: {
-      const auto at = static_cast<int64_t>(std::nearbyint(rank));
-      return {at, at, 0};
-    }
-    case Between::Midpoint:
-      return {static_cast<int64_t>(low), static_cast<int64_t>(high), 0.5};
-    default:
-      return {static_cast<int64_t>(low), static_cast<int64_t>(high), rank - low};
-  }
-}
-
 // rows x quantiles, of sorted dense rows. Without `skip_nan` a row with a NaN, which then stands
 // last, gives that.
 Tensor quantiles(const Tensor& sorted, const Tensor& q, Between how, bool skip_nan) {
-  const int64_t rows = sorted.size(0), n = sorted.size(1), m = q.numel();
-  const Tensor low = Tensor::empty({rows, m}, DType::Int64),
-               high = Tensor::empty({rows, m}, DType::Int64),
-               way = Tensor::empty({rows, m}, sorted.dtype());
-  const Tensor plain_q = contiguous(to(detach(q), DType::Float64));
-  const auto* quantile = plain_q.read<double>();
-  visit_compute(sorted.dtype(), [&]<class T>() {
-    if constexpr (std::is_floating_point_v<T>) {
-      const T* values = sorted.read<T>();
-      for (int64_t r = 0; r < rows; ++r) {
-        const T* row = values + r * n;
-        const auto numbers = std::partition_point(row, row + n, [](T v) { return v == v; }) - row;
-        for (int64_t i = 0; i < m; ++i) {
-          const auto last =
-              static_cast<double>(std::max<int64_t>(0, skip_nan ? numbers - 1 : n - 1));
-          // in the dtype of the values, as PyTorch
-          const T rank = static_cast<T>(quantile[i]) * static_cast<T>(last);
-          const Position p = !skip_nan && numbers < n ? Position{n - 1, n - 1, 0}
-                                                      : position(static_cast<double>(rank), how);
-          low.data<int64_t>()[r * m + i] = p.low;
-          high.data<int64_t>()[r * m + i] = p.high;
-          way.data<T>()[r * m + i] = static_cast<T>(p.way);
-        }
-      }
+  const DType d = sorted.dtype();
+  const int64_t rows = sorted.size(0), last = sorted.size(1) - 1, m = q.numel();
+  Tensor low, high, way;
+  {
+    const GradMode off(false);
+    const Dims along{1};
+    const Tensor values = detach(sorted), number = eq(values, values);
+    const Tensor one = Tensor::scalar(int64_t{1}, DType::Int64);
+    const Tensor end = Tensor::scalar(last, DType::Int64);
+    // A quantile lies between two places, or at one. In the dtype of the values, as PyTorch.
+    Tensor ends = end;
+    if (skip_nan) {
+      const Tensor numbers = sum(number, &along, true);
+      ends = sub(apply<Maximum>(numbers, one), one);
     }
-  });
+    const Tensor rank = mul(reshape(to(detach(q), d), {1, m}), to(ends, d));
+    const Tensor below = how == Between::Nearest  ? apply<Round>(rank)
+                         : how == Between::Higher ? apply<Ceil>(rank)
+                                                  : apply<Floor>(rank);
+    const auto places = [&](const Tensor& at) {
+      const Tensor whole = to(at, DType::Int64);
+      if (skip_nan) return expand(whole, {rows, m});
+      return where(narrow(number, 1, last, 1), expand(whole, {rows, m}), end);
+    };
+    low = places(below);
+    if (how == Between::Linear) way = sub(rank, below);
+    if (how == Between::Midpoint) way = Tensor::scalar(0.5, d);
+    if (way.defined()) high = places(apply<Ceil>(rank));
+  }
   const Tensor a = gather(sorted, 1, low);
-  if (how != Between::Linear && how != Between::Midpoint) return a;
-  return add(a, mul(way, sub(gather(sorted, 1, high), a)));
+  return way.defined() ? add(a, mul(way, sub(gather(sorted, 1, high), a))) : a;
 }
 
 void check_quantiles(const char* op, const Tensor& x, const Tensor& q) {
@@ -221,12 +200,13 @@ void check_quantiles(const char* op, const Tensor& x, const Tensor& q) {
     fail(op, ": q tensor must be same dtype as the input tensor, got ", name_of(q.dtype()), " and ",
          name_of(x.dtype()));
   }
-  const Tensor plain = contiguous(to(detach(q), DType::Float64));
-  const auto* at = plain.read<double>();
-  for (int64_t i = 0; i < plain.numel(); ++i) {
-    const double v = at[i];
-    if (!(v >= 0 && v <= 1)) fail(op, ": q values must be in the range [0, 1], got ", v);
-  }
+  host_check({contiguous(to(detach(q), DType::Float64))}, [op](std::span<const Tensor> t) {
+    const auto* at = t[0].data<double>();
+    for (int64_t i = 0; i < t[0].numel(); ++i) {
+      if (at[i] >= 0 && at[i] <= 1) continue;
+      fail(op, ": q values must be in the range [0, 1], got ", at[i]);
+    }
+  });
 }
 
 Tensor quantile_of(const char* op, const Tensor& x, const Tensor& q, OptInt dim, bool keepdim,

@@ -1,6 +1,7 @@
 // Totals other than sum and mean: products, counts, sums without NaN, both extremes at once.
 #include <limits>
 
+#include "core/watch.h"
 #include "ops/autocast.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
@@ -10,28 +11,37 @@
 namespace wengert {
 namespace {
 
-bool has_zero(const Tensor& x) {
+// Whether an element is zero: a bool.
+Tensor has_zero(const Tensor& x) {
   const GradMode off(false);
-  const Dims* all = nullptr;
-  return x.numel() > 0 && ops::amin(apply<Abs>(x), all, false).to_double() == 0;
+  return ops::eq(ops::amin(apply<Abs>(ops::detach(x)), nullptr, false), constant(0, x));
 }
 
-// d by x[k] is the product of the others: y / x[k] where there is no zero.
+// d by x[k] is the product of the others: y / x[k] where there is no zero. A program computes both,
+// as the zeros of its next replay are not known.
 constexpr Rule kProd{"prod", [](Node& node, Tensor* g, Tensor* out) {
                        const auto& p = node.payload<ReductionPayload>();
                        const Tensor x = node.unpack(0);
                        const Tensor each = with_dims(*g, x.sizes(), p.mask);
-                       if (!has_zero(ops::detach(x))) {
-                         const Tensor y = with_dims(node.unpack(1), x.sizes(), p.mask);
-                         out[0] = ops::mul(each, ops::div(y, x));
-                         return;
+                       const auto quotients = [&] {
+                         return ops::div(with_dims(node.unpack(1), x.sizes(), p.mask), x);
+                       };
+                       const auto others = [&] {
+                         int dim = 0;  // of all dimensions, or of one
+                         while (dim < x.dim() && !(p.mask >> dim & 1)) ++dim;
+                         const bool all = p.mask == (1u << x.dim()) - 1;
+                         const Tensor line = all ? ops::reshape(x, {x.numel()}) : x;
+                         return ops::reshape(product_of_others(line, all ? 0 : dim), x.sizes());
+                       };
+                       Tensor by;
+                       if (x.numel() == 0) {
+                         by = quotients();
+                       } else if (host_watcher() && !grad_enabled()) {
+                         by = ops::where(has_zero(x), others(), quotients());
+                       } else {
+                         by = has_zero(x).to_double() != 0 ? others() : quotients();
                        }
-                       int dim = 0;  // of all dimensions, or of one
-                       while (dim < x.dim() && !(p.mask >> dim & 1)) ++dim;
-                       const bool all = p.mask == (1u << x.dim()) - 1;
-                       const Tensor line = all ? ops::reshape(x, {x.numel()}) : x;
-                       const Tensor others = product_of_others(line, all ? 0 : dim);
-                       out[0] = ops::mul(each, ops::reshape(others, x.sizes()));
+                       out[0] = ops::mul(each, by);
                      }};
 
 Tensor prod(const Tensor& input, const Dims* dims, bool keepdim, OptDType dtype) {

@@ -273,6 +273,7 @@ void run_attention(const Launch& l);
 void run_attention_grad(const Launch& l);
 void run_random(const Launch& l);
 void run_randint(const Launch& l);
+void run_shuffle(const Launch& l);
 void run_dropout(const Launch& l);
 void run_poisson(const Launch& l);
 void run_multinomial(const Launch& l);

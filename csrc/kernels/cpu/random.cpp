@@ -42,6 +42,14 @@ void run_random(const Launch& l) {
   });
 }
 
+// Fisher and Yates' shuffle, as Durstenfeld gave it (1964).
+void run_shuffle(const Launch& l) {
+  auto* place = static_cast<int64_t*>(l.buffer[0].data);
+  const auto* draw = static_cast<const int64_t*>(l.buffer[1].data);
+  for (int64_t i = 0; i < l.count; ++i) place[i] = i;
+  for (int64_t i = l.count - 1; i > 0; --i) std::swap(place[i], place[draw[i] % (i + 1)]);
+}
+
 void run_randint(const Launch& l) {
   const auto range = static_cast<uint64_t>(l.integer[1]) - static_cast<uint64_t>(l.integer[0]);
   over_blocks(l, [&](int64_t b, int64_t e) {

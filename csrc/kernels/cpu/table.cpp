@@ -162,6 +162,7 @@ KernelTable make_table() {
     set(static_cast<Kernel>(k), &run_random, floats);
   }
   set(Kernel::Randint, &run_randint, {DType::Int64});
+  set(Kernel::Shuffle, &run_shuffle, {DType::Int64});
   set(Kernel::Dropout, &run_dropout, floats);
   set(Kernel::Poisson, &run_poisson, floats);
   set(Kernel::Multinomial, &run_multinomial, {DType::Int64});
