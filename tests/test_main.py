@@ -66,7 +66,9 @@ def test_as_a_command() -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("data: UCI digits, 1,437 training and 360 test images of 8x8")
     assert lines[1] == "model: 64-512-10 with ReLU, 38,410 parameters"
-    assert re.fullmatch(r"time per step: median [\d.]+ us, minimum [\d.]+ us .*", lines[-2])
+    for line, how in zip(lines[-3:], ("as usual", "replayed"), strict=False):
+        pattern = rf"time per step, {how}: median [\d.]+ us, minimum [\d.]+ us .*"
+        assert re.fullmatch(pattern, line)
     last = re.fullmatch(r"test accuracy: (\d+\.\d\d) %", lines[-1])
     assert last is not None
     assert float(last[1]) >= 97
@@ -92,6 +94,14 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     assert weights_of(a.model) != weights_of(other.model)
 
 
+def test_replays_give_the_bits_of_plain_steps() -> None:
+    a, b = (quiet(epochs=3, capture=capture) for capture in (False, True))
+    assert a.history.losses == b.history.losses
+    assert weights_of(a.model) == weights_of(b.model)
+    assert len(a.history.plain) == 3 * 45
+    assert a.history.replayed == []
+
+
 def test_threads_do_not_change_the_bits() -> None:
     threads = wg.get_num_threads()
     one, two = (quiet(epochs=2, batch_size=512, hidden=(512, 256), threads=n) for n in (1, 2))
@@ -101,7 +111,8 @@ def test_threads_do_not_change_the_bits() -> None:
 
 def test_every_step_is_measured() -> None:
     history = quiet(epochs=3, hidden=(8,)).history
-    assert len(history.losses) == len(history.seconds) == 3 * 45
+    assert len(history.losses) == 3 * 45
+    assert 20 <= len(history.plain) < len(history.replayed) < 3 * 45
     assert np.allclose(history.epoch_losses, np.reshape(history.losses, (3, 45)).mean(1))
 
 

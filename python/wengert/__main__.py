@@ -120,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="read the weights and test them; with --epochs, train them further",
     )
+    p.add_argument(
+        "--no-capture",
+        dest="capture",
+        action="store_false",
+        help="run every step as usual; by default most are replayed from C++, to the same bits",
+    )
     picture = p.add_mutually_exclusive_group()
     picture.add_argument(
         "--plot",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wengert as wg
 from wengert import _core, _digits, nn, optim
+from wengert._capture import capture
 from wengert._digits import CLASSES, Digits, RefusedError, files, picture
 from wengert._digits.progress import Progress
 from wengert.utils.data import DataLoader, TensorDataset
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+BLOCK = 20  # steps that are timed in a row, as usual or replayed
 LARGE = 10_000  # training images from which on the second set of defaults holds
 
 
@@ -65,6 +67,7 @@ class Settings:
     load: str | None = None
     plot: str | None = None
     plot_must_work: bool = False
+    capture: bool = True
 
 
 @dataclass
@@ -73,7 +76,9 @@ class History:
 
     losses: list[float] = field(default_factory=list)  # of every step
     epoch_losses: list[float] = field(default_factory=list)  # their means
-    seconds: list[float] = field(default_factory=list)  # zero_grad, forward, loss, backward, step
+    # Of steps (zero_grad, forward, loss, backward, step) that run as usual, and of replays.
+    plain: list[float] = field(default_factory=list)
+    replayed: list[float] = field(default_factory=list)
 
 
 class Result(NamedTuple):
@@ -112,8 +117,12 @@ def fit(
     epochs: int,
     history: History,
     progress: Progress,
+    captured: bool = True,
 ) -> None:
     """Train, with a learning rate that falls linearly to 0, and note every step in history.
+
+    Captured, steps are replays, but for a block in ten that runs as usual, to the same bits:
+    so both are timed side by side, throughout the run.
 
     Raises
     ------
@@ -122,15 +131,28 @@ def fit(
     """
     loss_of, clock = nn.CrossEntropyLoss(), time.perf_counter
     lr, total = optimizer.param_groups[0]["lr"], epochs * len(batches)
+
+    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    replay = capture(step)
     for epoch in range(1, epochs + 1):
         for x, y in batches:
-            optimizer.param_groups[0]["lr"] = lr * (1 - len(history.losses) / total)
+            done = len(history.losses)
+            optimizer.param_groups[0]["lr"] = lr * (1 - done / total)
+            captures = replay.captures
+            run = replay if captured and done // BLOCK % 10 else step
             start = clock()
-            optimizer.zero_grad()
-            loss = loss_of(model(x), y)
-            loss.backward()
-            optimizer.step()
-            history.seconds.append(clock() - start)
+            loss = run(x, y)
+            seconds = clock() - start
+            if run is step:
+                history.plain.append(seconds)
+            elif captures and captures == replay.captures:
+                history.replayed.append(seconds)
             history.losses.append(loss.item())
             progress.step()
         mean = fmean(history.losses[-len(batches) :])
@@ -236,16 +258,18 @@ def _learn(
     start = time.perf_counter()
     try:
         with Progress(epochs, len(batches), say) as progress:
-            fit(model, batches, optimizer, epochs, history, progress)
+            fit(model, batches, optimizer, epochs, history, progress, settings.capture)
     except KeyboardInterrupt:
         raise InterruptedRunError(_interrupted(settings, model, history)) from None
     seconds = time.perf_counter() - start
-    fastest, middle = 1e6 * min(history.seconds), 1e6 * median(history.seconds)
     say(f"time: {epochs} epochs in {seconds:.2f} s, {1e3 * seconds / epochs:.1f} ms each")
-    say(
-        f"time per step: median {middle:.1f} us, minimum {fastest:.1f} us "
-        f"({len(history.seconds):,} steps: zero_grad, forward, loss, backward, step)"
-    )
+    for how, times in (("as usual", history.plain), ("replayed", history.replayed)):
+        if times:
+            say(
+                f"time per step, {how}: median {1e6 * median(times):.1f} us, minimum "
+                f"{1e6 * min(times):.1f} us ({len(times):,} steps: zero_grad, forward, loss, "
+                "backward, step)"
+            )
 
 
 def _interrupted(settings: Settings, model: nn.Sequential, history: History) -> str:
