@@ -56,7 +56,7 @@ def test_steps_of_pytorch(optimizer: str, unscale: bool) -> None:
             if unscale:
                 scaler.unscale_(opts[0])
                 m.nn.utils.clip_grad_value_([params[0]], 0.75)
-            for p, opt in zip(params, opts):
+            for p, opt in zip(params, opts, strict=True):
                 scaler.step(opt)
                 yield repr(p.grad.tolist())
             scaler.update()

@@ -27,10 +27,12 @@ py::object call(Program& p, const std::vector<Tensor>& arguments) {
   return py::cast(results_of(p, arguments));
 }
 
-// Steps done, of `order`, in one call; the results of step k are in row k.
+// Steps done, of `order`, in one call; the results of step k are in row k. `before` steps were
+// taken before, from which progress counts.
 std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor>& arrays,
                                             const Tensor& order, int64_t steps, int64_t every,
-                                            const py::object& progress, const py::list& after) {
+                                            const py::object& progress, const py::list& after,
+                                            int64_t before) {
   if (!p.read_settings()) return {0, {}};
   std::vector<Tensor> stacked;
   for (const TensorPlace& r : p.results()) {
@@ -45,7 +47,7 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
     const py::gil_scoped_release released;
     done = p.run(arrays, {order.data<int64_t>(), static_cast<size_t>(order.numel())}, stacked,
                  [&](int64_t k) {
-                   const bool told = (k + 1) % every == 0;
+                   const bool told = (before + k + 1) % every == 0;
                    if (!told && !calls) return true;
                    const py::gil_scoped_acquire locked;
                    for (const auto& call : after) {
@@ -53,7 +55,7 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
                      fn(*args);
                    }
                    if (told && PyErr_CheckSignals() != 0) throw py::error_already_set();
-                   if (told && !progress.is_none()) progress(k + 1);
+                   if (told && !progress.is_none()) progress(before + k + 1);
                    return p.read_settings();
                  });
   }
@@ -135,7 +137,8 @@ void register_capture(py::module_& m) {
           py::arg("results"), py::arg("state"), py::arg("other_results"), py::arg("other"),
           "Which bits of two ends of a step differ first; empty if none do.")
       .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
-           py::arg("progress"), py::arg("after"), "Replays for rows of arrays.")
+           py::arg("progress"), py::arg("after"), py::arg("before"),
+           "Replays for rows of arrays; `before` is how many steps were taken before.")
       .def_property_readonly("lines", &Program::lines, "The launches.")
       .def(
           "times",

@@ -70,21 +70,6 @@ class _Entry:
         return tree_unflatten(leaves, self.spec)
 
 
-def _renewed(change: Any, recorder: _core.Recorder) -> bool:
-    """Whether a call only put a like tensor in the place of one that it did not look at.
-
-    What makes a tensor where there was none may not do so again.
-    """
-    before, after = change.before, change.after
-    return (
-        isinstance(before, Tensor)
-        and isinstance(after, Tensor)
-        and not recorder.touches(before)
-        and (before.shape, before.dtype) == (after.shape, after.dtype)
-        and before.requires_grad == after.requires_grad
-    )
-
-
 class _Fixed:
     """A result that is the same object at each replay."""
 
@@ -217,7 +202,7 @@ class Captured:
     def _capture(
         self, key: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        from .guards import RandomState, Snapshot
+        from .guards import RandomState, Snapshot, renewed
 
         if self._unsettled.get(key, 0) >= _ATTEMPTS or key in self._plain:
             return self._fn(*args, **kwargs)
@@ -240,7 +225,7 @@ class Captured:
                 "draw from wengert's generators, or pass the numbers as arguments"
             )  # fmt: skip
         changes = snapshot.guards.changes()
-        if changes is None or not all(_renewed(c, recorder) for c in changes):
+        if changes is None or not all(renewed(c, recorder) for c in changes):
             return self._settle(key, result, snapshot.guards.first_change())
         return self._keep(key, result, snapshot, active, changes)
 
@@ -477,18 +462,18 @@ class Captured:
             rest = order[at * size :].contiguous()
             entry = self._ready([a[:size] for a in arrays]) if steps - at > 1 else None
             if entry is not None:
-                told = None if progress is None else lambda k, at=at: progress(done + at + k)
                 count, results = entry.program.run(
-                    arrays, rest, steps - at, every, told, entry.after
+                    arrays, rest, steps - at, every, progress, entry.after, done + at
                 )
                 if count:
                     kept.append((entry, count, results))
                     at += count
                     continue
             rows = rest[:size]
-            result = self(*[a.index_select(0, rows) for a in arrays])
-            kept.append((None, 1, result))
+            kept.append((None, 1, self(*[a.index_select(0, rows) for a in arrays])))
             at += 1
+            if progress is not None and (done + at) % every == 0:
+                progress(done + at)
         return done + steps
 
     def _ready(self, arguments: list[Tensor]) -> _Entry | None:

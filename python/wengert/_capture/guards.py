@@ -100,6 +100,21 @@ def _frozen(state: Any) -> Any:
     return state.tobytes() if hasattr(state, "tobytes") else state
 
 
+def renewed(change: Any, recorder: _core.Recorder) -> bool:
+    """Whether a call only put a like tensor in the place of one that it did not look at.
+
+    What makes a tensor where there was none may not do so again.
+    """
+    before, after = change.before, change.after
+    return (
+        isinstance(before, Tensor)
+        and isinstance(after, Tensor)
+        and not recorder.touches(before)
+        and (before.shape, before.dtype) == (after.shape, after.dtype)
+        and before.requires_grad == after.requires_grad
+    )
+
+
 class RandomState:
     """The states of Python's and NumPy's own generators, which no replay would draw from."""
 

@@ -1,4 +1,4 @@
-"""Mixed precision: `autocast` computes in 16 bits what gains from it, `GradScaler` scales losses."""
+"""Mixed precision: `autocast` computes in 16 bits where that pays, `GradScaler` scales losses."""
 
 from __future__ import annotations
 
