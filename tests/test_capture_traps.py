@@ -407,6 +407,38 @@ def test_a_graph_that_lives_on() -> None:
         wg.capture(lambda x: x.sum().backward())(y)
 
 
+def test_hooks() -> None:
+    """Hooks that come and go are noticed, and what they name; an argument may have none."""
+    weight, factor = wg.ones(3, requires_grad=True), SimpleNamespace(value=2.0)
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        weight.grad = None
+        (weight * x).sum().backward()
+        assert weight.grad is not None
+        return weight.grad.clone()
+
+    captured = wg.capture(step)
+    grads = [captured(X).tolist() for _ in range(3)]
+    handle = weight.register_hook(lambda g: g * factor.value)
+    grads += [captured(X).tolist() for _ in range(2)]
+    factor.value = 3.0
+    grads.append(captured(X).tolist())
+    handle.remove()
+    grads.append(captured(X).tolist())
+    assert grads == [[k, 2.0 * k, 3.0 * k] for k in (1, 1, 1, 2, 2, 3, 1)]
+    leaf = X.clone().requires_grad_()
+    leaf.register_hook(lambda g: g * 2)
+    with pytest.raises(wg.CaptureError, match="hooks"):
+        wg.capture(lambda x: x.detach() * 2)(leaf)
+
+
+def test_arguments_that_are_made_others() -> None:
+    """Their shape, or whether they require grad, which a replay would leave as it is."""
+    for change in ("unsqueeze_(0)", "requires_grad_()", "t_()"):
+        with pytest.raises(wg.CaptureError, match="in place"):
+            wg.capture(eval(f"lambda x: x.{change}.detach() * 2"))(wg.ones(2, 3))
+
+
 def test_arguments_that_share_memory() -> None:
     """Arguments that are one tensor, or parts of one, are not those that are two."""
 
