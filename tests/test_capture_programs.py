@@ -283,9 +283,6 @@ def test_replays_have_the_same_bits() -> None:
 
     kinds = st.lists(st.sampled_from(KINDS), min_size=3, max_size=3)
     each(check, EXAMPLES, kinds, st.integers(0, 3))
-    if os.environ.get("SHOW"):
-        for k, v in counts.most_common(40):
-            print(v, k[:300])
     assert counts[""] > 0.7 * sum(counts.values()), counts.most_common(5)
 
 
