@@ -1,5 +1,5 @@
 // Optimizer steps: reads a param_group's settings and makes one C++ call.
-#include "ops/optim.h"
+#include "bindings/optim.h"
 
 #include <pybind11/stl.h>
 
@@ -91,18 +91,28 @@ void read_settings(PyObject* group, OptimizerLaunch& s) {
   }
 }
 
-// A param group, for a step that is kept and taken again: it goes with what stands there then.
+// A param group, for a step that is kept and taken again: it goes with what stands there then, but
+// for what is given instead.
 class GroupSettings final : public SettingsSource {
  public:
-  explicit GroupSettings(py::dict group) : group_(std::move(group)) {}
+  explicit GroupSettings(py::dict group, py::object instead = py::none())
+      : group_(std::move(group)), instead_(std::move(instead)) {}
   ~GroupSettings() override {
     const py::gil_scoped_acquire locked;
     group_ = py::dict();
+    instead_ = py::none();
   }
-  void read(OptimizerLaunch& settings) const override { read_settings(group_.ptr(), settings); }
+  void read(OptimizerLaunch& settings) const override {
+    if (instead_.is_none()) return read_settings(group_.ptr(), settings);
+    const auto all = py::reinterpret_steal<py::dict>(PyDict_Copy(group_.ptr()));
+    if (PyDict_Update(all.ptr(), instead_.ptr()) != 0) rethrow_python();
+    read_settings(all.ptr(), settings);
+  }
+  const py::dict& group() const { return group_; }
 
  private:
   py::dict group_;
+  py::object instead_;  // a dict, or None
 };
 
 // One vector of all gradients, of all groups.
@@ -117,6 +127,11 @@ Tensor norm_of_grads(const std::vector<OptimizerGroup*>& groups, double order) {
 }
 
 }  // namespace
+
+std::shared_ptr<const SettingsSource> settings_with(const SettingsSource& of,
+                                                    const py::dict& instead) {
+  return std::make_shared<GroupSettings>(dynamic_cast<const GroupSettings&>(of).group(), instead);
+}
 
 void register_optim(py::module_& m) {
   py::class_<OptimizerGroup>(m, "OptimizerGroup", "Parameters updated together, with their states.")

@@ -149,6 +149,14 @@ class Snapshot:
         for optimizer, label in self._optimizers:
             self._optimizer(optimizer, label)
 
+    def objects(self) -> list[Any]:
+        """Return the objects that were found, modules and optimizers among them, in order."""
+        return list(self._kept)
+
+    def names(self, name: str) -> bool:
+        """Whether the user's code names an attribute, a variable or a key so."""
+        return name in self._code_names
+
     def _visit(self, value: Any, label: str) -> None:
         kind = type(value)
         if kind in _PLAIN or isinstance(value, _CELLS):

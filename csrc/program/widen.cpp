@@ -1,0 +1,80 @@
+#include "program/widen.h"
+
+#include <algorithm>
+
+#include "kernels/added.h"
+
+namespace wengert {
+namespace {
+
+constexpr int64_t kFew = 64;
+
+bool is_elementwise(const Launch& l) {
+  return l.kernel < kNumMapKernels || is_added_map(l.kernel) || l.kernel == id(Kernel::Copy) ||
+         l.kernel == id(Kernel::Fill);
+}
+
+bool is_reduction(KernelId k) {
+  return kFirstReduction <= k && k < kFirstReduction + Reductions::size &&
+         k != reduce_kernel<ArgMax> && k != reduce_kernel<ArgMin>;
+}
+
+bool is_of_rows(KernelId k) {
+  return id(Kernel::Softmax) <= k && k <= id(Kernel::LogSoftmaxGrad);
+}
+
+bool all_are(std::span<const int64_t> apart, int64_t n) {
+  return std::all_of(apart.begin(), apart.end(), [n](int64_t a) { return a == n; });
+}
+
+// A new first dimension, of one model.
+void prepend(Launch& l, std::span<const int64_t> apart) {
+  const auto shift = [&l](int64_t* from, int64_t first) {
+    std::copy_backward(from, from + l.ndim, from + l.ndim + 1);
+    from[0] = first;
+  };
+  shift(l.size, 1);
+  for (int k = 0; k < l.nbuffers; ++k) {
+    shift(l.buffer[k].stride, apart[static_cast<size_t>(k)]);
+  }
+  ++l.ndim;
+  l.dense = false;
+}
+
+bool widen_elementwise(Launch& l, std::span<const int64_t> apart) {
+  // Whether such an integer is one number decides what narrow kernels compute in.
+  for (int k = 0; k < l.nbuffers; ++k) {
+    if (l.buffer[k].dtype == DType::Int32 && l.dtype != DType::Int32) return false;
+  }
+  if (l.dense && all_are(apart, l.count)) return true;
+  if (l.ndim == kMaxDims) return false;
+  prepend(l, apart);
+  return true;
+}
+
+// Results are dense, and so are centres. Dimensions that are kept come first.
+bool widen_reduction(Launch& l, std::span<const int64_t> apart) {
+  const int kept_dims = l.ndim - static_cast<int>(l.integer[0]);
+  int64_t kept = 1, reduced = 1;
+  for (int d = 0; d < l.ndim; ++d) (d < kept_dims ? kept : reduced) *= l.size[d];
+  // A few elements of one result are joined in another order than those of many results.
+  if (kept == 1 && reduced <= kFew) return false;
+  if (apart[0] != kept || (l.nbuffers > 2 && apart[2] != kept)) return false;
+  // As one with the first where it can be: drivers look for a single dimension of short rows.
+  if (kept_dims > 0 && apart[1] == l.buffer[1].stride[0] * l.size[0]) return true;
+  if (l.ndim == kMaxDims) return false;
+  prepend(l, apart);
+  return true;
+}
+
+}  // namespace
+
+bool widen(Launch& l, std::span<const int64_t> apart) {
+  if (l.count == 0 || l.ndim == 0) return false;
+  if (is_elementwise(l)) return widen_elementwise(l, apart);
+  if (is_reduction(l.kernel)) return widen_reduction(l, apart);
+  if (is_of_rows(l.kernel)) return all_are(apart, l.count);
+  return false;
+}
+
+}  // namespace wengert
