@@ -147,7 +147,8 @@ PAGES = (
         "capture",
         "Capture and replay",
         "A function run once, then replayed from C++: [how, and why it cannot lie](../capture.md).",
-        (("wg", ("capture", "compile", "CaptureError")), ("wg._capture", ("Captured",))),
+        (("wg", ("capture", "compile", "CaptureError")), ("wg._capture", ("Captured",)),
+         ("wg._capture.ensemble", ("Ensemble",))),
         members=True,
     ),
     Page(

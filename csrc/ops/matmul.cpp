@@ -81,6 +81,7 @@ Tensor gemm(const Tensor& a, const Tensor& b, const Dims& batch, const Epilogue&
     if (!joins) l.size[l.ndim++] = 1;
     l.size[l.ndim - 1] *= batch[d];
     for (int k = 0; k < 3; ++k) l.buffer[k].stride[l.ndim - 1] = strides[k][d];
+    l.buffer[3].stride[l.ndim - 1] = 0;  // one bias for all
   }
   launch(l);
   return out;

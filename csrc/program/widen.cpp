@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "kernels/added.h"
+#include "kernels/cpu/gemm_choice.h"
+#include "kernels/cpu/reduce_space.h"
 
 namespace wengert {
 namespace {
-
-constexpr int64_t kFew = 64;
 
 bool is_elementwise(const Launch& l) {
   return l.kernel < kNumMapKernels || is_added_map(l.kernel) || l.kernel == id(Kernel::Copy) ||
@@ -21,6 +21,14 @@ bool is_reduction(KernelId k) {
 
 bool is_of_rows(KernelId k) {
   return id(Kernel::Softmax) <= k && k <= id(Kernel::LogSoftmaxGrad);
+}
+
+// Where numbers that some instructions cannot hold decide how all products of a call are made,
+// models would depend on each other.
+bool is_plain_product(const Launch& l) {
+  if (l.kernel != id(Kernel::Gemm) || l.ndim == kMaxDims) return false;
+  if (l.dtype == DType::Float64) return true;
+  return l.dtype == DType::Float32 && cpu::gemm_kernels(l.dtype).otherwise == nullptr;
 }
 
 bool all_are(std::span<const int64_t> apart, int64_t n) {
@@ -57,8 +65,7 @@ bool widen_reduction(Launch& l, std::span<const int64_t> apart) {
   const int kept_dims = l.ndim - static_cast<int>(l.integer[0]);
   int64_t kept = 1, reduced = 1;
   for (int d = 0; d < l.ndim; ++d) (d < kept_dims ? kept : reduced) *= l.size[d];
-  // A few elements of one result are joined in another order than those of many results.
-  if (kept == 1 && reduced <= kFew) return false;
+  if (kept == 1 && reduced <= cpu::kShortRun) return false;
   if (apart[0] != kept || (l.nbuffers > 2 && apart[2] != kept)) return false;
   // As one with the first where it can be: drivers look for a single dimension of short rows.
   if (kept_dims > 0 && apart[1] == l.buffer[1].stride[0] * l.size[0]) return true;
@@ -70,7 +77,12 @@ bool widen_reduction(Launch& l, std::span<const int64_t> apart) {
 }  // namespace
 
 bool widen(Launch& l, std::span<const int64_t> apart) {
-  if (l.count == 0 || l.ndim == 0) return false;
+  if (l.count == 0) return false;
+  if (is_plain_product(l)) {
+    prepend(l, apart);
+    return true;
+  }
+  if (l.ndim == 0) return false;
   if (is_elementwise(l)) return widen_elementwise(l, apart);
   if (is_reduction(l.kernel)) return widen_reduction(l, apart);
   if (is_of_rows(l.kernel)) return all_are(apart, l.count);

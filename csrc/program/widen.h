@@ -12,8 +12,8 @@ namespace wengert {
 // share it. size[0] and count are those of one model still, to be multiplied by how many there are.
 // False, and unchanged, where the kernel cannot: then it is launched for each.
 //
-// These can: elementwise work and copies, of which every element is for itself; reductions, whose
-// order is fixed by what is reduced; rows of softmax.
+// These can: elementwise work and copies, of which every element is for itself; reductions and
+// matrix products, whose order is fixed by what is summed; rows of softmax.
 bool widen(Launch& l, std::span<const int64_t> apart);
 
 }  // namespace wengert

@@ -435,14 +435,18 @@ struct Ranges {
   }
 };
 
-void run(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch, Ranges* ranges) {
+int64_t threads_for(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch) {
   const auto fmas = static_cast<double>(g.m) * static_cast<double>(g.n) *
                     static_cast<double>(g.k + 1) * static_cast<double>(batch.count);
   const bool vector = g.m == 1 || g.n == 1;  // bound by memory
   const double least = vector ? kMinFmasPerThreadAndLane / 8 : kMinFmasPerThreadAndLane;
   const double worth = fmas / (least * isa.lanes);
-  const int64_t threads =
-      worth < 2 ? 1 : static_cast<int64_t>(std::min<double>(worth, num_threads()));
+  return worth < 2 ? 1 : static_cast<int64_t>(std::min<double>(worth, num_threads()));
+}
+
+void run(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch, Ranges* ranges) {
+  const int64_t threads = threads_for(isa, g, batch);
+  const bool vector = g.m == 1 || g.n == 1;
   // Enough products keep all threads evenly busy; otherwise each product is cut.
   const bool whole = batch.count % threads == 0 || batch.count >= 4 * threads;
   const Grid grid = whole ? Grid{1, 1} : cut(isa, g, threads);
@@ -463,6 +467,7 @@ void run(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch, Ranges* 
       one.a = at(g.a, (batch.a_offsets ? batch.a_offsets[index] : index * batch.a_step) * item);
       one.b = at(g.b, (batch.b_offsets ? batch.b_offsets[index] : index * batch.b_step) * item);
       one.c = at(g.c, (batch.c_offsets ? batch.c_offsets[index] : index * batch.c_step) * c_item);
+      if (g.bias != nullptr) one.bias = at(g.bias, index * batch.bias_step * c_item);
       const int64_t i0 = g.m * r / grid.rows, i1 = g.m * (r + 1) / grid.rows;
       const int64_t j0 = column(c), j1 = column(c + 1);
       if (i0 == i1 || j0 == j1) continue;
@@ -476,6 +481,23 @@ void run(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch, Ranges* 
     }
     if (ranges != nullptr) ranges->add(work.a_range, work.b_range);
   });
+}
+
+// One after another without plans, if they are small.
+bool small_products(const GemmIsa& isa, const GemmArgs& g, const GemmBatch& batch) {
+  if (isa.row == nullptr || batch.a_offsets) return false;
+  if (batch.count == 1) return gemm_small(isa, g);
+  if (threads_for(isa, g, batch) > 1) return false;
+  const int64_t item = item_of(isa);
+  GemmArgs one = g;
+  for (int64_t i = 0; i < batch.count; ++i) {
+    one.a = at(g.a, i * batch.a_step * item);
+    one.b = at(g.b, i * batch.b_step * item);
+    one.c = at(g.c, i * batch.c_step * item);
+    if (g.bias != nullptr) one.bias = at(g.bias, i * batch.bias_step * item);
+    if (!gemm_small(isa, one)) return false;  // the first, as they are of one size
+  }
+  return true;
 }
 
 // Reads all of A and B, for products that change C and so cannot be made twice.
@@ -516,7 +538,7 @@ int64_t gemm_k_block(const GemmIsa& isa, int64_t k) {
 
 void gemm(const GemmIsa& isa, const GemmArgs& args, const GemmBatch& batch) {
   if (args.m == 0 || args.n == 0 || batch.count == 0) return;
-  if (batch.count == 1 && !batch.a_offsets && isa.row != nullptr && gemm_small(isa, args)) return;
+  if (small_products(isa, args, batch)) return;
   if (isa.otherwise == nullptr) return run(isa, args, batch, nullptr);
   // All of a call is computed in one way, whatever thread sees what cannot be split.
   Ranges ranges;

@@ -45,7 +45,7 @@ struct GemmArgs {
 // equal steps: product i starts at i * step (0: the same matrix for all).
 struct GemmBatch {
   int64_t count = 1;
-  int64_t a_step = 0, b_step = 0, c_step = 0;
+  int64_t a_step = 0, b_step = 0, c_step = 0, bias_step = 0;
   const int64_t* a_offsets = nullptr;
   const int64_t* b_offsets = nullptr;
   const int64_t* c_offsets = nullptr;

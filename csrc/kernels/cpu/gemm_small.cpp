@@ -27,6 +27,9 @@ GemmTile tile_of(const GemmArgs& g) {
   return t;
 }
 
+// B as whole vectors, where kernels cannot read it as it is.
+constexpr int64_t kPackedBytes = 16384;
+
 template <class T>
 void tiles(const GemmIsa& isa, const GemmArgs& g) {
   const auto m = static_cast<uint32_t>(g.m), mr = static_cast<uint32_t>(isa.mr);
@@ -48,22 +51,41 @@ void tiles(const GemmIsa& isa, const GemmArgs& g) {
   }
 }
 
+void tiles_of(const GemmIsa& isa, const GemmArgs& g) {
+  isa.dtype == DType::Float32 ? tiles<float>(isa, g) : tiles<double>(isa, g);
+}
+
+bool packed_tiles(const GemmIsa& isa, const GemmArgs& g) {
+  const int64_t width = (g.n + isa.lanes - 1) / isa.lanes * isa.lanes;
+  if (g.n == 1 || g.k * width * isa.unit > kPackedBytes) return false;
+  alignas(64) char packed[kPackedBytes + 64];  // packing writes up to a vector too far
+  GemmPack p{g.b, g.b_cs, g.b_rs, g.n, width, g.k, packed, g.k};
+  isa.pack_b(p);
+  GemmArgs s = g;
+  s.b = packed;
+  s.b_rs = width;
+  s.b_cs = 1;
+  tiles_of(isa, s);
+  return true;
+}
+
 }  // namespace
 
 bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
   // Each alone first: their product must not overflow.
   const bool column_major = g.m == 1 && g.b_rs == 1 && !g.accumulate && g.bias == nullptr;
-  if ((g.b_cs != 1 && !column_major) || g.k == 0 || g.k > isa.kc || std::max(g.m, g.n) > kMaxFmas)
+  if ((g.m == 1 && g.b_cs != 1 && !column_major) || g.k == 0 || g.k > isa.kc ||
+      std::max(g.m, g.n) > kMaxFmas)
     return false;
   if (g.m * g.n > kMaxFmas || g.m * g.n * g.k > kMaxFmas) return false;
   if (g.activation != nullptr && g.c_rs != g.n && g.m > 1) return false;
-  if (g.b_cs != 1) {
+  if (column_major && g.b_cs != 1) {
     isa.vector(g.b, g.b_cs, g.b_rs, g.n, g.a, g.a_cs, g.k, g.k, g.c);
   } else if (g.m == 1) {
     isa.row(tile_of(g));
-  } else if (isa.reads_parts || g.n % isa.lanes == 0) {
-    isa.dtype == DType::Float32 ? tiles<float>(isa, g) : tiles<double>(isa, g);
-  } else {
+  } else if (g.b_cs == 1 && (isa.reads_parts || g.n % isa.lanes == 0)) {
+    tiles_of(isa, g);
+  } else if (!packed_tiles(isa, g)) {
     return false;
   }
   if (g.activation != nullptr) {

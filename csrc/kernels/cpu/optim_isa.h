@@ -105,8 +105,16 @@ void adam(const OptimizerLaunch& l, const OptimizerItem& it, int64_t begin, int6
   using Mine = Arrays<T, P, F, States<Is::Mean, Is::Square, Is::Greatest>>;
   typename Mine::Memory memory;
   Mine a(it, memory);
-  const double correct1 = 1 - power(l.beta1, it.step), correct2 = 1 - power(l.beta2, it.step);
-  const Vec<T> rate(-l.lr / correct1), root(1 / __builtin_sqrt(correct2)), eps(l.eps);
+  // Small parameters take less time than the powers that all of a step share.
+  struct Corrections {
+    double beta1, beta2, first, second;
+    int64_t step;
+  };
+  static thread_local Corrections c{};
+  if (c.step != it.step || c.beta1 != l.beta1 || c.beta2 != l.beta2) {
+    c = {l.beta1, l.beta2, 1 - power(l.beta1, it.step), 1 - power(l.beta2, it.step), it.step};
+  }
+  const Vec<T> rate(-l.lr / c.first), root(1 / __builtin_sqrt(c.second)), eps(l.eps);
   const Vec<T> rest1(1 - l.beta1), beta2(l.beta2), rest2(1 - l.beta2);
   const Vec<T> shrink(l.decoupled ? 1 - l.lr * l.weight_decay : 1.0);
   each<T>(l, a, begin, end, [&](int64_t i, int n, Vec<T> g) __attribute__((always_inline)) {

@@ -21,7 +21,6 @@ constexpr int64_t kLongRun = 32;         // dense elements that are worth a call
 constexpr int64_t kTurned = 256;         // short rows turned at a time
 constexpr int64_t kTile = 1024;          // elements gathered at a time
 constexpr int64_t kFold = 8;             // column results joined at a time
-constexpr int64_t kShortRun = 16;        // elements to a row up to which a call for each is a waste
 constexpr int64_t kMaxItem = 8;
 constexpr int64_t kBoolColumns = 1024;  // bytes
 

@@ -8,6 +8,10 @@
 
 namespace wengert::cpu {
 
+// Elements to a row up to which a call for each of many rows is a waste: they are joined in another
+// order than those of a single row.
+inline constexpr int64_t kShortRun = 16;
+
 // A walk in order through dimensions [first, end) of a buffer, starting at element `i` of them.
 class Walk {
  public:

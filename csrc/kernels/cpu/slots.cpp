@@ -43,6 +43,7 @@ void run_gemm(const Launch& l) {
     batch.a_step = l.buffer[1].stride[last];
     batch.b_step = l.buffer[2].stride[last];
     batch.c_step = l.buffer[0].stride[last];
+    if (p.has_bias) batch.bias_step = l.buffer[3].stride[last];
   }
   int64_t outer = 1;
   for (int d = 0; d < last; ++d) outer *= l.size[d];
@@ -56,6 +57,9 @@ void run_gemm(const Launch& l) {
       each.a = static_cast<const char*>(each.a) + at * l.buffer[1].stride[d] * item;
       each.b = static_cast<const char*>(each.b) + at * l.buffer[2].stride[d] * item;
       each.c = static_cast<char*>(each.c) + at * l.buffer[0].stride[d] * item;
+      if (p.has_bias) {
+        each.bias = static_cast<const char*>(each.bias) + at * l.buffer[3].stride[d] * item;
+      }
     }
     if (l.dtype != DType::Int64) {
       gemm(gemm_kernels(l.dtype), each, batch);

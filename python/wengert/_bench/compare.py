@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .harness import Case
 
 FAMILIES = (
-    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "train", "optim",
-    "anomaly", "derivative", "first",
+    "scalar", "overhead", "rows", "gemm", "layer", "mlp", "cnn", "transformer", "train",
+    "ensemble", "optim", "anomaly", "derivative", "first",
 )  # fmt: skip
 # Those of rows over several sizes, that end in tables of ratios.
 SWEEP = ("elementwise", "reduce", "scan", "sort", "index", "join", "product", "loss", "random")

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 STEPS = 3  # before comparing
 SCAN = 100  # steps a call, where JAX compiles the loop too
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+MODELS, MODEL_STEPS = 64, 10  # together, and steps of theirs a call
 JIT, SCANNED, COMPILED = "jax jit", "jax jit, scan", "torch compile"
-CAPTURED, RUN = "wengert captured", "wengert captured, run"
+MAPPED = "jax jit, scan of vmap"
+CAPTURED, RUN, TOGETHER = "wengert captured", "wengert captured, run", "wengert ensemble"
 VARIANTS: dict[str, dict[str, bool]] = {
     "torch": {},
     "torch foreach": {"foreach": True},
@@ -51,6 +53,8 @@ class Training:
         To which the gradients are clipped; 0: they are not.
     scan
         Whether JAX also compiles a loop of steps.
+    models
+        Whether steps of `MODELS` models are also taken together; the figures are of one.
     case
         Of `Case`: its tolerances and what is counted.
     """
@@ -63,6 +67,7 @@ class Training:
     weight_decay: float = 0.0
     max_norm: float = 0.0
     scan: bool = False
+    models: bool = False
 
     def case(self, **options: Any) -> Case:
         """Return the case."""
@@ -84,16 +89,19 @@ class Training:
     def build(self, p: Peers) -> list[Candidate]:
         """Return a candidate a library and variant."""
         labels = [WENGERT, CAPTURED, RUN] if self.scan else [WENGERT, CAPTURED]
+        if self.models:
+            labels.append(TOGETHER)
         if p.torch:
             labels += [k for k in VARIANTS if k != COMPILED or p.compile]
         if p.jax:
             labels += [JIT, SCANNED] if self.scan else [JIT]
+            labels += [MAPPED] if self.models else []
         weights = self.weights(p)
         return [self.candidate(p, label, weights) for label in labels]
 
     def candidate(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
         """Return the one of a name."""
-        if label in (JIT, SCANNED):
+        if label in (JIT, SCANNED, MAPPED):
             return self.jax(p, label, weights)
         return self.eager(p, label, VARIANTS.get(label, {}), weights)
 
@@ -136,15 +144,30 @@ class Training:
             return loss
 
         names: dict[str, Any] = {"step": step}
-        if label in (CAPTURED, RUN):
+        if label in (CAPTURED, RUN, TOGETHER):
             names["step"] = captured = library.capture(step)
             names["batch"], call = batch, "step(*batch)"
         if label == RUN:  # the same batch each step, as JAX's loop has it
             names["many"] = [library.cat([b] * SCAN) for b in batch]
             names["size"], per = len(batch[0]), SCAN
             call = "step.run(many, size)"
+        if label == TOGETHER:  # all of them alike
+            for _ in range(3):
+                captured(*batch)
+
+            def start() -> None:
+                with library.no_grad():
+                    for param, value in zip(params, weights, strict=True):
+                        param.copy_(p.array(peer, value))
+
+            models = captured.ensemble(MODELS, seeds=range(MODELS), reset=start)
+            names |= {"models": models, "many": [library.cat([b] * MODEL_STEPS) for b in batch]}
+            call, per = "models.run(many)", MODELS * MODEL_STEPS
 
         def check() -> Any:
+            if label == TOGETHER:
+                losses = models.run([library.cat([b] * STEPS) for b in batch])
+                return [*losses[:, -1], *(models.stacked(w)[-1] for w in params)]
             if label == RUN:
                 losses = captured.run([library.cat([b] * STEPS) for b in batch], len(batch[0]))
                 return [*losses, *params]
@@ -154,8 +177,8 @@ class Training:
         return Candidate(label, call, names, check, per=per)
 
     def jax(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
-        """Return JAX's, compiled: a step a call, or `SCAN` of them."""
-        jax, jnp, scan = p.jax, p.jax.numpy, label == SCANNED
+        """Return JAX's, compiled: a step a call, `SCAN` of them, or those of many models."""
+        jax, jnp, scan, mapped = p.jax, p.jax.numpy, label != JIT, label == MAPPED
         batch = [p.array("jax", a) for a in self.data(p.rng(1))]
 
         def one(state: Any, batch: Any) -> Any:
@@ -182,22 +205,29 @@ class Training:
             zeros = ([jnp.zeros_like(w) for w in own] for _ in range(2))
             return (own, *zeros, jnp.zeros((), jnp.float32))
 
-        def many(state: Any, batch: Any) -> Any:
-            return jax.lax.scan(lambda s, _: one(s, batch), state, length=SCAN)
+        def many_of(state: Any) -> Any:
+            if not mapped:
+                return state
+            return jax.tree.map(lambda x: jnp.stack([x] * MODELS), state)
 
+        def many(state: Any, batch: Any) -> Any:
+            length = MODEL_STEPS if mapped else SCAN
+            return jax.lax.scan(lambda s, _: step_of(s, batch), state, length=length)
+
+        step_of = jax.vmap(one, in_axes=(0, None)) if mapped else one
         compiled = jax.jit(many if scan else one, donate_argnums=0)
-        box = [start()]
+        box = [many_of(start())]
 
         def step() -> None:
             box[0] = compiled(box[0], batch)[0]
 
         def check() -> Any:
-            single = jax.jit(one)
-            state, losses = start(), []
+            single = jax.jit(step_of)
+            state, losses = many_of(start()), []
             for _ in range(STEPS):
                 state, loss = single(state, batch)
-                losses.append(loss)
-            return [*losses, *state[0]]
+                losses.append(loss[-1] if mapped else loss)
+            return [*losses, *(w[-1] if mapped else w for w in state[0])]
 
         return Candidate(
             label,
@@ -205,7 +235,7 @@ class Training:
             {"step": step, "wait": lambda: jax.block_until_ready(box[0])},
             check,
             after="wait()",
-            per=SCAN if scan else None,
+            per=MODELS * MODEL_STEPS if mapped else SCAN if scan else None,
         )
 
 

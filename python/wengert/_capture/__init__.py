@@ -46,15 +46,12 @@ def host_call(fn: Callable[..., Any], *args: Any) -> Any:
 class _Entry:
     """A program, with what it depends on and how its results are put together."""
 
-    __slots__ = (
-        *("after", "before", "guards", "kept", "number", "places", "program", "spec", "whole"),
-    )
+    __slots__ = ("after", "before", "guards", "kept", "places", "program", "spec", "whole")
 
     def __init__(self, program: _core.Program, snapshot: Snapshot) -> None:
         self.program = program
         self.guards = snapshot.guards
         self.kept = snapshot
-        self.number = 0  # which of the function's captures it is
         self.spec: Any = None
         self.whole: list[Any] = []  # results: None where a tensor of the program's comes
         self.places: list[tuple[Any, Any]] = []  # entries of dicts that get further results
@@ -277,7 +274,6 @@ class Captured:
         entries = self._entries.setdefault(key, [])
         entries.insert(0, entry)
         self.captures += 1
-        entry.number = self.captures
         count = sum(map(len, self._entries.values()))
         if count > self._max_captures:
             self._warn(
@@ -466,18 +462,15 @@ class Captured:
     ) -> Ensemble:
         """Make n models that take this step together, each as if it were alone.
 
-        Each begins as a copy of what the step works on now: parameters, buffers, optimizer states,
-        random generators. With ``seeds`` it begins instead as the captured objects are after
-        ``wg.manual_seed(seed)`` and a reset: the bits of a model that is made and trained alone
-        after the same seed. The captured objects themselves stay as they are.
+        Each begins as what the step works on is now. With ``seeds`` it begins as that is after
+        ``wg.manual_seed(seed)`` and a reset: as a model that is made and trained alone after it.
 
         Parameters
         ----------
         n
             How many models.
         args
-            Tensors and values of a call, where the step was captured with several shapes; else its
-            latest program is taken.
+            Of a call, where the step was captured with several shapes.
         seeds
             What each model's parameters, and its random numbers, are drawn from.
         reset
@@ -502,23 +495,9 @@ class Captured:
             If no program is captured yet, or the step does what models cannot do each for itself:
             call Python code, change an argument, replace tensors, keep gradients from call to call.
         """
-        from .ensemble import Ensemble
+        from .ensemble import made_of
 
-        wanted = self._key(args, {})[0] if args else None
-        found = [
-            (key, entry)
-            for key, entries in self._entries.items()
-            for entry in entries
-            if (wanted is None or (key == wanted and entry.program.fits(self._key(args, {})[1])))
-            and not entry.guards.first_change()
-        ]
-        if not found:
-            raise CaptureError(
-                f"ensemble: {self.__name__} has no program for what stands there now; call it "
-                "first, as it is captured at its second call"
-            )
-        key, entry = max(found, key=lambda f: f[1].number)
-        return Ensemble(self, key, entry, n, seeds, reset, settings)
+        return made_of(self, n, args, seeds, reset, settings)
 
     def _steps(
         self, arrays: list[Tensor], order: Tensor, steps: int, kept: list[Any], done: int,

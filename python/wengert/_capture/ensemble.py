@@ -384,6 +384,25 @@ class Ensemble:
         )
 
 
+def made_of(
+    step: Captured, n: int, args: tuple[Any, ...], seeds: Sequence[int] | None,
+    reset: Callable[[], Any] | None, settings: dict[str, Any],
+) -> Ensemble:  # fmt: skip
+    """Return an ensemble of the latest program that fits what stands there now."""
+    wanted, tensors = step._key(args, {}) if args else (None, [])
+    for key in reversed(step._entries):
+        if wanted not in (None, key):
+            continue
+        for entry in step._entries[key]:
+            if entry.guards.first_change() or (args and not entry.program.fits(tensors)):
+                continue
+            return Ensemble(step, key, entry, n, seeds, reset, settings)
+    raise CaptureError(
+        f"ensemble: {step.__name__} has no program for what stands there now; call it first, as it "
+        "is captured at its second call"
+    )
+
+
 def _tensors(module: Module) -> Iterator[Tensor]:
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
