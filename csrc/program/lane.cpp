@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "program/arena.h"
 #include "program/widen.h"
 
 namespace wengert {
@@ -32,6 +33,20 @@ std::vector<void*> places_of(KeptLaunch& k) {
   for (int i = 0; i < k.launch.nbuffers; ++i) out.push_back(&k.launch.buffer[i].data);
   k.each_pointer([&](void* at, const void*, bool) { out.push_back(at); });
   return out;
+}
+
+// Sets the offsets of intermediates; returns the bytes of all.
+size_t lay_out(std::vector<Slot>& slots) {
+  std::vector<Slot*> placed;
+  std::vector<Stretch> stretches;
+  for (Slot& s : slots) {
+    if (s.kind != Slot::Intermediate || s.first < 0) continue;
+    placed.push_back(&s);
+    stretches.push_back({s.bytes, s.first, s.last});
+  }
+  const size_t all = pack(stretches);
+  for (size_t i = 0; i < placed.size(); ++i) placed[i]->offset = stretches[i].offset;
+  return all;
 }
 
 }  // namespace
@@ -86,16 +101,12 @@ Ensemble::Layout::Layout(const Ensemble& e, std::vector<bool> own)
     if (slots[i].kind == Slot::Argument) apart[i] = bytes_of(r.arguments[r.slots[i].index]);
     if (slots[i].kind != Slot::Intermediate) stacked += apart[i];
   }
-  PlanReport one;
-  lay_out(slots, r.steps.size() + 1, one);
-  group =
-      std::clamp<int64_t>(kGroupBytes / (stacked + static_cast<int64_t>(one.arena) + 1), 1, e.n_);
+  const auto one = static_cast<int64_t>(lay_out(slots));
+  group = std::clamp<int64_t>(kGroupBytes / (stacked + one + 1), 1, e.n_);
   for (size_t i = 0; i < slots.size(); ++i) {
     if (varies[i]) slots[i].bytes *= static_cast<size_t>(group);
   }
-  PlanReport all;
-  lay_out(slots, r.steps.size() + 1, all);
-  arena = all.arena;
+  arena = lay_out(slots);
 }
 
 Ensemble::Lane::Lane(Ensemble& e, const Layout& layout)

@@ -37,7 +37,6 @@ class Program {
   int64_t run(std::span<const Tensor> arrays, std::span<const int64_t> order,
               std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between);
   const std::vector<TensorPlace>& results() const { return r_.results; }
-  const Recording& recording() const { return r_; }
 
   ProgramState save(std::span<const Tensor> arguments) const;
   void restore(const ProgramState& state, std::span<const Tensor> arguments) const;
