@@ -394,6 +394,8 @@ def test_refusals() -> None:
             models(*wrong)
     with pytest.raises(wg.CaptureError, match="arguments or modes"):
         models(x[:BATCH])
+    with pytest.raises(wg.CaptureError, match="cannot be captured"):
+        wg.capture(models)(x[:BATCH], y[:BATCH])
     for bad in (
         {"batch_size": 5}, {"every": 0}, {"epochs": -1}, {"shuffle": True, "seed": [1, 2, 3]},
     ):  # fmt: skip
@@ -452,3 +454,13 @@ def test_steps_that_are_refused() -> None:
         step(x, y)
     with pytest.raises(wg.CaptureError, match="Own has parameters but no reset_parameters"):
         step.ensemble(2, seeds=[0, 1])
+
+
+def test_explain() -> None:
+    """Which launches serve all models at once."""
+    x, y = data(BATCH)
+    step, _ = captured(dropout, x, y)
+    text = step.ensemble(5).explain()
+    assert text.startswith("5 models of step: ")
+    assert "widened" in text
+    assert "optimizer_step float32 (224,), repeated" in text

@@ -221,6 +221,9 @@ int64_t Ensemble::run(const EnsembleData& data, std::span<const Tensor> stacked,
                       const std::function<bool(int64_t)>& between) {
   const std::unique_lock lock(running_, std::try_to_lock);
   if (!lock.owns_lock()) refuse("another thread is running it");
+  for (const Tensor& a : data.arrays) {
+    if (uses(a)) refuse("an argument shares memory with what the step holds");
+  }
   std::vector<bool> each = data.each;
   if (data.own_orders) each.assign(each.size(), true);
   Layout& layout = layout_of(each);

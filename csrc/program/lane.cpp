@@ -266,11 +266,12 @@ void Ensemble::Lane::refill() {
 
 void Ensemble::Lane::step() {
   refill();
+  const bool observed = launch_observer() != nullptr;
   for (Line& line : lines_) {
     if (line.repeated) {
-      repeat(line);
+      repeat(line, observed);
     } else if (line.launch) {
-      line.of->kernel(line.launch->launch);
+      take(line, observed);
     } else {
       line.of->check(line.checked);
     }
@@ -285,7 +286,11 @@ void Ensemble::Lane::step() {
   }
 }
 
-void Ensemble::Lane::repeat(Line& line) {
+void Ensemble::Lane::take(const Line& line, bool observed) const {
+  observed ? launch(line.launch->launch) : line.of->kernel(line.launch->launch);
+}
+
+void Ensemble::Lane::repeat(Line& line, bool observed) {
   const Step& s = *line.of;
   for (size_t j = 0; j < line.moves.size(); ++j) starts_[j] = read_pointer(line.moves[j].at);
   for (int64_t m = 0; m < models_; ++m) {
@@ -315,7 +320,7 @@ void Ensemble::Lane::repeat(Line& line) {
         it.step = static_cast<int64_t>(*it.steps += 1);
       }
     }
-    s.kernel(l);
+    take(line, observed);
   }
   for (size_t j = 0; j < line.moves.size(); ++j) write_pointer(line.moves[j].at, starts_[j]);
 }

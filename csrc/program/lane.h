@@ -50,7 +50,8 @@ class Ensemble::Lane {
   Line copy_of(const Step& s);
   bool widens(Line& line, const Step& s);
   void patch(uint32_t slot, char* base, const Storage* storage);
-  void repeat(Line& line);
+  void take(const Line& line, bool observed) const;
+  void repeat(Line& line, bool observed);
   void refill();
 
   Ensemble& e_;

@@ -197,6 +197,8 @@ class Ensemble:
 
     def _each(self, tensors: list[Tensor], first: int) -> list[bool]:
         """Which tensors are each model's own; of dimension `first` on they have the right sizes."""
+        if _core.capturing():
+            raise CaptureError("ensemble: its steps cannot be captured; take them outside")
         places = self._core.arguments
         if len(tensors) != len(places):
             raise ValueError(f"ensemble: expected {len(places)} tensors, got {len(tensors)}")
