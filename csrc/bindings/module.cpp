@@ -20,5 +20,6 @@ PYBIND11_MODULE(_core, m) {
   register_library(m);
   register_saved_hooks(m);
   register_capture(m);
+  register_saved(m);
   register_guards(m);
 }

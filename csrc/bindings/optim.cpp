@@ -13,11 +13,9 @@ namespace wengert::bindings {
 namespace {
 
 OptimizerRule rule_of(const std::string& name) {
-  if (name == "sgd") return OptimizerRule::SGD;
-  if (name == "rmsprop") return OptimizerRule::RMSprop;
-  if (name == "adagrad") return OptimizerRule::Adagrad;
-  if (name == "adam") return OptimizerRule::Adam;
-  fail(ErrorKind::Value, "optimizer: unknown rule '", name, "'");
+  OptimizerRule rule;
+  if (!rule_from(name, rule)) fail(ErrorKind::Value, "optimizer: unknown rule '", name, "'");
+  return rule;
 }
 
 StateDType states_of(const py::object& kept) {
@@ -100,6 +98,7 @@ class GroupSettings final : public SettingsSource {
     group_ = py::dict();
   }
   void read(OptimizerLaunch& settings) const override { read_settings(group_.ptr(), settings); }
+  const void* group() const override { return group_.ptr(); }
 
  private:
   py::dict group_;

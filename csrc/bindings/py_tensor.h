@@ -178,6 +178,7 @@ void register_transforms(py::module_& m);
 void register_forward_call(py::module_& m);
 void register_library(py::module_& m);
 void register_capture(py::module_& m);
+void register_saved(py::module_& m);
 void register_guards(py::module_& m);
 
 }  // namespace wengert::bindings

@@ -195,7 +195,20 @@ Tensor randint_like_below(const Tensor& x, int64_t high, Generator& g, OptDType 
   return randint_like(x, 0, high, g, dtype, device, requires_grad);
 }
 
+}  // namespace
+
 // Fisher and Yates' shuffle, as Durstenfeld gave it (1964).
+Tensor permutation(int64_t n, Generator& g) {
+  const Tensor out = arange(n);
+  const Tensor draws = integers(0, INT64_MAX, {n}, g);
+  auto* p = out.data<int64_t>();
+  const auto* r = draws.read<int64_t>();
+  for (int64_t i = n - 1; i > 0; --i) std::swap(p[i], p[r[i] % (i + 1)]);
+  return out;
+}
+
+namespace {
+
 Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_grad) {
   if (n < 0) fail("randperm: n must be non-negative, got ", n);
   const DType d = dtype.value_or(DType::Int64);
@@ -204,12 +217,7 @@ Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_g
     fail("randperm: n = ", n, " is too large for ", name_of(d),
          ", which holds whole numbers up to ", whole_range(d).high);
   }
-  const Tensor out = arange(n);
-  const Tensor draws = integers(0, INT64_MAX, {n}, g);
-  auto* p = out.data<int64_t>();
-  const auto* r = draws.read<int64_t>();
-  for (int64_t i = n - 1; i > 0; --i) std::swap(p[i], p[r[i] % (i + 1)]);
-  return finish("randperm", to(out, d), requires_grad);
+  return finish("randperm", to(permutation(n, g), d), requires_grad);
 }
 
 // --- methods that fill -------------------------------------------------------------------------

@@ -8,14 +8,19 @@ from wengert import _core
 from wengert._core import CaptureError, Tensor
 from wengert.utils._pytree import tree_flatten, tree_unflatten
 
+from .runs import Runs
+
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from .guards import Snapshot
+    from .saved import SavedProgram
 
-__all__ = ["CaptureError", "Captured", "capture", "compile", "host_call"]
+__all__ = [
+    "CaptureError", "Captured", "SavedProgram", "capture", "compile", "host_call", "load_program",
+]  # fmt: skip
 
 _ATTEMPTS = 3  # calls that may change the function's Python objects before it is refused
 
@@ -79,7 +84,7 @@ class _Fixed:
         self.value = value
 
 
-class Captured:
+class Captured(Runs):
     """A function that is replayed from C++; made by `wengert.capture`.
 
     Attributes
@@ -374,111 +379,43 @@ class Captured:
                 return entry, tensors
         raise CaptureError(f"{what}: {self.__name__} was not captured for these arguments")
 
-    # --- many steps ------------------------------------------------------------------------------
+    # --- files and many steps -------------------------------------------------------------------
 
-    def run(
-        self,
-        data: Tensor | Sequence[Tensor],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        epochs: int = 1,
-        seed: int | None = None,
-        *,
-        drop_last: bool = False,
-        progress: Callable[[int], Any] | None = None,
-        every: int = 100,
-    ) -> Any:
-        """Take a step for each batch of the data, an epoch in one call.
-
-        Batches are those of ``DataLoader(TensorDataset(*data), batch_size, shuffle)``: with
-        ``seed``, of one whose generator was seeded with it. They are passed as the arguments.
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Write a program to a file, with the tensors that it keeps; `load_program` reads it.
 
         Parameters
         ----------
-        data
-            A tensor, or several of the same length, whose rows are the items.
-        batch_size
-            Items a step.
-        shuffle
-            Whether each epoch has a new order.
-        epochs
-            How often to go through the data.
-        seed
-            What the order is drawn from; the default generator if None.
-        drop_last
-            Whether to leave out a last batch of fewer items.
-        progress
-            Called with the number of steps done, each ``every`` steps.
-        every
-            Steps between calls of progress, and between looks for Ctrl-C.
-
-        Returns
-        -------
-        The results of all steps, stacked: a tensor of shape (steps, ...) for each.
+        path
+            Of the file; one that is there is replaced.
+        *args, **kwargs
+            Arguments of a call that the program is for. Not needed where there is one program.
 
         Raises
         ------
-        ValueError
-            If the tensors differ in length, or the batch size is not positive.
         CaptureError
-            If the step cannot be captured, or its results are not tensors.
+            If there is no such program, or it needs Python as it runs.
         """
-        from wengert._creation import arange
+        from .saved import save
 
-        arrays = [data] if isinstance(data, Tensor) else list(data)
-        arrays = [a.detach().contiguous() for a in arrays]
-        if not arrays or any(a.dim() == 0 or a.size(0) != arrays[0].size(0) for a in arrays):
-            raise ValueError(
-                "run: expected tensors of the same length, got shapes "
-                f"{[tuple(a.shape) for a in arrays]}"
-            )
-        if batch_size < 1 or every < 1 or epochs < 0:
-            raise ValueError(
-                f"run: batch_size={batch_size}, every={every} and epochs={epochs}; expected at "
-                "least 1, 1 and 0"
-            )
-        generator: dict[str, Any] = (
-            {} if seed is None else {"generator": _core.Generator().manual_seed(seed)}
-        )
-        n = arrays[0].size(0)
-        kept: list[Any] = []
-        done = 0
-        for _ in range(epochs):
-            order = _core.randperm(n, **generator) if shuffle else arange(n)
-            whole = n // batch_size
-            done = self._steps(
-                arrays, order[: whole * batch_size], whole, kept, done, progress, every
-            )
-            if not drop_last and n % batch_size:
-                done = self._steps(
-                    arrays, order[whole * batch_size :], 1, kept, done, progress, every
+        if args or kwargs:
+            key, tensors = self._key(args, kwargs)
+            found = [(key, e) for e in self._entries.get(key, ()) if e.program.fits(tensors)]
+            found = [f for f in found if not f[1].guards.first_change()] or found
+        else:
+            found = [(key, e) for key, entries in self._entries.items() for e in entries]
+            if len(found) > 1:
+                raise CaptureError(
+                    f"save: {self.__name__} has {len(found)} programs; pass arguments of a call to "
+                    "say which is meant"
                 )
-        return _stacked(kept)
-
-    def _steps(
-        self, arrays: list[Tensor], order: Tensor, steps: int, kept: list[Any], done: int,
-        progress: Callable[[int], Any] | None, every: int,
-    ) -> int:  # fmt: skip
-        """Take steps of equal size: by a program as long as one goes on, else one by one."""
-        size = order.size(0) // steps if steps else 0
-        at = 0
-        while at < steps:
-            rest = order[at * size :].contiguous()
-            entry = self._ready([a[:size] for a in arrays]) if steps - at > 1 else None
-            if entry is not None:
-                told = None if progress is None else lambda k, at=at: progress(done + at + k)
-                count, results = entry.program.run(
-                    arrays, rest, steps - at, every, told, entry.after
-                )
-                if count:
-                    kept.append((entry, count, results))
-                    at += count
-                    continue
-            rows = rest[:size]
-            result = self(*[a.index_select(0, rows) for a in arrays])
-            kept.append((None, 1, result))
-            at += 1
-        return done + steps
+        if not found:
+            raise CaptureError(
+                f"save: {self.__name__} has no program for "
+                + ("such arguments" if args or kwargs else "any arguments")
+                + "; call it as it is to be captured, until it is (the second call as a rule)"
+            )
+        save(path, self.__name__, self._fn, *found[0])
 
     def _ready(self, arguments: list[Tensor]) -> _Entry | None:
         """Return a program whose steps need nothing of Python before them."""
@@ -490,25 +427,6 @@ class Captured:
             if fits and not entry.guards.first_change():
                 return entry
         return None
-
-
-def _stacked(kept: list[Any]) -> Any:
-    """Join what single steps and runs of steps gave."""
-    if not kept:
-        return None
-    parts: list[list[Tensor]] = []
-    spec = None
-    for entry, count, results in kept:
-        if entry is None:
-            leaves, spec = tree_flatten(results)
-            if not all(isinstance(leaf, Tensor) for leaf in leaves):
-                raise CaptureError("run: a step must return tensors")
-            parts.append([leaf.detach().unsqueeze(0) for leaf in leaves])
-        else:
-            spec = entry.spec
-            parts.append([r[:count] for r in results])
-    columns = [_core.cat(list(column)) for column in zip(*parts, strict=True)]
-    return columns[0] if spec is None else tree_unflatten(columns, spec)
 
 
 def capture(
@@ -602,3 +520,36 @@ def compile(
     if model is None:
         return lambda m: compile(m, fullgraph=fullgraph, disable=disable)
     return model if disable else Compiled(model, fallback=not fullgraph)
+
+
+def load_program(path: Any) -> SavedProgram:
+    """Read a program that was written with ``save``.
+
+    It goes on from the state that it was saved in, with the same bits, without the Python code that
+    it was captured from. Nothing in the file can run code; a damaged one is refused.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    A callable of the tensors that the function was given.
+
+    Raises
+    ------
+    RuntimeError
+        If the file cannot be read, is damaged, or asks for what this version does not have.
+    """
+    from .saved import SavedProgram
+
+    return SavedProgram(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SavedProgram":
+        from .saved import SavedProgram
+
+        return SavedProgram
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
