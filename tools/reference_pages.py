@@ -147,7 +147,10 @@ PAGES = (
         "capture",
         "Capture and replay",
         "A function run once, then replayed from C++: [how, and why it cannot lie](../capture.md).",
-        (("wg", ("capture", "compile", "CaptureError")), ("wg._capture", ("Captured",))),
+        (
+            ("wg", ("capture", "compile", "load_program", "CaptureError")),
+            ("wg._capture", ("Captured", "SavedProgram")),
+        ),
         members=True,
     ),
     Page(

@@ -93,6 +93,24 @@ LaunchFields fields_of(KernelId kernel) {
   }
 }
 
+bool writes_apart(KernelId kernel) {
+  switch (static_cast<Kernel>(kernel)) {
+    case Kernel::Sort:
+    case Kernel::Topk:
+    case Kernel::Select:
+    case Kernel::Multinomial:
+    case Kernel::Lu:
+    case Kernel::Cholesky:
+    case Kernel::SolveTriangular:
+    case Kernel::Qr:
+    case Kernel::Eigh:
+    case Kernel::Svd:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool goes_by_strides(const Launch& l, int buffer) {
   if (l.kernel < kNumMapKernels) return true;
   if (l.kernel < kFirstReduction + Reductions::size) {

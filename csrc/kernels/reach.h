@@ -28,6 +28,9 @@ struct IndexBound {
 std::vector<IndexBound> check_reach(const Launch& l, std::span<const Room> buffers,
                                     std::span<const Room> pointers);
 
+// Whether the kernel goes by what it has written itself: no other buffer of it may be there then.
+bool writes_apart(KernelId kernel);
+
 // What of a launch is set: how many of its numbers and of those in `more`, and whether it goes by
 // the strides of a buffer.
 struct LaunchFields {

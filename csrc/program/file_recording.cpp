@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "kernels/reach.h"
@@ -119,6 +120,7 @@ class Builder {
         const Ref<Storage>& memory = parts_.memories[at];
         require(memory->bytes == s.bytes, "a slot of other bytes than its memory");
         if (s.kind == Slot::External) {
+          require(held_.insert(memory.get()).second, "two slots of one memory");
           s.storage = memory;
         } else {
           const auto* from_memory = static_cast<const char*>(memory->data);
@@ -179,6 +181,9 @@ class Builder {
         if (slot(l.before.slot).kind == Slot::Gradient) {
           require(!owned[l.before.slot], "a gradient of two leaves");
           owned[l.before.slot] = true;
+          const uint32_t at = from.grad.memory;
+          require(at >= parts_.memories.size() || !held_.contains(parts_.memories[at].get()),
+                  "a gradient in the memory of a slot");
           require(l.before.offset >= 0 && l.before.offset < kMost, "a gradient out of line");
           bytes_[l.before.slot] = {l.before.offset, l.before.offset};
           widen(l.before);
@@ -276,6 +281,9 @@ class Builder {
     }
     const auto bounds =
         check_reach(l, std::span(rooms).first(buffers), std::span(rooms).subspan(buffers));
+    if (writes_apart(l.kernel)) {
+      for (int k = 0; k < buffers_written(l); ++k) apart(s, k);
+    }
     for (const IndexBound& b : bounds) guard(s, b);
     r_.steps.push_back(kept(s, l));
   }
@@ -288,9 +296,23 @@ class Builder {
     read_group(g, o);
   }
 
+  // No other buffer of the launch is where this one is.
+  static void apart(const FileStep& s, int buffer) {
+    for (int k = 0; k < s.launch.nbuffers; ++k) {
+      require(k == buffer || s.pointers[static_cast<size_t>(k)].slot !=
+                                 s.pointers[static_cast<size_t>(buffer)].slot,
+              "a launch whose buffers are one");
+    }
+  }
+
   // Before a launch that goes where the numbers in one of its buffers say.
   void guard(const FileStep& s, const IndexBound& b) {
     const Launch& l = s.launch;
+    for (int k = 0; k < buffers_written(l); ++k) {
+      require(
+          s.pointers[static_cast<size_t>(k)].slot != s.pointers[static_cast<size_t>(b.buffer)].slot,
+          "a launch that writes where it reads its way");
+    }
     TensorPlace p;
     p.slot = s.pointers[static_cast<size_t>(b.buffer)].slot;
     p.offset = s.pointers[static_cast<size_t>(b.buffer)].offset;
@@ -348,6 +370,7 @@ class Builder {
   const FileParts& parts_;
   Recording r_;
   std::vector<Bytes> bytes_;
+  std::unordered_set<const Storage*> held_;
   std::deque<Storage> stand_ins_;
 };
 

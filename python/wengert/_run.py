@@ -9,4 +9,4 @@ import sys
 def main() -> None:
     """Become the executable."""
     path = os.path.join(os.path.dirname(__file__), "bin", "wengert-run")  # noqa: PTH118, PTH120
-    os.execv(path, ["wengert-run", *sys.argv[1:]])  # noqa: S606
+    os.execv(path, ["wengert-run", *sys.argv[1:]])
