@@ -24,6 +24,14 @@ class ReachParams : protected ReachSpace {
       stretch(s, columns, cs);
       spans(k, s, l_.dtype);
     };
+    // A plan may have another slot hold a product: it is dense but where it adds to what is there.
+    int64_t step = times({p.m, p.n});
+    const bool fresh = !p.accumulate && times({batch, step}) > 0;
+    require(!fresh || p.c_rs == p.n, "its strides");
+    for (int d = l_.ndim - 1; d >= 0 && fresh; --d) {
+      require(size(d) == 1 || l_.buffer[0].stride[d] == step, "its strides");
+      step = times({step, size(d)});
+    }
     matrix(0, p.m, p.c_rs, p.n, 1);
     matrix(1, p.m, p.a_rs, p.k, p.a_cs);
     matrix(2, p.k, p.b_rs, p.n, p.b_cs);

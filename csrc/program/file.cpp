@@ -59,11 +59,13 @@ class Writer {
   }
 
   void slots() {
-    for (const Slot& s : r_.slots) {
+    const auto& kinds = p_.recorded().kinds;  // a plan may have made others of them, and more
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      const Slot& s = r_.slots[i];
       uint32_t memory = FileTensor::kNone;
-      if (s.kind == Slot::External) {
+      if (kinds[i] == Slot::External) {
         memory = memory_of(s.storage);
-      } else if (s.kind == Slot::Constant || (s.kind == Slot::Result && !s.content.empty())) {
+      } else if (kinds[i] == Slot::Constant || (kinds[i] == Slot::Result && !s.content.empty())) {
         const Ref<Storage> content = Storage::make(s.bytes, Device::CPU);
         std::copy(s.content.begin(), s.content.end(), static_cast<char*>(content->data));
         memory = memory_of(content);
@@ -96,7 +98,7 @@ class Writer {
         }
       }
     }
-    for (size_t i = 0; i < r_.slots.size(); ++i) {
+    for (size_t i = 0; i < p_.recorded().kinds.size(); ++i) {
       const Slot& s = r_.slots[i];
       if (s.kind != Slot::External || named[i]) continue;
       const auto n = static_cast<int64_t>(s.bytes / item_size(seen[i]));

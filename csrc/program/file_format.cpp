@@ -341,6 +341,7 @@ RecordedBytes bytes_of(const Recording& r) {
   ArchiveWriter slots, steps;
   slots(static_cast<uint32_t>(r.slots.size()));
   for (const Slot& s : r.slots) {
+    out.kinds.push_back(s.kind);
     FileSlot entry{s.kind, s.bytes, s.index};
     slot(slots, entry);
   }

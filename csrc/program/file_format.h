@@ -112,6 +112,7 @@ struct FileDescription {
 // What a plan may change is kept as it was recorded: the entries of slots and steps, as bytes.
 struct RecordedBytes {
   std::string slots, steps;
+  std::vector<Slot::Kind> kinds;  // of the slots
   struct Group {
     std::shared_ptr<const SettingsSource> source;
     OptimizerRule rule;

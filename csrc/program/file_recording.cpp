@@ -213,6 +213,10 @@ class Builder {
 
   void touch(uint32_t index, Step& step, bool written) {
     Slot& s = slot(index);
+    // A plan takes it for granted.
+    require(s.kind != Slot::Intermediate || s.touched || written,
+            "a slot that is read before it "
+            "is written");
     s.touched = true;
     s.written |= written;
     (written ? step.writes : step.reads).push_back(index);

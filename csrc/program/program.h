@@ -48,10 +48,9 @@ class Program {
                                std::span<const Tensor> other_results,
                                const ProgramState& other) const;
 
-  // For who writes it to a file: as it was recorded, and what that leads to now. Throws while
-  // another thread is running it.
+  // For who writes it to a file: that nobody runs it meanwhile (throws where somebody does), and
+  // as it was recorded.
   std::unique_lock<std::mutex> hold();
-  const Recording& recording() const { return r_; }
   const RecordedBytes& recorded() const { return recorded_; }
 
   bool is_long() const { return is_long_; }
