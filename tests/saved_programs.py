@@ -98,7 +98,8 @@ class Language(nn.Module):
 def language() -> Case:
     xs = wg.randint(0, 11, (10, 4, 6))
     return training(
-        Language(), lambda p: optim.AdamW(p, 1e-2),
+        Language(),
+        lambda p: optim.AdamW(p, 1e-2),
         lambda i: (xs[i % 10], xs[(i + 1) % 10].clone()),
         lambda out, y: F.cross_entropy(out.flatten(0, 1), y.flatten()),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import extension_build
 import wengert as wg
 from saved_programs import bits, captured
 
@@ -211,3 +213,31 @@ def saved(
 def lone(folder: Path) -> Path:
     np.savez(folder / "lone.npz", z=np.zeros((8, 16), np.float32))
     return folder / "lone.npz"
+
+
+def test_from_cpp(tmp_path: Path) -> None:
+    """The page's C++ program gives the results that Python gives."""
+    compiler = extension_build.compiler()
+    page = Path(__file__).resolve().parent.parent / "docs" / "saved-programs.md"
+    found = re.search(r"^```cpp\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    (tmp_path / "program.cpp").write_text(found.group(1))
+    tools = wg.utils.cpp_extension
+    package = COMMAND.parent.parent
+    done = subprocess.run(
+        [compiler, *tools.compile_flags(), "-O0", tmp_path / "program.cpp", f"-L{package}",
+         "-lwengert", f"-Wl,-rpath,{package}", "-o", tmp_path / "program"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    captured("adam").step.save(tmp_path / "step.wgp")
+    loaded = wg.load_program(tmp_path / "step.wgp")
+    loaded.settings[0]["lr"] = 1e-4
+    given = [wg.zeros(shape, dtype=dtype) for _, dtype, shape in loaded.arguments]
+    expected = [loaded(*given).item() for _ in range(3)]
+    output = subprocess.check_output([tmp_path / "program", "step.wgp"], text=True, cwd=tmp_path)
+    assert [float.fromhex(line) for line in output.splitlines()] == expected
+    weights = read_safetensors(tmp_path / "weights.safetensors")
+    assert weights["0.weight"].tobytes() == loaded.state_dict()["0.weight"].numpy().tobytes()
+    failed = subprocess.run([tmp_path / "program", "none"], capture_output=True, check=False)
+    assert failed.returncode == 1
