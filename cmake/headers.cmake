@@ -1,5 +1,5 @@
 # What users' libraries of operations are built with: the headers that extension/extension.h leads
-# to, and a CMake package. In the installed ones includes name the folder, as in
+# to, and a CMake package; and program/file.h, for programs that run saved ones. In the installed ones includes name the folder, as in
 # "wengert/core/tensor.h", so that ours are not taken for anybody else's.
 set(public_headers
     core/allocator.h core/dtype.h core/error.h core/half.h core/ref.h core/shape.h core/tensor.h
@@ -16,7 +16,8 @@ set(public_headers
     kernels/cpu/vmath_lookup_tables.h
     kernels/cpu/vmath_special.h kernels/cpu/vmath_table.h
     kernels/cpu/vmath_trig.h tape/hooks.h tape/node.h tape/source.h ops/elementwise.h
-    ops/elementwise_rows.h ops/library.h ops/op_table.h ops/ops.h ops/rows.h ops/var.h extension/extension.h)
+    ops/elementwise_rows.h ops/library.h ops/op_table.h ops/ops.h ops/random.h ops/rows.h ops/var.h
+    program/file.h extension/extension.h)
 
 # A library fits the wengert whose headers it was compiled with and no other: their digest is part
 # of the stamp that is compared when it is loaded.
@@ -28,7 +29,7 @@ foreach(header IN LISTS public_headers)
   file(SHA256 ${source} digest)
   string(APPEND digests ${digest})
   file(READ ${source} content)
-  string(REGEX REPLACE "(#include \")(core|kernels|tape|ops)/" "\\1wengert/\\2/" content
+  string(REGEX REPLACE "(#include \")(core|kernels|tape|ops|program)/" "\\1wengert/\\2/" content
                        "${content}")
   file(CONFIGURE OUTPUT ${installed}/${header} CONTENT "${content}" @ONLY)
 endforeach()

@@ -13,6 +13,7 @@ from test_ops import forms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 # What looks at numbers, for some arguments, and is refused then.
 LOOKS = {
@@ -52,7 +53,7 @@ def split(sample: Sample) -> tuple[list[Any], Any]:
     )
 
 
-def check(row: Row, sample: Sample) -> None:
+def check(row: Row, sample: Sample, file: Path) -> None:
     arrays, fill = split(sample)
     fn = forms(row.name)[-1]
 
@@ -77,23 +78,33 @@ def check(row: Row, sample: Sample) -> None:
         expected = step(*given)
         wg.set_rng_state(state)
         results = captured(*given)
-        assert len(results) == len(expected)
-        for ours, theirs in zip(results, expected, strict=True):
-            assert ours.dtype == theirs.dtype
-            assert ours.shape == theirs.shape
-            assert ours.numpy().tobytes() == theirs.numpy().tobytes()
+        same(results, expected)
     assert captured.captures == 1
+    wg.set_rng_state(state)
+    captured.save(file, *given)
+    same(wg.load_program(file)(*given), expected)
+
+
+def same(results: Sequence[wg.Tensor], expected: Sequence[wg.Tensor]) -> None:
+    assert len(results) == len(expected)
+    for ours, theirs in zip(results, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        assert ours.numpy().tobytes() == theirs.numpy().tobytes()
 
 
 @pytest.mark.parametrize(
     "row", [r for r in ROWS.values() if r.name not in UNSET], ids=lambda r: r.name
 )
-def test_replays_have_the_same_bits(row: Row) -> None:
-    """Of the operation and its derivatives, with other numbers than it was captured with."""
+def test_replays_have_the_same_bits(row: Row, tmp_path: Path) -> None:
+    """Of the operation and its derivatives, with other numbers than it was captured with.
+
+    So has the program from a file.
+    """
     dtype = "int64" if {"float32", "float64"} <= set(row.refuses) else row.dtypes[0]
     for sample in row.draw(dtype):
         try:
-            check(row, sample)
+            check(row, sample, tmp_path / "op.wgp")
         except wg.CaptureError as e:
             if row.name not in LOOKS:
                 raise

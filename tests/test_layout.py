@@ -18,6 +18,7 @@ MAY_INCLUDE = {
     "ops": {"tape", "kernels", "core"},
     "transforms": {"ops", "tape", "kernels", "core"},
     "program": {"ops", "tape", "kernels", "core"},
+    "run": {"program", "ops", "kernels", "core"},
     "bindings": {"transforms", "ops", "program", "tape", "kernels", "core"},
     "interop": {"core"},
     "extension": {"ops", "tape", "kernels", "core"},  # what users' libraries include

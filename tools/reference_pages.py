@@ -147,8 +147,11 @@ PAGES = (
         "capture",
         "Capture and replay",
         "A function run once, then replayed from C++: [how, and why it cannot lie](../capture.md).",
-        (("wg", ("capture", "compile", "CaptureError")), ("wg._capture", ("Captured",)),
-         ("wg._capture.ensemble", ("Ensemble",))),
+        (
+            ("wg", ("capture", "compile", "load_program", "CaptureError")),
+            ("wg._capture", ("Captured", "SavedProgram")),
+            ("wg._capture.ensemble", ("Ensemble",)),
+        ),
         members=True,
     ),
     Page(

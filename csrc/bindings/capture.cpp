@@ -7,6 +7,7 @@
 #include "bindings/py_tensor.h"
 #include "core/error.h"
 #include "ops/autocast.h"
+#include "ops/checks.h"
 #include "ops/ops.h"
 #include "program/recorder.h"
 #include "tape/anomaly.h"
@@ -69,12 +70,8 @@ void register_capture(py::module_& m) {
   m.def(
       "check_true",
       [](const Tensor& all, const std::string& message) {
-        host_check({ops::contiguous(ops::detach(all))}, [message](std::span<const Tensor> t) {
-          const bool* v = t[0].data<bool>();
-          if (!std::all_of(v, v + t[0].numel(), [](bool b) { return b; })) {
-            fail(ErrorKind::Value, message);
-          }
-        });
+        host_check(checks::kAllTrue, {ops::contiguous(ops::detach(all))},
+                   {.text = {message.c_str()}});
       },
       py::arg("all"), py::arg("message"),
       "Raises ValueError where a bool tensor is not all True, in each replay too.");
@@ -139,6 +136,8 @@ void register_capture(py::module_& m) {
       .def("run", &run, py::arg("arrays"), py::arg("order"), py::arg("steps"), py::arg("every"),
            py::arg("progress"), py::arg("after"), py::arg("before"),
            "Replays for rows of arrays; `before` is how many steps were taken before.")
+      .def_property_readonly(
+          "results", [](const Program& p) { return p.results().size(); }, "Their number.")
       .def_property_readonly("lines", &Program::lines, "The launches.")
       .def(
           "times",

@@ -21,5 +21,6 @@ PYBIND11_MODULE(_core, m) {
   register_saved_hooks(m);
   register_capture(m);
   register_ensemble(m);
+  register_saved(m);
   register_guards(m);
 }

@@ -13,11 +13,9 @@ namespace wengert::bindings {
 namespace {
 
 OptimizerRule rule_of(const std::string& name) {
-  if (name == "sgd") return OptimizerRule::SGD;
-  if (name == "rmsprop") return OptimizerRule::RMSprop;
-  if (name == "adagrad") return OptimizerRule::Adagrad;
-  if (name == "adam") return OptimizerRule::Adam;
-  fail(ErrorKind::Value, "optimizer: unknown rule '", name, "'");
+  OptimizerRule rule;
+  if (!rule_from(name, rule)) fail(ErrorKind::Value, "optimizer: unknown rule '", name, "'");
+  return rule;
 }
 
 StateDType states_of(const py::object& kept) {
@@ -108,7 +106,8 @@ class GroupSettings final : public SettingsSource {
     if (PyDict_Update(all.ptr(), instead_.ptr()) != 0) rethrow_python();
     read_settings(all.ptr(), settings);
   }
-  const py::dict& group() const { return group_; }
+  const py::dict& dict() const { return group_; }
+  const void* group() const override { return group_.ptr(); }
 
  private:
   py::dict group_;
@@ -130,7 +129,7 @@ Tensor norm_of_grads(const std::vector<OptimizerGroup*>& groups, double order) {
 
 std::shared_ptr<const SettingsSource> settings_with(const SettingsSource& of,
                                                     const py::dict& instead) {
-  return std::make_shared<GroupSettings>(dynamic_cast<const GroupSettings&>(of).group(), instead);
+  return std::make_shared<GroupSettings>(dynamic_cast<const GroupSettings&>(of).dict(), instead);
 }
 
 void register_optim(py::module_& m) {

@@ -179,6 +179,7 @@ void register_forward_call(py::module_& m);
 void register_library(py::module_& m);
 void register_capture(py::module_& m);
 void register_ensemble(py::module_& m);
+void register_saved(py::module_& m);
 void register_guards(py::module_& m);
 
 }  // namespace wengert::bindings

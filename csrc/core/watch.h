@@ -2,7 +2,6 @@
 // as a program: run again, they would not do it.
 #pragma once
 
-#include <functional>
 #include <span>
 
 #include "core/tensor.h"
@@ -11,7 +10,19 @@ namespace wengert {
 
 class Generator;
 
-using HostCheck = std::function<void(std::span<const Tensor>)>;
+// What a check goes by besides its tensors: plain data, so that a program with the check can be
+// written to a file.
+struct CheckFacts {
+  const char* text[2] = {"", ""};
+  int64_t integer[4] = {};
+  double number[2] = {};
+};
+// A check of tensors, which may throw and does nothing else.
+struct CheckRule {
+  const char* name;  // in files
+  void (*check)(std::span<const Tensor> of, const CheckFacts& facts);
+  bool (*fits)(std::span<const Tensor> of, const CheckFacts& facts);  // what it can be asked of
+};
 
 class HostWatcher {
  public:
@@ -21,9 +32,10 @@ class HostWatcher {
   // The host looks at numbers, and goes on as they say; it writes some itself.
   virtual void on_read(const Storage& s) = 0;
   virtual void on_write(const Storage& s) = 0;
-  // A check of tensors, which may throw and does nothing else. Done again at the same place, of
-  // what stands there then, it keeps its promise.
-  virtual void on_check(HostCheck check, std::span<const Tensor> of) = 0;
+  // A check was done. Done again at the same place, of what stands there then, it keeps its
+  // promise.
+  virtual void on_check(const CheckRule& rule, const CheckFacts& facts,
+                        std::span<const Tensor> of) = 0;
   // Pointers of the next launch lead into these, beside its buffers.
   virtual void on_use(std::span<const Tensor> tensors) = 0;
   // The next launch draws from the generator.
@@ -46,13 +58,13 @@ const T* Tensor::read() const {
   return data<const T>();
 }
 
-// Throws what `check` throws of those tensors, now, and of those in their place whenever the
-// launches run again. It owns no tensor.
-template <class Check>
-void host_check(std::initializer_list<Tensor> of, const Check& check) {
+// Throws what the check throws of those tensors, now, and of those in their place whenever the
+// launches run again. The rules of this library stand in ops/checks.h.
+inline void host_check(const CheckRule& rule, std::initializer_list<Tensor> of,
+                       const CheckFacts& facts) {
   const std::span<const Tensor> tensors(of.begin(), of.size());
-  check(tensors);
-  if (HostWatcher* w = host_watcher()) w->on_check(check, tensors);
+  rule.check(tensors, facts);
+  if (HostWatcher* w = host_watcher()) w->on_check(rule, facts, tensors);
 }
 
 }  // namespace wengert

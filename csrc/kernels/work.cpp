@@ -191,4 +191,11 @@ bool draws_random_numbers(KernelId kernel) {
   }
 }
 
+bool takes_stream(const Launch& l) {
+  if (draws_random_numbers(l.kernel)) return l.kernel != id(Kernel::Multinomial);
+  if (l.kernel == id(Kernel::Dropout)) return true;
+  const bool attention = l.kernel == id(Kernel::Attention) || l.kernel == id(Kernel::AttentionGrad);
+  return attention && l.number[1] > 0;
+}
+
 }  // namespace wengert

@@ -22,5 +22,7 @@ Work work_of(const Launch& l);
 int buffers_written(const Launch& l);
 // Whether the result is not a function of its floating point operands alone.
 bool draws_random_numbers(KernelId kernel);
+// Whether a stream of random numbers stands in more[0] and more[1].
+bool takes_stream(const Launch& l);
 
 }  // namespace wengert

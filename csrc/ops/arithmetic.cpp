@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/checks.h"
 #include "ops/elementwise_rows.h"
 
 namespace wengert {
@@ -86,9 +87,7 @@ void check_divisor(const char* op, const Tensor& a, const Tensor& b) {
   if (is_floating(a.dtype()) || is_floating(b.dtype()) || b.numel() == 0) return;
   const GradMode off(false);
   const Tensor zero = eq(b, number_like({true, 0, 0}, &b));
-  host_check({sum(zero, nullptr, false)}, [op](std::span<const Tensor> zeros) {
-    if (*zeros[0].data<int64_t>() > 0) fail(op, ": ZeroDivisionError: integer division by zero");
-  });
+  host_check(checks::kDivisor, {sum(zero, nullptr, false)}, {.text = {op}});
 }
 template <class F>
 Tensor divide(const Tensor& a, const Tensor& b) {

@@ -1,9 +1,9 @@
 // Losses of classes: cross-entropy of logits, and the negative log-likelihood.
 #include <algorithm>
-#include "core/watch.h"
 
 #include "kernels/launch.h"
 #include "ops/autocast.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "ops/op_table.h"
@@ -128,15 +128,7 @@ Classes classes_of(const char* op, const Tensor& input, const Tensor& target,
   }
   Classes found{contiguous(to(lone ? reshape(target, {}) : target, DType::Int64))};
   const int64_t classes = input.size(d);
-  host_check({found.index}, [op, classes, ignore_index](std::span<const Tensor> index) {
-    const auto* t = index[0].data<int64_t>();
-    for (int64_t i = 0; i < index[0].numel(); ++i) {
-      if (t[i] != ignore_index && (t[i] < 0 || t[i] >= classes)) {
-        fail(ErrorKind::Index, op, ": target ", t[i], " at position ", i,
-             " is out of bounds; expected 0 <= target < ", classes);
-      }
-    }
-  });
+  host_check(checks::kClasses, {found.index}, {.text = {op}, .integer = {classes, ignore_index}});
   return found;
 }
 

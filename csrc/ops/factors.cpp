@@ -1,7 +1,7 @@
 // Cholesky and QR factors, and triangular systems. Derivatives follow M. Giles, Collected matrix
 // derivative results for forward and reverse mode algorithmic differentiation, 2008; that of QR is
 // of S. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions, 2010.
-#include "core/watch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/linalg.h"
 #include "ops/op_table.h"
@@ -71,16 +71,7 @@ Tensor cholesky_lower(const char* op, const Tensor& a) {
   const int64_t n = a.sizes().back();
   const Tensor l = own_copy(a), minor = zeros({product(batch)}, DType::Int64);
   run_linalg(Kernel::Cholesky, {&l, &minor}, batch, n, n);
-  host_check({minor}, [op, dims = a.dim()](std::span<const Tensor> t) {
-    const auto* order = t[0].data<int64_t>();
-    for (int64_t i = 0; i < t[0].numel(); ++i) {
-      if (order[i] == 0) continue;
-      fail(ErrorKind::LinAlg, op, ": ", batch_prefix(dims, i),
-           "The factorization could not be completed because the input is not positive-definite "
-           "(the leading minor of order ",
-           order[i], " is not positive-definite).");
-    }
-  });
+  host_check(checks::kPositiveDefinite, {minor}, {.text = {op}, .integer = {a.dim()}});
   if (recording(a)) {
     const Tensor* in[] = {&a};
     record(kCholesky, in, 1, l, 1)->save_output(0, l);

@@ -2,11 +2,11 @@
 // Derivatives follow M. Giles, Collected matrix derivative results for forward and reverse mode
 // algorithmic differentiation, 2008.
 #include "ops/linalg.h"
-#include "core/watch.h"
 
 #include <cmath>
 #include <limits>
 
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/products.h"
@@ -31,10 +31,6 @@ void check_square(const char* op, const Tensor& x) {
          x.size(x.dim() - 1), " matrices");
   }
 }
-std::string batch_prefix(int dims, int64_t element) {
-  return dims == 2 ? "" : text("(Batch element ", element, "): ");
-}
-
 Dims batch_of(const Tensor& x) {
   return Dims(x.sizes().begin(), x.dim() - 2);
 }
@@ -117,14 +113,7 @@ Tensor det_part(const Lu& lu, int64_t part, const Dims& batch) {
 }
 
 void check_regular(const char* op, const char* what, const Tensor& x, const Lu& lu) {
-  host_check({lu.zero_pivot}, [op, what, dims = x.dim()](std::span<const Tensor> t) {
-    const auto* zero = t[0].data<int64_t>();
-    for (int64_t i = 0; i < t[0].numel(); ++i) {
-      if (zero[i] == 0) continue;
-      fail(ErrorKind::LinAlg, op, ": ", batch_prefix(dims, i), "The diagonal element ", zero[i],
-           " is zero, ", what, " because the input matrix is singular.");
-    }
-  });
+  host_check(checks::kRegular, {lu.zero_pivot}, {.text = {op, what}, .integer = {x.dim()}});
 }
 
 // Both with the same batch.

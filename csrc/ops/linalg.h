@@ -9,8 +9,6 @@ namespace wengert::ops {
 // Throw unless x is a matrix of float32 or float64, or a batch of them; or a square one.
 void check_matrix(const char* op, const Tensor& x);
 void check_square(const char* op, const Tensor& x);
-// "(Batch element 3): " before what went wrong in a batch of matrices.
-std::string batch_prefix(int dims, int64_t element);
 
 // The sizes before the last two.
 Dims batch_of(const Tensor& x);

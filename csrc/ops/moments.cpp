@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/watch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/reduce.h"
@@ -118,10 +119,7 @@ void check_weights(const char* name, const Tensor& w, int64_t observations, bool
   const GradMode off(false);
   if (w.numel() == 0) return;
   const Tensor lowest = ops::to(ops::amin(w, nullptr, false), DType::Float64);
-  host_check({lowest}, [name](std::span<const Tensor> t) {
-    const double least = *t[0].data<double>();
-    if (least < 0) fail("cov: ", name, " cannot be negative, got ", least);
-  });
+  host_check(checks::kNotNegative, {lowest}, {.text = {"cov", name}});
 }
 
 Tensor cov(const Tensor& input, int64_t correction, const Tensor& fweights,

@@ -1,5 +1,8 @@
 #include "ops/optim.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
 #include "ops/flat_launch.h"
@@ -7,6 +10,60 @@
 #include "ops/ops.h"
 
 namespace wengert {
+namespace {
+
+constexpr const char* kRuleNames[] = {"sgd", "rmsprop", "adagrad", "adam"};
+
+}  // namespace
+
+const char* name_of(OptimizerRule rule) {
+  return kRuleNames[static_cast<int>(rule)];
+}
+bool rule_from(std::string_view name, OptimizerRule& out) {
+  const auto* const found = std::find(std::begin(kRuleNames), std::end(kRuleNames), name);
+  out = static_cast<OptimizerRule>(found - kRuleNames);
+  return found != std::end(kRuleNames);
+}
+
+void Setting::set(OptimizerLaunch& s, double value) const {
+  if (flag) {
+    s.*flag = value != 0;
+  } else {
+    s.*number = value;
+  }
+}
+
+const std::vector<Setting>& settings_of(OptimizerRule rule) {
+  using O = OptimizerLaunch;
+  static const Setting lr{"lr", &O::lr}, decay{"weight_decay", &O::weight_decay},
+      eps{"eps", &O::eps}, momentum{"momentum", &O::momentum},
+      maximize{"maximize", nullptr, &O::maximize};
+  static const std::vector<Setting> by_rule[] = {
+      {lr,
+       decay,
+       maximize,
+       momentum,
+       {"dampening", &O::dampening},
+       {"nesterov", nullptr, &O::nesterov}},
+      {lr,
+       decay,
+       maximize,
+       eps,
+       momentum,
+       {"alpha", &O::alpha},
+       {"centered", nullptr, &O::centered}},
+      {lr, decay, maximize, eps, {"lr_decay", &O::lr_decay}},
+      {lr,
+       decay,
+       maximize,
+       eps,
+       {"beta1", &O::beta1},
+       {"beta2", &O::beta2},
+       {"amsgrad", nullptr, &O::amsgrad},
+       {"decoupled_weight_decay", nullptr, &O::decoupled}},
+  };
+  return by_rule[static_cast<int>(rule)];
+}
 
 unsigned states_used(const OptimizerLaunch& s) {
   switch (s.rule) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,11 +21,28 @@ inline constexpr int64_t kBytesFrom = 4096;
 // Which states a step with these settings keeps, a bit each.
 unsigned states_used(const OptimizerLaunch& s);
 
+// A number or a flag of a group's settings.
+struct Setting {
+  const char* name;
+  double OptimizerLaunch::* number;
+  bool OptimizerLaunch::* flag = nullptr;
+
+  double get(const OptimizerLaunch& s) const { return flag ? s.*flag : s.*number; }
+  void set(OptimizerLaunch& s, double value) const;
+};
+// Those that a rule goes by.
+const std::vector<Setting>& settings_of(OptimizerRule rule);
+// "sgd", "rmsprop", "adagrad", "adam"
+const char* name_of(OptimizerRule rule);
+bool rule_from(std::string_view name, OptimizerRule& out);
+
 // Where a group's settings stand, for who keeps its launch and takes the step again.
 class SettingsSource : public std::enable_shared_from_this<SettingsSource> {
  public:
   virtual ~SettingsSource() = default;
   virtual void read(OptimizerLaunch& settings) const = 0;
+  // The same for every step of a group.
+  virtual const void* group() const = 0;
 };
 
 // Counts a step, which is about to be taken, unless it is skipped.

@@ -1,8 +1,8 @@
 // Offsets from index tensors, and reading, writing, adding and combining by them.
 #include "ops/picks.h"
-#include "core/watch.h"
 
 #include "kernels/launch.h"
+#include "ops/checks.h"
 #include "tape/backward.h"
 
 namespace wengert::ops {
@@ -10,16 +10,6 @@ namespace wengert::ops {
 // --- offsets -----------------------------------------------------------------------------------
 
 namespace {
-
-[[noreturn]] void out_of_range(const Tensor& index, int64_t size, const IndexCheck& check) {
-  // the first one in order, as it would be found one by one
-  const Tensor all = contiguous(to(index, DType::Int64));
-  const auto* v = all.data<int64_t>();
-  const auto* bad = std::find_if(
-      v, v + all.numel(), [&](int64_t i) { return i >= size || i < (check.wraps ? -size : 0); });
-  fail(check.kind, check.prefix, "index ", *bad, " is out of bounds for dimension ", check.dim,
-       " with size ", size);
-}
 
 Launch launch_of(Kernel kernel, DType dtype, const Dims& sizes,
                  std::initializer_list<const Tensor*> operands) {
@@ -59,20 +49,9 @@ void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t st
   l.integer[1] = stride;
   l.integer[2] = adds;
   launch(l);
-  const auto look = [size](std::span<const Tensor> t, const IndexCheck& how) {
-    const auto* bounds = t[0].data<int64_t>();
-    if (bounds[0] < (how.wraps ? -size : 0) || bounds[1] >= size) out_of_range(t[1], size, how);
-  };
-  const Tensor checked[] = {seen, index};
-  look(checked, check);
-  if (HostWatcher* w = host_watcher()) {  // who keeps the caller's text
-    const auto again = [look, check, prefix = std::string(check.prefix)](auto t) {
-      IndexCheck own = check;
-      own.prefix = prefix.c_str();
-      look(t, own);
-    };
-    w->on_check(again, checked);
-  }
+  host_check(checks::kIndex, {seen, index},
+             {.text = {check.prefix},
+              .integer = {size, static_cast<int64_t>(check.kind), check.dim, check.wraps}});
 }
 
 Picks picks_along(const Frame& x, int dim, const Tensor& index, const IndexCheck& check) {

@@ -196,14 +196,9 @@ Tensor randint_like_below(const Tensor& x, int64_t high, Generator& g, OptDType 
   return randint_like(x, 0, high, g, dtype, device, requires_grad);
 }
 
-Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_grad) {
-  if (n < 0) fail("randperm: n must be non-negative, got ", n);
-  const DType d = dtype.value_or(DType::Int64);
-  if (d == DType::Bool) fail(ErrorKind::NotImplemented, "randperm: no permutation of dtype bool");
-  if (n > 0 && n - 1 > whole_range(d).high) {
-    fail("randperm: n = ", n, " is too large for ", name_of(d),
-         ", which holds whole numbers up to ", whole_range(d).high);
-  }
+}  // namespace
+
+Tensor permutation(int64_t n, Generator& g) {
   const Tensor out = Tensor::empty({n}, DType::Int64);
   const Tensor draws = integers(0, INT64_MAX, {n}, g);
   Launch l = flat_launch(Kernel::Shuffle, DType::Int64, Device::CPU, n, 2);
@@ -213,7 +208,20 @@ Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_g
     l.buffer[k++].stride[0] = 1;
   }
   launch(l);
-  return finish("randperm", to(out, d), requires_grad);
+  return out;
+}
+
+namespace {
+
+Tensor randperm(int64_t n, Generator& g, OptDType dtype, Device, bool requires_grad) {
+  if (n < 0) fail("randperm: n must be non-negative, got ", n);
+  const DType d = dtype.value_or(DType::Int64);
+  if (d == DType::Bool) fail(ErrorKind::NotImplemented, "randperm: no permutation of dtype bool");
+  if (n > 0 && n - 1 > whole_range(d).high) {
+    fail("randperm: n = ", n, " is too large for ", name_of(d),
+         ", which holds whole numbers up to ", whole_range(d).high);
+  }
+  return finish("randperm", to(permutation(n, g), d), requires_grad);
 }
 
 // --- methods that fill -------------------------------------------------------------------------

@@ -40,6 +40,7 @@ struct Launch;
 namespace ops {
 // Takes counters for n elements and writes the stream into a launch.
 void set_stream(Launch& l, Generator& g, int64_t n);
+Tensor permutation(int64_t n, Generator& g);  // of 0, 1, ... n - 1
 Tensor randint(int64_t low, int64_t high, const Dims& size, OptDType dtype, Generator& g);
 // A contiguous tensor of compute dtype filled from a distribution (the kernels of random_isa.h).
 enum class Distribution { Uniform, Normal, LogNormal, Exponential, Geometric, Cauchy, Bernoulli };

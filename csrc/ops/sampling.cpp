@@ -1,8 +1,8 @@
 // Random draws that depend on tensors: normal of tensors, Bernoulli, Poisson, categories, dropout.
 #include <cmath>
 
-#include "core/watch.h"
 #include "kernels/launch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/random.h"
@@ -11,15 +11,8 @@ namespace wengert {
 namespace ops {
 
 void check_within(const Tensor& t, double low, double high, const char* op, const char* expected) {
-  host_check({contiguous(detach(t))}, [=](std::span<const Tensor> of) {
-    visit(of[0].dtype(), [&]<class T>() {
-      const T* p = of[0].data<T>();
-      for (int64_t i = 0; i < of[0].numel(); ++i) {
-        const auto v = convert<double>(p[i]);
-        if (!(v >= low && v <= high)) fail(op, ": ", expected);
-      }
-    });
-  });
+  host_check(checks::kWithin, {contiguous(detach(t))},
+             {.text = {op, expected}, .number = {low, high}});
 }
 
 namespace {
@@ -149,26 +142,6 @@ Tensor poisson(const Tensor& input, Generator& g) {
 
 // --- categories --------------------------------------------------------------------------------
 
-void check_weights(const double* weights, int64_t rows, int64_t categories) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const double* row = weights + r * categories;
-    bool wrong = false, positive = false;
-    for (int64_t c = 0; c < categories; ++c) {
-      wrong |= !(row[c] >= 0 && row[c] < INFINITY);
-      positive |= row[c] > 0;
-    }
-    for (int64_t c = 0; wrong && c < categories; ++c) {
-      if (row[c] >= 0 && row[c] < INFINITY) continue;
-      fail("multinomial: probability tensor contains either `inf`, `nan` or element < 0 (", row[c],
-           " in row ", r, ")");
-    }
-    if (!positive) {
-      fail("multinomial: invalid multinomial distribution (sum of probabilities <= 0 in row ", r,
-           ")");
-    }
-  }
-}
-
 Tensor multinomial(const Tensor& input, int64_t num_samples, bool replacement, Generator& g) {
   if (input.dim() != 1 && input.dim() != 2) {
     fail("multinomial: input must have 1 or 2 dimensions, got shape ", input.sizes());
@@ -185,9 +158,7 @@ Tensor multinomial(const Tensor& input, int64_t num_samples, bool replacement, G
   const GradMode off(false);
   const int64_t rows = input.numel() / categories;
   const Tensor weights = contiguous(to(input, DType::Float64));
-  host_check({weights}, [rows, categories](std::span<const Tensor> t) {
-    check_weights(t[0].data<double>(), rows, categories);
-  });
+  host_check(checks::kWeights, {weights}, {.integer = {rows, categories}});
   const Tensor draws =
       replacement ? draw(Distribution::Uniform, {rows, num_samples}, DType::Float64, g)
                   : draw(Distribution::Exponential, {rows, categories}, DType::Float64, g, 1);

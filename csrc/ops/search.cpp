@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/watch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/picks.h"
@@ -49,13 +50,8 @@ void check_sorter(const Tensor& sorter, const Tensor& sequence) {
     fail("searchsorted: sorter must be a tensor of int64, but got ", name_of(sorter.dtype()));
   }
   if (sorter.numel() == 0) return;
-  host_check({amin(sorter, nullptr, false), amax(sorter, nullptr, false)},
-             [boundaries = sequence.sizes().back()](std::span<const Tensor> t) {
-               const int64_t low = *t[0].data<int64_t>(), high = *t[1].data<int64_t>();
-               if (low >= 0 && high < boundaries) return;
-               fail("searchsorted: sorter index out of range: got ", low < 0 ? low : high, " for ",
-                    boundaries, " boundaries");
-             });
+  host_check(checks::kSorter, {amin(sorter, nullptr, false), amax(sorter, nullptr, false)},
+             {.integer = {sequence.sizes().back()}});
 }
 
 Tensor search(const char* op, const Tensor& sequence, const Tensor& values, bool out_int32,

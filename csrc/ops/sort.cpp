@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/watch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/op_table.h"
 #include "ops/picks.h"
@@ -200,13 +201,7 @@ void check_quantiles(const char* op, const Tensor& x, const Tensor& q) {
     fail(op, ": q tensor must be same dtype as the input tensor, got ", name_of(q.dtype()), " and ",
          name_of(x.dtype()));
   }
-  host_check({contiguous(to(detach(q), DType::Float64))}, [op](std::span<const Tensor> t) {
-    const auto* at = t[0].data<double>();
-    for (int64_t i = 0; i < t[0].numel(); ++i) {
-      if (at[i] >= 0 && at[i] <= 1) continue;
-      fail(op, ": q values must be in the range [0, 1], got ", at[i]);
-    }
-  });
+  host_check(checks::kQuantiles, {contiguous(to(detach(q), DType::Float64))}, {.text = {op}});
 }
 
 Tensor quantile_of(const char* op, const Tensor& x, const Tensor& q, OptInt dim, bool keepdim,

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/watch.h"
+#include "ops/checks.h"
 #include "ops/elementwise.h"
 #include "ops/linalg.h"
 #include "ops/op_table.h"
@@ -25,19 +25,7 @@ Tensor diagonal_matrix(const Tensor& d) {
 }
 
 void check_converged(const char* op, const Tensor& values) {
-  host_check({values}, [op](std::span<const Tensor> t) {
-    const Tensor& values = t[0];
-    const auto failed = [&]<class T>() {
-      const T* v = values.data<T>();
-      return std::any_of(v, v + values.numel(), [](T x) { return std::isnan(x); });
-    };
-    if (values.dtype() == DType::Float32 ? failed.operator()<float>()
-                                         : failed.operator()<double>()) {
-      fail(ErrorKind::LinAlg, op,
-           ": The algorithm failed to converge because the input matrix contained non-finite "
-           "values.");
-    }
-  });
+  host_check(checks::kConverged, {values}, {.text = {op}});
 }
 
 // --- symmetric eigenvalues ---------------------------------------------------------------------

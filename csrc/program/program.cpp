@@ -27,7 +27,8 @@ constexpr int64_t kDirectCount = 16384;
 }  // namespace
 
 Program::Program(Recording recording, size_t memory_limit)
-    : r_(std::move(recording)),
+    : recorded_(bytes_of(recording)),
+      r_(std::move(recording)),
       plan_(make_plan(r_, memory_limit)),
       pointers_(r_.slots.size()),
       bound_(r_.slots.size()),
@@ -329,12 +330,17 @@ void Program::set_leaves(std::span<const Tensor> arguments) {
   }
 }
 
-std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
-  const std::unique_lock lock(running_, std::try_to_lock);
+std::unique_lock<std::mutex> Program::hold() {
+  std::unique_lock lock(running_, std::try_to_lock);
   if (!lock.owns_lock()) {
     fail(ErrorKind::Capture,
          "capture: another thread is replaying this program; capture one for each thread");
   }
+  return lock;
+}
+
+std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
+  const std::unique_lock lock = hold();
   bind(arguments);
   execute();
   for (uint32_t slot : changed_) {

@@ -1,11 +1,13 @@
 // A captured straight-line list of launches, and its replay.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "program/file_format.h"
 #include "program/plan.h"
 
 namespace wengert {
@@ -45,6 +47,11 @@ class Program {
   std::string first_difference(std::span<const Tensor> results, const ProgramState& state,
                                std::span<const Tensor> other_results,
                                const ProgramState& other) const;
+
+  // For who writes it to a file: that nobody runs it meanwhile (throws where somebody does), and
+  // as it was recorded.
+  std::unique_lock<std::mutex> hold();
+  const RecordedBytes& recorded() const { return recorded_; }
 
   bool is_long() const { return is_long_; }
   const Plan& plan() const { return plan_; }
@@ -89,6 +96,7 @@ class Program {
   Leaf& leaf_at(const LeafPlace& place, std::span<const Tensor> arguments) const;
   Tensor tensor_at(const TensorPlace& place) const;
 
+  RecordedBytes recorded_;
   Recording r_;
   Plan plan_;
   std::vector<std::vector<SlotPointer>> pointers_;    // by slot

@@ -11,14 +11,6 @@
 namespace wengert {
 namespace {
 
-// Kernels whose stream stands in more[0] and more[1].
-bool has_stream(const Launch& l) {
-  if (draws_random_numbers(l.kernel)) return l.kernel != id(Kernel::Multinomial);
-  if (l.kernel == id(Kernel::Dropout)) return true;
-  const bool attention = l.kernel == id(Kernel::Attention) || l.kernel == id(Kernel::AttentionGrad);
-  return attention && l.number[1] > 0;
-}
-
 ptrdiff_t distance(const void* to, const void* from) {
   return static_cast<const char*>(to) - static_cast<const char*>(from);
 }
@@ -197,7 +189,7 @@ void Recorder::on_launch(const Launch& l) {
     }
   });
   used_.clear();
-  if (has_stream(l)) take_stream(step);
+  if (takes_stream(l)) take_stream(step);
   if (const OptimizerLaunch* o = step.launch->optimizer()) {
     if (o->source) {
       step.settings = o->source->shared_from_this();
@@ -212,9 +204,13 @@ void Recorder::on_done(const Launch& l) {
   if (outer_observer_) outer_observer_->on_done(l);
 }
 
-void Recorder::on_check(HostCheck check, std::span<const Tensor> of) {
+void Recorder::on_check(const CheckRule& rule, const CheckFacts& facts,
+                        std::span<const Tensor> of) {
   Step step;
-  step.check = std::move(check);
+  step.check = {&rule, facts, {}};
+  for (int i = 0; i < 2; ++i) {
+    if (facts.text[i]) step.check.text[i] = facts.text[i];
+  }
   for (const Tensor& t : of) {
     // A tensor of its own, whose pointer a replay sets.
     Tensor own = t.view(t.sizes(), t.strides());

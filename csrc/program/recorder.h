@@ -39,7 +39,8 @@ class Recorder final : public LaunchObserver, public HostWatcher {
   void on_gone(const Storage& s) override;
   void on_read(const Storage& s) override;
   void on_write(const Storage& s) override;
-  void on_check(HostCheck check, std::span<const Tensor> of) override;
+  void on_check(const CheckRule& rule, const CheckFacts& facts,
+                std::span<const Tensor> of) override;
   void on_use(std::span<const Tensor> tensors) override;
   void on_draw(Generator& g) override;
   void on_seed(Generator& g, uint64_t seed, uint64_t counter, bool anew) override;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/watch.h"
@@ -47,6 +48,19 @@ struct SlotPointer {
   const Storage** storage;  // beside it, or null
   uint32_t slot;
   ptrdiff_t offset;  // in bytes
+};
+
+// A check with texts of its own.
+struct HostCheck {
+  const CheckRule* rule = nullptr;
+  CheckFacts facts;
+  std::string text[2];
+
+  void operator()(std::span<const Tensor> of) const {
+    CheckFacts f = facts;
+    for (int i = 0; i < 2; ++i) f.text[i] = text[i].c_str();
+    rule->check(of, f);
+  }
 };
 
 struct Step {

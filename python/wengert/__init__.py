@@ -193,6 +193,7 @@ _SUBMODULES = (
 _LATER = {
     "CaptureError": "_capture",
     "capture": "_capture",
+    "load_program": "_capture",
     "compile": "_capture",
     "Tape": "_tape",
     "TypedStorage": "storage",

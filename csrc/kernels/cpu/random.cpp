@@ -47,7 +47,9 @@ void run_shuffle(const Launch& l) {
   auto* place = static_cast<int64_t*>(l.buffer[0].data);
   const auto* draw = static_cast<const int64_t*>(l.buffer[1].data);
   for (int64_t i = 0; i < l.count; ++i) place[i] = i;
-  for (int64_t i = l.count - 1; i > 0; --i) std::swap(place[i], place[draw[i] % (i + 1)]);
+  for (int64_t i = l.count - 1; i > 0; --i) {
+    std::swap(place[i], place[static_cast<uint64_t>(draw[i]) % static_cast<uint64_t>(i + 1)]);
+  }
 }
 
 void run_randint(const Launch& l) {

@@ -8,6 +8,8 @@ from wengert import _core
 from wengert._core import CaptureError, Tensor
 from wengert.utils._pytree import tree_flatten, tree_unflatten
 
+from .runs import Runs
+
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 
     from .ensemble import Ensemble
     from .guards import Snapshot
+    from .saved import SavedProgram
 
-__all__ = ["CaptureError", "Captured", "capture", "compile", "host_call"]
+__all__ = [
+    "CaptureError", "Captured", "SavedProgram", "capture", "compile", "host_call", "load_program",
+]  # fmt: skip
 
 _ATTEMPTS = 3  # calls that may change the function's Python objects before it is refused
 
@@ -80,7 +85,7 @@ class _Fixed:
         self.value = value
 
 
-class Captured:
+class Captured(Runs):
     """A function that is replayed from C++; made by `wengert.capture`.
 
     Attributes
@@ -371,58 +376,43 @@ class Captured:
                 return entry, tensors
         raise CaptureError(f"{what}: {self.__name__} was not captured for these arguments")
 
-    # --- many steps ------------------------------------------------------------------------------
+    # --- files and many steps -------------------------------------------------------------------
 
-    def run(
-        self,
-        data: Tensor | Sequence[Tensor],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        epochs: int = 1,
-        seed: int | None = None,
-        *,
-        drop_last: bool = False,
-        progress: Callable[[int], Any] | None = None,
-        every: int = 100,
-    ) -> Any:
-        """Take a step for each batch of the data, an epoch in one call.
-
-        Batches are those of ``DataLoader(TensorDataset(*data), batch_size, shuffle)``: with
-        ``seed``, of one whose generator was seeded with it. They are passed as the arguments.
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Write a program to a file, with the tensors that it keeps; `load_program` reads it.
 
         Parameters
         ----------
-        data
-            A tensor, or several of the same length, whose rows are the items.
-        batch_size
-            Items a step.
-        shuffle
-            Whether each epoch has a new order.
-        epochs
-            How often to go through the data.
-        seed
-            What the order is drawn from; the default generator if None.
-        drop_last
-            Whether to leave out a last batch of fewer items.
-        progress
-            Called with the number of steps done, each ``every`` steps.
-        every
-            Steps between calls of progress, and between looks for Ctrl-C.
-
-        Returns
-        -------
-        The results of all steps, stacked: a tensor of shape (steps, ...) for each.
+        path
+            Of the file; one that is there is replaced.
+        *args, **kwargs
+            Arguments of a call that the program is for. Not needed where there is one program.
 
         Raises
         ------
-        ValueError
-            If the tensors differ in length, or the batch size is not positive.
         CaptureError
-            If the step cannot be captured, or its results are not tensors.
+            If there is no such program, or it needs Python as it runs.
         """
-        from .epochs import take
+        from .saved import save
 
-        return take(self, data, batch_size, shuffle, epochs, seed, drop_last, progress, every)
+        if args or kwargs:
+            key, tensors = self._key(args, kwargs)
+            found = [(key, e) for e in self._entries.get(key, ()) if e.program.fits(tensors)]
+            found = [f for f in found if not f[1].guards.first_change()] or found
+        else:
+            found = [(key, e) for key, entries in self._entries.items() for e in entries]
+            if len(found) > 1:
+                raise CaptureError(
+                    f"save: {self.__name__} has {len(found)} programs; pass arguments of a call to "
+                    "say which is meant"
+                )
+        if not found:
+            raise CaptureError(
+                f"save: {self.__name__} has no program for "
+                + ("such arguments" if args or kwargs else "any arguments")
+                + "; call it as it is to be captured, until it is (the second call as a rule)"
+            )
+        save(path, self.__name__, self._fn, *found[0])
 
     def ensemble(
         self,
@@ -563,3 +553,36 @@ def compile(
     if model is None:
         return lambda m: compile(m, fullgraph=fullgraph, disable=disable)
     return model if disable else Compiled(model, fallback=not fullgraph)
+
+
+def load_program(path: Any) -> SavedProgram:
+    """Read a program that was written with ``save``.
+
+    It goes on from the state that it was saved in, with the same bits, without the Python code that
+    it was captured from. Nothing in the file can run code; a damaged one is refused.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+
+    Returns
+    -------
+    A callable of the tensors that the function was given.
+
+    Raises
+    ------
+    RuntimeError
+        If the file cannot be read, is damaged, or asks for what this version does not have.
+    """
+    from .saved import SavedProgram
+
+    return SavedProgram(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SavedProgram":
+        from .saved import SavedProgram
+
+        return SavedProgram
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -142,7 +142,8 @@ class Snapshot:
         self.guards = _core.Guards()
         self.sources: list[tuple[str, Callable[[], Any]]] = []
         self._seen: set[int] = set()
-        self._kept: list[Any] = []  # so that an id stays what it is
+        self.kept: list[tuple[Any, str]] = []  # with labels; so that an id stays what it is
+        self.tensors: list[tuple[Tensor, str]] = []
         self._code_names: set[str] = set()
         self._optimizers: list[tuple[FusedOptimizer, str]] = []
         self._visit(fn, getattr(fn, "__qualname__", type(fn).__name__))
@@ -167,11 +168,12 @@ class Snapshot:
                 self.guards.add_tensor(value, label)
                 for hook in _core.tensor_hooks(value):
                     self._visit(hook, f"{label}'s hook")
+                self.tensors.append((value, label))
             return
         if id(value) in self._seen:
             return
         self._seen.add(id(value))
-        self._kept.append(value)
+        self.kept.append((value, label))
         if kind is FunctionType:
             self._function(value, label)
         elif kind is MethodType:
@@ -325,7 +327,7 @@ class Snapshot:
         self.guards.add_list(optimizer.param_groups, f"{label}.param_groups")
         for i, group in enumerate(optimizer.param_groups):
             self._seen.add(id(group))
-            self._kept.append(group)
+            self.kept.append((group, label))
             self._dict(group, f"{label}.param_groups[{i}]", skipped)
         for name, value in own.items():
             self._visit(value, f"{label}.{name}")
