@@ -29,7 +29,7 @@ TRAININGS: list[Training] = [
     *(n.training() for n in cases_mlp.NETWORKS),
     cases_cnn.LENET,
     cases_train.TRANSFORMER,
-    cases_train.ACTOR_CRITIC,
+    cases_train.ACTOR_CRITICS[-1],
 ]
 LABELS = (WENGERT, "torch", "torch fused", "jax jit")
 

@@ -153,7 +153,9 @@ def _actor_critic_update(count: int) -> Training:
     )
 
 
+ACTOR_CRITICS = tuple(_actor_critic_update(count) for count in (64, 256))
+
 CASES: list[Case] = [
     TRANSFORMER.case(flops=3 * _FORWARD, atol=1e-4),
-    *(_actor_critic_update(count).case() for count in (64, 256)),
+    *(training.case() for training in ACTOR_CRITICS),
 ]

@@ -78,7 +78,7 @@ def _entry(key: Any) -> str:
 @lru_cache(maxsize=256)
 def _slots(kind: type) -> list[str]:
     """Return the names in __slots__ of the user's classes."""
-    found = []
+    found: list[str] = []
     for base in kind.__mro__:
         slots = () if _is_library(base.__module__) else vars(base).get("__slots__", ())
         found += (slots,) if isinstance(slots, str) else slots
@@ -152,7 +152,7 @@ class Snapshot:
 
     def objects(self) -> list[Any]:
         """Return the objects that were found, modules and optimizers among them, in order."""
-        return list(self._kept)
+        return [value for value, _ in self.kept]
 
     def names(self, name: str) -> bool:
         """Whether the user's code names an attribute, a variable or a key so."""
@@ -304,7 +304,7 @@ class Snapshot:
             for part, of in (("func", value.func), ("args", value.args), ("kw", value.keywords)):
                 self._visit(of, f"{label}.{part}")
             return
-        for name in _slots(kind):
+        for name in _slots(kind):  # type: ignore[arg-type]
             if hasattr(value, name):
                 self.guards.add_attribute(value, name, f"{label}.{name}")
                 self._visit(getattr(value, name), f"{label}.{name}")
