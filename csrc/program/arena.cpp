@@ -7,13 +7,10 @@
 #include "core/allocator.h"
 
 namespace wengert {
-namespace {
 
 size_t rounded(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
-
-}  // namespace
 
 // Offline dynamic storage allocation, greatest first into the lowest gap that fits (Pisarchyk, Lee,
 // Efficient memory management for deep neural net inference, 2020: greedy by size).

@@ -6,6 +6,8 @@
 
 namespace wengert {
 
+size_t rounded(size_t bytes);  // up to where the next stretch may begin
+
 struct Stretch {
   size_t bytes;
   int first, last;  // the first and the last time that it is touched

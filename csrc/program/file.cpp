@@ -13,15 +13,12 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "kernels/reach.h"
+#include "program/arena.h"
 #include "program/file_recording.h"
 #include "program/program.h"
 
 namespace wengert {
 namespace {
-
-size_t rounded(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // --- writing -----------------------------------------------------------------------------------
 

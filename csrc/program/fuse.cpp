@@ -7,6 +7,7 @@
 #include <queue>
 #include <utility>
 
+#include "program/arena.h"
 #include "program/order.h"
 
 namespace wengert {
@@ -81,9 +82,7 @@ Walked walk(const Step& s, const Space& space, int64_t rows, int k) {
   const auto item = static_cast<int64_t>(item_size(l.buffer[k].dtype));
   const int64_t row = space.count / rows;
   Walked w{0, 0, false};
-  const auto at = std::find_if(s.pointers.begin(), s.pointers.end(),
-                               [&](const SlotPointer& p) { return p.at == &l.buffer[k].data; });
-  w.offset = at->offset;
+  w.offset = pointer_of(s, k).offset;
   if (space.written_to_row && k == 0) {
     w.step = item * space.written_to_row;
     w.packed = true;
@@ -98,13 +97,6 @@ Walked walk(const Step& s, const Space& space, int64_t rows, int k) {
     w.packed = one || is_packed(l, k);
   }
   return w;
-}
-
-uint32_t slot_at(const Step& s, int k) {
-  const void* const at = &s.launch->launch.buffer[k].data;
-  return std::find_if(s.pointers.begin(), s.pointers.end(),
-                      [&](const SlotPointer& p) { return p.at == at; })
-      ->slot;
 }
 
 // Steps that go tile by tile so far.
@@ -156,7 +148,7 @@ struct Open {
       const Step& s = r.steps[static_cast<size_t>(steps[j])];
       for (int k = s.launch->launch.nbuffers - 1; k >= 0; --k) {
         const Walked w = walk(s, spaces[j], all_rows(), k);
-        const uint32_t slot = slot_at(s, k);
+        const uint32_t slot = pointer_of(s, k).slot;
         const auto [it, fresh] = known.try_emplace(slot, w);
         if (!fresh && !(it->second == w)) it->second.packed = false;
         written[slot] |= k == 0;
@@ -190,13 +182,14 @@ Group make_group(Recording& r, int first, const Open& open) {
     const Space& space = open.spaces[static_cast<size_t>(j)];
     TilePart part{&s.launch->launch, space.count / run.rows, {}, {}};
     for (int k = 0; k < s.launch->launch.nbuffers; ++k) {
-      const uint32_t slot = slot_at(s, k);
+      const uint32_t slot = pointer_of(s, k).slot;
       part.step[k] = walk(s, space, run.rows, k).step;
       part.scratch[k] = TilePart::kInMemory;
       if (!inside(r.slots[slot])) continue;
       r.slots[slot].in_tile = true;
       if (!places.contains(slot)) {
-        const int64_t bytes = (part.step[k] * run.tile + kAlignment - 1) / kAlignment * kAlignment;
+        const auto bytes =
+            static_cast<int64_t>(rounded(static_cast<size_t>(part.step[k] * run.tile)));
         const auto it = std::find_if(free.begin(), free.end(),
                                      [&](const Place& p) { return p.bytes >= bytes; });
         if (it != free.end()) {
@@ -228,10 +221,6 @@ Group make_group(Recording& r, int first, const Open& open) {
 
 namespace {
 
-// Nanoseconds, roughly, of one core.
-double cost(const Step& s) {
-  return 50 + s.work.flops / 100 + s.work.bytes / 40;
-}
 // Between what waking a thread costs and what a kernel shares out by itself.
 constexpr double kLeast = 400, kMost = 30'000;
 
@@ -243,7 +232,7 @@ std::vector<Group> together(const Recording& r, const std::vector<Group>& taken)
   for (const Group& g : taken) std::fill_n(free.begin() + g.first, g.count, false);
   const auto may = [&](int i) {
     const Step& s = r.steps[static_cast<size_t>(i)];
-    return free[static_cast<size_t>(i)] && s.launch && !s.settings && cost(s) < kMost;
+    return free[static_cast<size_t>(i)] && s.launch && !s.settings && cost_of(s) < kMost;
   };
   std::vector<Group> out;
   const int n = static_cast<int>(r.steps.size());
@@ -256,11 +245,11 @@ std::vector<Group> together(const Recording& r, const std::vector<Group>& taken)
       waits.insert(waits.end(), next.begin(), next.end());
     };
     add(first);
-    double sum = cost(r.steps[static_cast<size_t>(first)]), greatest = sum;
+    double sum = cost_of(r.steps[static_cast<size_t>(first)]), greatest = sum;
     for (; end < n && may(end) && std::find(waits.begin(), waits.end(), end) == waits.end();
          ++end) {
       add(end);
-      const double c = cost(r.steps[static_cast<size_t>(end)]);
+      const double c = cost_of(r.steps[static_cast<size_t>(end)]);
       sum += c;
       greatest = std::max(greatest, c);
     }

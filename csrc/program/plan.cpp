@@ -45,7 +45,7 @@ void lay_out(Recording& r, PlanSize& size) {
     if (s.kind != Slot::Intermediate || s.first < 0 || s.in_tile) continue;
     slots.push_back(i);
     stretches.push_back({s.bytes, s.first, s.last});
-    const size_t bytes = (s.bytes + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes = rounded(s.bytes);
     size.sum += bytes;
     for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += bytes;
   }
@@ -60,10 +60,8 @@ double moved(const Recording& r, const Step& s) {
   if (!s.launch) return bytes;
   const Launch& l = s.launch->launch;
   for (int k = 0; k < l.nbuffers; ++k) {
-    const auto at = std::find_if(s.pointers.begin(), s.pointers.end(),
-                                 [&](const SlotPointer& p) { return p.at == &l.buffer[k].data; });
-    if (!r.slots[at->slot].in_tile) continue;
-    bytes -= static_cast<double>(r.slots[at->slot].bytes);
+    const Slot& slot = r.slots[pointer_of(s, k).slot];
+    if (slot.in_tile) bytes -= static_cast<double>(slot.bytes);
   }
   return std::max(bytes, 0.0);
 }

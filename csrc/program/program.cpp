@@ -500,7 +500,7 @@ std::vector<double> Program::times(std::span<const Tensor> arguments, int rounds
   const auto since = [](Clock::time_point t) {
     return std::chrono::duration<double, std::nano>(Clock::now() - t).count();
   };
-  const std::unique_lock lock(running_);
+  const std::unique_lock lock = hold();
   std::vector<double> out(r_.steps.size(), 0);
   const ProgramState state = save(arguments);
   for (int k = 0; k < rounds; ++k) {

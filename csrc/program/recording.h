@@ -77,6 +77,11 @@ struct Step {
   Work work{};
 };
 
+// The pointer of a launch's buffer.
+const SlotPointer& pointer_of(const Step& s, int buffer);
+// Nanoseconds that one core takes, roughly.
+double cost_of(const Step& s);
+
 // A tensor that leads into a slot.
 struct TensorPlace {
   static constexpr uint32_t kNone = UINT32_MAX;

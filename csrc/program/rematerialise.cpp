@@ -12,15 +12,6 @@
 namespace wengert {
 namespace {
 
-// Nanoseconds, roughly.
-double cost_of(const Step& s) {
-  return 50 + s.work.flops / 50 + s.work.bytes / 20;
-}
-
-size_t rounded(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 // What is known of an intermediate before anything is moved.
 struct Value {
   int writer = -1;                        // the one step that makes it, if it can be taken again

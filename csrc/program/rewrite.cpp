@@ -49,12 +49,6 @@ void erase(Recording& r, const std::vector<bool>& gone) {
   r.steps.resize(kept);
 }
 
-const SlotPointer& pointer_of(const Step& s, int buffer) {
-  const void* const at = &s.launch->launch.buffer[buffer].data;
-  return *std::find_if(s.pointers.begin(), s.pointers.end(),
-                       [&](const SlotPointer& p) { return p.at == at; });
-}
-
 bool is_plain(const Step& s) {
   return s.launch && s.generator < 0 && !s.settings;
 }
