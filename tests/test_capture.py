@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -583,8 +582,12 @@ def test_progress_of_steps_that_run_as_usual() -> None:
     with pytest.warns(UserWarning, match="runs as usual"):
         captured.run(wg.ones(25), epochs=2, progress=told.append, every=10)
     assert told == [10, 20, 30, 40, 50]
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        captured.run(wg.ones(25), progress=lambda _: signal.raise_signal(signal.SIGINT), every=10)
+        captured.run(wg.ones(25), progress=stop, every=10)
     assert weight.item() == 60.0
 
 
