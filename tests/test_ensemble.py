@@ -464,3 +464,43 @@ def test_explain() -> None:
     assert text.startswith("5 models of step: ")
     assert "widened" in text
     assert "optimizer_step float32 (224,), repeated" in text
+
+
+def test_steps_left_out_are_not_counted() -> None:
+    """A model whose gradients overflow leaves its step out, and only it."""
+    x, y = data(BATCH)
+    wrong = x.clone()
+    wrong[0, 0] = float("inf")
+    batches = [[x, x, x], [x, wrong, x]]  # of each model
+
+    def make() -> tuple[Training, wg.amp.GradScaler]:
+        wg.manual_seed(99)
+        model = mlp(nn.ReLU)
+        optimizer, scaler = optim.Adam(model.parameters(), lr=0.01), wg.amp.GradScaler("cpu")
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+
+        return Training(step, model, optimizer), scaler
+
+    def plain(rows: list[wg.Tensor]) -> tuple[list[bytes], float]:
+        t, scaler = make()
+        for row in [x, x, x, *rows]:
+            t.step(row, y)
+        return state(t), scaler.get_scale()
+
+    t, scaler = make()
+    step = wg.capture(t.step)
+    for _ in range(3):
+        step(x, y)
+    models = step.ensemble(2)
+    for rows in zip(*batches, strict=True):
+        models(wg.stack(list(rows)), y)
+    for i, rows in enumerate(batches):
+        models.restore(i)
+        assert (state(t), scaler.get_scale()) == plain(rows)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/reach_space.h"
+#include "kernels/work.h"
 
 namespace wengert {
 
@@ -125,7 +126,7 @@ class ReachParams : protected ReachSpace {
                             : it.format == StateFormat::BFloat16 ? 2
                             : wide                               ? 8
                                                                  : 4;
-      const unsigned used = used_states(o);
+      const unsigned used = states_used(o);
       for (int k = 0; k < kMaxOptimizerStates; ++k) {
         const bool peaks = (used >> k & 1) && it.format == StateFormat::Bytes;
         require((!(used >> k & 1) || it.state[k]) && (!peaks || it.peaks[k]), "what it points to");
@@ -143,20 +144,6 @@ class ReachParams : protected ReachSpace {
     if (o.found_inf) within(next_pointer("its found_inf"), 0, 4, "its found_inf");
     counts(all);
     require(size(0) == all, "its count");
-  }
-  // As states_used (ops/optim.h), of which this knows nothing.
-  static unsigned used_states(const OptimizerLaunch& o) {
-    switch (o.rule) {
-      case OptimizerRule::SGD:
-        return o.momentum != 0 ? 1 : 0;
-      case OptimizerRule::RMSprop:
-        return 1u | (o.momentum != 0 ? 2u : 0u) | (o.centered ? 4u : 0u);
-      case OptimizerRule::Adagrad:
-        return 1;
-      case OptimizerRule::Adam:
-        return 3u | (o.amsgrad ? 4u : 0u);
-    }
-    return 0;
   }
   void list() {
     const auto& list = *static_cast<const TensorList*>(l_.pointer);

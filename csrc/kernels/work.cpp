@@ -198,4 +198,18 @@ bool takes_stream(const Launch& l) {
   return attention && l.number[1] > 0;
 }
 
+unsigned states_used(const OptimizerLaunch& s) {
+  switch (s.rule) {
+    case OptimizerRule::SGD:
+      return s.momentum != 0 ? 1 : 0;
+    case OptimizerRule::RMSprop:
+      return 1u | (s.momentum != 0 ? 2u : 0u) | (s.centered ? 4u : 0u);
+    case OptimizerRule::Adagrad:
+      return 1;
+    case OptimizerRule::Adam:
+      return 3u | (s.amsgrad ? 4u : 0u);
+  }
+  return 0;
+}
+
 }  // namespace wengert

@@ -22,6 +22,8 @@ Work work_of(const Launch& l);
 int buffers_written(const Launch& l);
 // Whether the result is not a function of its floating point operands alone.
 bool draws_random_numbers(KernelId kernel);
+// Which states an optimizer's step with these settings keeps, a bit each.
+unsigned states_used(const OptimizerLaunch& s);
 // Whether a stream of random numbers stands in more[0] and more[1].
 bool takes_stream(const Launch& l);
 

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "kernels/launch.h"
+#include "kernels/work.h"
 #include "ops/elementwise.h"
 #include "ops/flat_launch.h"
 #include "ops/inference.h"
@@ -63,20 +64,6 @@ const std::vector<Setting>& settings_of(OptimizerRule rule) {
        {"decoupled_weight_decay", nullptr, &O::decoupled}},
   };
   return by_rule[static_cast<int>(rule)];
-}
-
-unsigned states_used(const OptimizerLaunch& s) {
-  switch (s.rule) {
-    case OptimizerRule::SGD:
-      return s.momentum != 0 ? 1 : 0;
-    case OptimizerRule::RMSprop:
-      return 1u | (s.momentum != 0 ? 2u : 0u) | (s.centered ? 4u : 0u);
-    case OptimizerRule::Adagrad:
-      return 1;
-    case OptimizerRule::Adam:
-      return 3u | (s.amsgrad ? 4u : 0u);
-  }
-  return 0;
 }
 
 void count_step(const OptimizerLaunch& o, std::vector<OptimizerItem>& items) {

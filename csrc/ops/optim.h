@@ -18,9 +18,6 @@ namespace wengert {
 enum class StateDType : uint8_t { AsParameter, Float32, BFloat16, Bytes };
 inline constexpr int64_t kBytesFrom = 4096;
 
-// Which states a step with these settings keeps, a bit each.
-unsigned states_used(const OptimizerLaunch& s);
-
 // A number or a flag of a group's settings.
 struct Setting {
   const char* name;

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/work.h"
 #include "program/lane.h"
 
 namespace wengert {

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "kernels/reach.h"
+#include "kernels/work.h"
 #include "program/arena.h"
 #include "program/file_recording.h"
 #include "program/program.h"

@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "core/error.h"
-#include "program/arena.h"
+#include "ops/optim.h"
+#include "program/plan.h"
 #include "program/widen.h"
 
 namespace wengert {
@@ -33,20 +34,6 @@ std::vector<void*> places_of(KeptLaunch& k) {
   for (int i = 0; i < k.launch.nbuffers; ++i) out.push_back(&k.launch.buffer[i].data);
   k.each_pointer([&](void* at, const void*, bool) { out.push_back(at); });
   return out;
-}
-
-// Sets the offsets of intermediates; returns the bytes of all.
-size_t lay_out(std::vector<Slot>& slots) {
-  std::vector<Slot*> placed;
-  std::vector<Stretch> stretches;
-  for (Slot& s : slots) {
-    if (s.kind != Slot::Intermediate || s.first < 0) continue;
-    placed.push_back(&s);
-    stretches.push_back({s.bytes, s.first, s.last});
-  }
-  const size_t all = pack(stretches);
-  for (size_t i = 0; i < placed.size(); ++i) placed[i]->offset = stretches[i].offset;
-  return all;
 }
 
 }  // namespace
@@ -315,11 +302,7 @@ void Ensemble::Lane::repeat(Line& line, bool observed) {
       l.more[0] = static_cast<int64_t>(from.seed);
       l.more[1] = static_cast<int64_t>(from.counter + s.counter);
     }
-    if (line.optimizer >= 0) {
-      for (OptimizerItem& it : line.launch->items()) {
-        it.step = static_cast<int64_t>(*it.steps += 1);
-      }
-    }
+    if (line.optimizer >= 0) count_step(*line.launch->optimizer(), line.launch->items());
     take(line, observed);
   }
   for (size_t j = 0; j < line.moves.size(); ++j) write_pointer(line.moves[j].at, starts_[j]);

@@ -66,6 +66,18 @@ void reorder(Recording& r, const std::vector<int>& order) {
   r.steps = std::move(steps);
 }
 
+int erase(Recording& r, const std::vector<bool>& gone) {
+  size_t kept = 0;
+  for (size_t i = 0; i < r.steps.size(); ++i) {
+    if (gone[i]) continue;
+    if (kept != i) r.steps[kept] = std::move(r.steps[i]);
+    ++kept;
+  }
+  const auto count = static_cast<int>(r.steps.size() - kept);
+  r.steps.resize(kept);
+  return count;
+}
+
 void find_lifetimes(Recording& r) {
   for (Slot& s : r.slots) s.first = s.last = -1;
   for (int i = 0; std::cmp_less(i, r.steps.size()); ++i) {

@@ -17,6 +17,9 @@ Order order_of(const Recording& r);
 // Puts the steps where `order` says: a list of their places now.
 void reorder(Recording& r, const std::vector<int>& order);
 
+// Takes out those that are gone; returns how many.
+int erase(Recording& r, const std::vector<bool>& gone);
+
 // Sets the first and the last step that touch each slot.
 void find_lifetimes(Recording& r);
 

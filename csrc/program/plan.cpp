@@ -14,44 +14,20 @@ namespace {
 int drop_dead(Recording& r) {
   std::vector<bool> wanted(r.slots.size());
   for (size_t i = 0; i < r.slots.size(); ++i) wanted[i] = r.slots[i].kind != Slot::Intermediate;
-  std::vector<bool> keep(r.steps.size());
+  std::vector<bool> gone(r.steps.size());
   for (size_t i = r.steps.size(); i-- > 0;) {
     const Step& s = r.steps[i];
-    keep[i] = s.writes.empty() || std::any_of(s.writes.begin(), s.writes.end(),
-                                              [&](uint32_t slot) { return wanted[slot]; });
-    if (!keep[i]) continue;
+    gone[i] = !s.writes.empty() && std::none_of(s.writes.begin(), s.writes.end(),
+                                                [&](uint32_t slot) { return wanted[slot]; });
+    if (gone[i]) continue;
     for (uint32_t slot : s.reads) wanted[slot] = true;
     for (uint32_t slot : s.writes) wanted[slot] = true;
   }
-  size_t kept = 0;
-  for (size_t i = 0; i < r.steps.size(); ++i) {
-    if (keep[i]) {
-      if (kept != i) r.steps[kept] = std::move(r.steps[i]);
-      ++kept;
-    }
-  }
-  const size_t dropped = r.steps.size() - kept;
-  r.steps.resize(kept);
-  return static_cast<int>(dropped);
+  return erase(r, gone);
 }
 
-void lay_out(Recording& r, PlanSize& size) {
-  std::vector<uint32_t> slots;
-  std::vector<Stretch> stretches;
-  std::vector<size_t> alive(r.steps.size() + 1);
-  size.sum = size.bound = 0;
-  for (uint32_t i = 0; i < r.slots.size(); ++i) {
-    const Slot& s = r.slots[i];
-    if (s.kind != Slot::Intermediate || s.first < 0 || s.in_tile) continue;
-    slots.push_back(i);
-    stretches.push_back({s.bytes, s.first, s.last});
-    const size_t bytes = rounded(s.bytes);
-    size.sum += bytes;
-    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += bytes;
-  }
-  for (size_t bytes : alive) size.bound = std::max(size.bound, bytes);
-  size.arena = pack(stretches);
-  for (size_t k = 0; k < slots.size(); ++k) r.slots[slots[k]].offset = stretches[k].offset;
+bool in_arena(const Slot& s) {
+  return s.kind == Slot::Intermediate && s.first >= 0 && !s.in_tile;
 }
 
 // Bytes of memory that a step reads and writes, without what stays in tiles.
@@ -84,13 +60,32 @@ void widen_lifetimes(Recording& r, const std::vector<Group>& groups) {
 void measure(Recording& r, const std::vector<Group>& groups, PlanSize& size) {
   find_lifetimes(r);
   widen_lifetimes(r, groups);
-  lay_out(r, size);
-  size.steps = static_cast<int>(r.steps.size());
-  size.moved = 0;
+  size = {static_cast<int>(r.steps.size())};
+  size.arena = lay_out(r.slots);
+  std::vector<size_t> alive(r.steps.size());
+  for (const Slot& s : r.slots) {
+    if (!in_arena(s)) continue;
+    size.sum += rounded(s.bytes);
+    for (int k = s.first; k <= s.last; ++k) alive[static_cast<size_t>(k)] += rounded(s.bytes);
+  }
+  for (size_t bytes : alive) size.bound = std::max(size.bound, bytes);
   for (const Step& s : r.steps) size.moved += moved(r, s);
 }
 
 }  // namespace
+
+size_t lay_out(std::vector<Slot>& slots) {
+  std::vector<Slot*> placed;
+  std::vector<Stretch> stretches;
+  for (Slot& s : slots) {
+    if (!in_arena(s)) continue;
+    placed.push_back(&s);
+    stretches.push_back({s.bytes, s.first, s.last});
+  }
+  const size_t all = pack(stretches);
+  for (size_t i = 0; i < placed.size(); ++i) placed[i]->offset = stretches[i].offset;
+  return all;
+}
 
 Plan make_plan(Recording& r, size_t memory_limit) {
   for (Slot& s : r.slots) s.in_tile = false;

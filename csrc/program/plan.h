@@ -24,6 +24,9 @@ struct Plan {
   std::vector<Group> groups;
 };
 
+// Sets the offsets of intermediates in an arena; returns its bytes.
+size_t lay_out(std::vector<Slot>& slots);
+
 // Leaves out, joins and moves steps, and sets the offsets of intermediates in the arena. With a
 // limit of its bytes (0: none) steps are taken again where that saves memory.
 Plan make_plan(Recording& r, size_t memory_limit);

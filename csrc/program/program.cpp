@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/work.h"
 #include "ops/ops.h"
 #include "ops/optim.h"
 

@@ -7,6 +7,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "program/order.h"
+
 namespace wengert {
 namespace {
 
@@ -39,16 +41,6 @@ std::vector<bool> handed_out(const Recording& r) {
   return out;
 }
 
-void erase(Recording& r, const std::vector<bool>& gone) {
-  size_t kept = 0;
-  for (size_t i = 0; i < r.steps.size(); ++i) {
-    if (gone[i]) continue;
-    if (kept != i) r.steps[kept] = std::move(r.steps[i]);
-    ++kept;
-  }
-  r.steps.resize(kept);
-}
-
 bool is_plain(const Step& s) {
   return s.launch && s.generator < 0 && !s.settings;
 }
@@ -76,7 +68,6 @@ int fold_constants(Recording& r) {
     return it->second;
   };
   std::vector<bool> gone(r.steps.size());
-  int count = 0;
   for (size_t i = 0; i < r.steps.size(); ++i) {
     Step& s = r.steps[i];
     if (!std::all_of(s.reads.begin(), s.reads.end(), is_constant)) continue;
@@ -99,7 +90,6 @@ int fold_constants(Recording& r) {
       s.check(s.checked);  // passed now, it always will
     }
     gone[i] = true;
-    ++count;
   }
   for (auto& [slot, at] : memory) {
     Slot& s = r.slots[slot];
@@ -108,8 +98,7 @@ int fold_constants(Recording& r) {
     s.written = false;
     s.content.assign(from, from + s.bytes);
   }
-  erase(r, gone);
-  return count;
+  return erase(r, gone);
 }
 
 // --- copies --------------------------------------------------------------------------------------
@@ -138,7 +127,6 @@ int drop_copies(Recording& r) {
   const std::vector<bool> kept = handed_out(r);
   std::vector<Users> users = users_of(r);
   std::vector<bool> gone(r.steps.size());
-  int count = 0;
   for (int i = 0; std::cmp_less(i, r.steps.size()); ++i) {
     Step& s = r.steps[static_cast<size_t>(i)];
     if (!is_plain(s) || s.launch->launch.kernel != id(Kernel::Copy)) continue;
@@ -158,11 +146,9 @@ int drop_copies(Recording& r) {
     if (changed) continue;
     redirect(r, to.slot, from.slot, from.offset, written);
     gone[static_cast<size_t>(i)] = true;
-    ++count;
     users = users_of(r);
   }
-  erase(r, gone);
-  return count;
+  return erase(r, gone);
 }
 
 // --- epilogues -----------------------------------------------------------------------------------
@@ -187,7 +173,6 @@ int join_activations(Recording& r) {
   const std::vector<bool> kept = handed_out(r);
   const std::vector<Users> users = users_of(r);
   std::vector<bool> gone(r.steps.size());
-  int count = 0;
   for (int j = 0; std::cmp_less(j, r.steps.size()); ++j) {
     Step& s = r.steps[static_cast<size_t>(j)];
     if (!is_plain(s) || !is_activation(s.launch->launch)) continue;
@@ -225,10 +210,8 @@ int join_activations(Recording& r) {
     std::replace(product.writes.begin(), product.writes.end(), from.slot, to.slot);
     product.work = work_of(l);
     gone[static_cast<size_t>(j)] = true;
-    ++count;
   }
-  erase(r, gone);
-  return count;
+  return erase(r, gone);
 }
 
 }  // namespace wengert
