@@ -5,21 +5,14 @@
 #include <algorithm>
 
 #include "bindings/py_tensor.h"
+#include "bindings/replays.h"
 #include "core/error.h"
-#include "ops/autocast.h"
 #include "ops/checks.h"
 #include "ops/ops.h"
 #include "program/recorder.h"
-#include "tape/anomaly.h"
 
 namespace wengert::bindings {
 namespace {
-
-std::vector<Tensor> results_of(Program& p, const std::vector<Tensor>& arguments) {
-  if (!p.is_long()) return p.replay(arguments);
-  const py::gil_scoped_release released;
-  return p.replay(arguments);
-}
 
 // The results, or the reason why a replay is refused.
 py::object call(Program& p, const std::vector<Tensor>& arguments) {
@@ -47,9 +40,8 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
   {
     const py::gil_scoped_release released;
     done = p.run(arrays, {order.data<int64_t>(), static_cast<size_t>(order.numel())}, stacked,
-                 [&](int64_t k) {
+                 {calls ? 1 : every, before, [&](int64_t k) {
                    const bool told = (before + k + 1) % every == 0;
-                   if (!told && !calls) return true;
                    const py::gil_scoped_acquire locked;
                    for (const auto& call : after) {
                      const auto [fn, args] = call.cast<std::pair<py::object, py::tuple>>();
@@ -58,7 +50,7 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
                    if (told && PyErr_CheckSignals() != 0) throw py::error_already_set();
                    if (told && !progress.is_none()) progress(before + k + 1);
                    return p.read_settings();
-                 });
+                 }});
   }
   return {done, std::move(stacked)};
 }
@@ -78,9 +70,8 @@ void register_capture(py::module_& m) {
   m.def(
       "thread_modes",
       [] {
-        return py::make_tuple(grad_mode(), inference_mode(),
-                              autocast_state().on ? static_cast<int>(autocast_state().dtype) : -1,
-                              static_cast<int>(default_dtype()), checks_forward());
+        const ThreadModes m = thread_modes();
+        return py::make_tuple(m.grad, m.inference, m.autocast, m.default_dtype, m.checks_forward);
       },
       "What this thread's operations depend on besides their arguments.");
   m.def("capturing", [] { return host_watcher() != nullptr; }, "Whether this thread captures.");

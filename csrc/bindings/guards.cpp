@@ -1,10 +1,14 @@
-// Guards of a captured program: what the function's Python objects held, compared before each
-// replay. Where pointers are the same nothing was changed; else plain values are compared.
+// Where a dict was not written to, and pointers are the same, nothing was changed; else plain values
+// are compared.
+#include "bindings/guards.h"
+
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <variant>
 
+#include "bindings/dict_version.h"
 #include "bindings/py_tensor.h"
 #include "core/error.h"
 
@@ -49,6 +53,14 @@ struct DictGuard {
   py::object dict;
   std::vector<Entry> entries;
   bool all;
+  DictVersion version{dict};
+  // As `differs`, but for dicts that nobody wrote to since entries were found the same.
+  bool differs_now() {
+    if (!version.changed()) return false;
+    if (differs() >= 0) return true;
+    version.renew();
+    return false;
+  }
   PyObject* now(const Entry& e) const {
     PyObject* v = PyDict_GetItemWithError(dict.ptr(), e.key.ptr());
     if (!v) PyErr_Clear();
@@ -139,7 +151,11 @@ struct TensorGuard {
     const TensorImpl& t = *tensor.impl();
     return t.data != data || t.dtype != dtype || wengert::requires_grad(tensor) != requires_grad ||
            !(t.sizes == sizes) || !(t.strides == strides) || history_of(tensor) != history ||
-           hooks_at(tensor) != hooks;
+           hooks_differ();
+  }
+  bool hooks_differ() const {
+    const bool bare = !tensor->node || !node_of(tensor)->extras;
+    return !(bare && hooks.empty()) && hooks_at(tensor) != hooks;
   }
   // Null of leaves, whose node may come later.
   static const Node* history_of(const Tensor& t) { return is_leaf(t) ? nullptr : node_of(t); }
@@ -152,6 +168,8 @@ struct Change {
   std::string label;
   py::object container, key, before, after;
 };
+
+}  // namespace
 
 class Guards {
  public:
@@ -188,6 +206,13 @@ class Guards {
     tensor_labels_.push_back(label);
   }
 
+  bool hold() {
+    for (Guard& guard : guards_) {
+      if (std::visit([](auto& g) { return differs_now(g); }, guard)) return false;
+    }
+    return std::none_of(tensors_.begin(), tensors_.end(),
+                        [](const TensorGuard& t) { return t.differs(); });
+  }
   // What was changed first; empty if nothing was.
   std::string first_change() const {
     for (size_t i = 0; i < guards_.size(); ++i) {
@@ -245,6 +270,11 @@ class Guards {
 
  private:
   using Guard = std::variant<DictGuard, ListGuard, CellGuard, AttributeGuard, CopyGuard>;
+  static bool differs_now(DictGuard& g) { return g.differs_now(); }
+  template <class G>
+  static bool differs_now(const G& g) {
+    return g.differs();
+  }
   static Py_ssize_t differs(const DictGuard& g) { return g.differs(); }
   template <class G>
   static Py_ssize_t differs(const G& g) {
@@ -264,7 +294,13 @@ class Guards {
   std::vector<TensorGuard> tensors_;
 };
 
-}  // namespace
+Guards& guards_of(py::handle object) {
+  return object.cast<Guards&>();
+}
+
+bool hold(Guards& guards) {
+  return guards.hold();
+}
 
 void register_guards(py::module_& m) {
   py::class_<Change>(m, "GuardChange", "An entry of a dict that holds another value.")
@@ -284,6 +320,7 @@ void register_guards(py::module_& m) {
       .def("add_copy", &Guards::add_copy, py::arg("of"), py::arg("copy"), py::arg("equal"),
            py::arg("label"))
       .def("add_tensor", &Guards::add_tensor, py::arg("tensor"), py::arg("label"))
+      .def("hold", &Guards::hold, "Whether all is as it was.")
       .def("first_change", &Guards::first_change, "What was changed first, or nothing.")
       .def("changes", &Guards::changes, "Entries with other values; None if that is not all.")
       .def("skip", &Guards::skip, py::arg("container"), py::arg("key"))

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m) {
   register_random(m);
   register_transforms(m);
   register_forward_call(m);
+  register_replays(m);
   register_functions(m);
   register_autograd(m);
   register_optim(m);

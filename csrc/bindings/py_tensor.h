@@ -176,6 +176,7 @@ void register_gauges(py::module_& m);
 void register_random(py::module_& m);
 void register_transforms(py::module_& m);
 void register_forward_call(py::module_& m);
+void register_replays(py::module_& m);
 void register_library(py::module_& m);
 void register_capture(py::module_& m);
 void register_ensemble(py::module_& m);

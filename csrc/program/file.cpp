@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -389,11 +390,12 @@ std::vector<Tensor> SavedProgram::train(std::span<const Tensor> arrays, const Ba
     const Tensor order = batches.shuffle ? ops::permutation(rows, order_of) : ops::arange(rows);
     std::vector<Tensor> here;
     for (const Tensor& t : stacked) here.push_back(ops::narrow(t, 0, e * steps, steps));
-    const int64_t now = program_->run(
-        data, {order.data<int64_t>(), static_cast<size_t>(steps * batch)}, here, [&](int64_t k) {
-          if (between) goes_on = between(e * steps + k + 1);
-          return goes_on;
-        });
+    const int64_t now =
+        program_->run(data, {order.data<int64_t>(), static_cast<size_t>(steps * batch)}, here,
+                      {.every = between ? 1 : std::numeric_limits<int64_t>::max(),
+                       .between = [&](int64_t k) {
+                         return goes_on = between(e * steps + k + 1);
+                       }});
     if (now < steps && goes_on) fail("saved program: its state is no longer what it goes on from");
     done += now;
   }

@@ -74,6 +74,13 @@ Program::Program(Recording recording, size_t memory_limit)
     }
     s.base = nullptr;
   }
+  repeats_ = true;
+  for (const LeafPlace& l : r_.leaves) {
+    repeats_ &= l.argument < 0 && !(l.looked_at && l.changed && l.after.slot != l.before.slot);
+  }
+  for (size_t i = 0; i < r_.arguments.size(); ++i) {
+    repeats_ &= r_.slots[r_.arguments[i].slot].index == i;
+  }
 }
 
 void Program::make_ops() {
@@ -144,9 +151,10 @@ bool Program::read_settings() {
   for (Step& s : r_.steps) {
     if (!s.settings) continue;
     OptimizerLaunch& o = *s.launch->optimizer();
-    const unsigned before = states_used(o);
-    s.settings->read(o);
-    if (states_used(o) != before) return false;
+    OptimizerLaunch next = o;
+    s.settings->read(next);
+    if (states_used(next) != states_used(o)) return false;
+    o = next;
   }
   return true;
 }
@@ -200,7 +208,14 @@ void Program::renew(uint32_t slot) {
   }
 }
 
+void Program::refill() {
+  for (uint32_t slot : refilled_) {
+    std::memcpy(bound_[slot].base, r_.slots[slot].content.data(), r_.slots[slot].bytes);
+  }
+}
+
 void Program::bind(std::span<const Tensor> arguments) {
+  ++binds_;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const TensorPlace& p = r_.arguments[i];
     if (r_.slots[p.slot].index == i)
@@ -221,9 +236,7 @@ void Program::bind(std::span<const Tensor> arguments) {
     ours.reset();
   }
   for (uint32_t slot : fresh_) renew(slot);
-  for (uint32_t slot : refilled_) {
-    std::memcpy(bound_[slot].base, r_.slots[slot].content.data(), r_.slots[slot].bytes);
-  }
+  refill();
 }
 
 void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
@@ -342,6 +355,10 @@ std::unique_lock<std::mutex> Program::hold() {
 
 std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
   const std::unique_lock lock = hold();
+  return replay_held(arguments);
+}
+
+std::vector<Tensor> Program::replay_held(std::span<const Tensor> arguments) {
   bind(arguments);
   execute();
   for (uint32_t slot : changed_) {
@@ -365,50 +382,6 @@ std::vector<Tensor> Program::replay(std::span<const Tensor> arguments) {
     }
   }
   return out;
-}
-
-int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> order,
-                     std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between) {
-  const int64_t batch = arrays.empty() ? 1 : r_.arguments[0].sizes[0];
-  std::vector<Tensor> staged, arguments(arrays.size());
-  std::vector<int64_t> row_bytes;
-  for (const Tensor& a : arrays) {
-    row_bytes.push_back(a.stride(0) * static_cast<int64_t>(item_size(a.dtype())));
-    Dims sizes = a.sizes();
-    sizes[0] = batch;
-    staged.push_back(Tensor::empty(sizes, a.dtype()));
-  }
-  const int64_t steps = static_cast<int64_t>(order.size()) / std::max<int64_t>(batch, 1);
-  for (int64_t k = 0; k < steps; ++k) {
-    const int64_t* rows = order.data() + k * batch;
-    bool in_order = true;
-    for (int64_t i = 1; i < batch; ++i) in_order &= rows[i] == rows[i - 1] + 1;
-    for (size_t a = 0; a < arrays.size(); ++a) {
-      const char* from = arrays[a].data();
-      if (in_order) {  // where they are
-        Dims sizes = arrays[a].sizes();
-        sizes[0] = batch;
-        arguments[a] = arrays[a].view(sizes, arrays[a].strides());
-        arguments[a]->data = const_cast<char*>(from) + rows[0] * row_bytes[a];
-      } else {
-        const auto bytes = static_cast<size_t>(row_bytes[a]);
-        char* to = staged[a].data();
-        for (int64_t i = 0; i < batch; ++i, to += bytes) {
-          std::memcpy(to, from + rows[i] * row_bytes[a], bytes);
-        }
-        arguments[a] = staged[a];
-      }
-    }
-    if (refuses(arguments)) return k;
-    const std::vector<Tensor> results = replay(arguments);
-    for (size_t r = 0; r < results.size(); ++r) {
-      const Tensor& to = stacked[r];
-      const int64_t bytes = to.numel() / to.size(0) * static_cast<int64_t>(item_size(to.dtype()));
-      if (bytes) std::memcpy(to.data() + k * bytes, results[r].data(), static_cast<size_t>(bytes));
-    }
-    if (!between(k)) return k + 1;
-  }
-  return steps;
 }
 
 // --- the same step twice -------------------------------------------------------------------------

@@ -34,10 +34,15 @@ class Program {
   // Throws Error if another thread is running it.
   std::vector<Tensor> replay(std::span<const Tensor> arguments);
   // Replays of the rows that `order` names in each array, so many at a time as arguments have; the
-  // results of step k become row k of `stacked`. `between` is called after each step, and ends the
-  // run by returning false. Returns how many were done: fewer, too, where a replay is refused.
+  // results of step k become row k of `stacked`. Returns how many were done: fewer, too, where a
+  // replay is refused.
+  struct Pauses {
+    int64_t every;       // so many steps `between` is called, and ends the run by returning false
+    int64_t before = 0;  // steps that were counted already
+    std::function<bool(int64_t)> between;
+  };
   int64_t run(std::span<const Tensor> arrays, std::span<const int64_t> order,
-              std::span<const Tensor> stacked, const std::function<bool(int64_t)>& between);
+              std::span<const Tensor> stacked, const Pauses& pauses);
   const std::vector<TensorPlace>& results() const { return r_.results; }
 
   ProgramState save(std::span<const Tensor> arguments) const;
@@ -89,6 +94,11 @@ class Program {
   void patch(uint32_t slot, void* base, const Storage* storage);
   void bind(std::span<const Tensor> arguments);
   void renew(uint32_t slot);
+  void refill();
+  class Batches;
+  bool repeat(const Batches& batches, uint64_t binds, std::span<const Tensor> stacked,
+              int64_t row);
+  std::vector<Tensor> replay_held(std::span<const Tensor> arguments);
   void execute();
   void set_leaves(std::span<const Tensor> arguments);
   const Storage& changed_at(uint32_t slot, std::span<const Tensor> arguments) const;
@@ -109,6 +119,8 @@ class Program {
   std::vector<Direct> directs_;
   std::vector<Ref<Storage>> untiled_;  // of what is in tiles, for who observes each launch
   bool is_long_ = false;
+  bool repeats_ = false;  // whether a replay leaves all that the next looks at as it was
+  uint64_t binds_ = 0;    // how often
   std::mutex running_;
 };
 

@@ -6,13 +6,14 @@ from _thread import get_ident
 
 from wengert import _core
 from wengert._core import CaptureError, Tensor
-from wengert.utils._pytree import tree_flatten, tree_unflatten
+from wengert.utils._pytree import tree_flatten
 
+from .entries import Active, Entry, Fixed, active, host_call
 from .runs import Runs
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from .ensemble import Ensemble
@@ -26,66 +27,7 @@ __all__ = [
 _ATTEMPTS = 3  # calls that may change the function's Python objects before it is refused
 
 
-class _Active:
-    """The capture under way: calls of Python that each replay makes too."""
-
-    def __init__(self, recorder: _core.Recorder) -> None:
-        self.recorder = recorder
-        self.calls: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
-
-
-_active: dict[int, _Active] = {}  # by thread
-
-
-def host_call(fn: Callable[..., Any], *args: Any) -> Any:
-    """Call Python code that each replay is to call too, before its launches or after them."""
-    if any(isinstance(a, Tensor) for a in args):
-        raise CaptureError(
-            f"capture: {fn.__qualname__} looks at a tensor; call it outside of the step"
-        )
-    active = _active[get_ident()]
-    active.calls.append((active.recorder.steps, fn, args))
-    return active.recorder.paused(lambda: fn(*args))
-
-
-class _Entry:
-    """A program, with what it depends on and how its results are put together."""
-
-    __slots__ = ("after", "before", "guards", "kept", "places", "program", "spec", "whole")
-
-    def __init__(self, program: _core.Program, snapshot: Snapshot) -> None:
-        self.program = program
-        self.guards = snapshot.guards
-        self.kept = snapshot
-        self.spec: Any = None
-        self.whole: list[Any] = []  # results: None where a tensor of the program's comes
-        self.places: list[tuple[Any, Any]] = []  # entries of dicts that get further results
-        self.before: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self.after: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-
-    def finish(self, tensors: list[Tensor]) -> Any:
-        """Put the results together, and do what Python does at the end."""
-        for fn, args in self.after:
-            fn(*args)
-        if self.spec is None:  # a single tensor
-            return tensors[0]
-        made = iter(tensors)
-        leaves = [next(made) if leaf is None else leaf.value for leaf in self.whole]
-        for container, key in self.places:
-            container[key] = next(made)
-        return tree_unflatten(leaves, self.spec)
-
-
-class _Fixed:
-    """A result that is the same object at each replay."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class Captured(Runs):
+class Captured(_core.Replays, Runs):
     """A function that is replayed from C++; made by `wengert.capture`.
 
     Attributes
@@ -116,7 +58,7 @@ class Captured(Runs):
         self._replays = 0
         self._fallback = fallback
         self._max_captures = max_captures
-        self._entries: dict[Any, list[_Entry]] = {}
+        self._entries: dict[Any, list[Entry]] = {}
         self._unsettled: dict[Any, int] = {}
         self._plain: set[Any] = set()  # keys of calls that run as usual
         self.captures = 0
@@ -135,8 +77,8 @@ class Captured(Runs):
         vars(instance)[self.__name__] = bound
         return bound
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Replay, or capture where no program fits."""
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay, or capture where no program fits; of what `Replays` could not do by itself."""
         if _core.capturing():
             return self._fn(*args, **kwargs)
         key, tensors = self._key(args, kwargs)
@@ -180,7 +122,7 @@ class Captured(Runs):
         return (spec, tuple(fixed), modes), tensors
 
     def _verify(
-        self, entry: _Entry, key: Any, tensors: list[Tensor], args: tuple[Any, ...],
+        self, entry: Entry, key: Any, tensors: list[Tensor], args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:  # fmt: skip
         """Replay, put everything back, run as usual, and compare the bits."""
@@ -218,12 +160,12 @@ class Captured(Runs):
         except CaptureError as e:
             return self._eager(key, str(e), args, kwargs)
         random = RandomState(snapshot.sources)
-        active = _active[get_ident()] = _Active(recorder)
+        under_way = active[get_ident()] = Active(recorder)
         try:
             with recorder:
                 result = self._fn(*args, **kwargs)
         finally:
-            del _active[get_ident()]
+            del active[get_ident()]
         drawn = random.drawn()
         if drawn:
             return self._refuse(
@@ -233,10 +175,10 @@ class Captured(Runs):
         changes = snapshot.guards.changes()
         if changes is None or not all(renewed(c, recorder) for c in changes):
             return self._settle(key, result, snapshot.guards.first_change())
-        return self._keep(key, result, snapshot, active, changes)
+        return self._keep(key, result, snapshot, under_way, changes)
 
     def _keep(
-        self, key: Any, result: Any, snapshot: Snapshot, active: _Active, changes: list[Any]
+        self, key: Any, result: Any, snapshot: Snapshot, under_way: Active, changes: list[Any]
     ) -> Any:
         """Make the program of a capture that went well, and return the results."""
         for change in changes:
@@ -250,17 +192,17 @@ class Captured(Runs):
                 whole.append(None)
                 tensors.append(leaf)
             else:
-                whole.append(_Fixed(leaf))
+                whole.append(Fixed(leaf))
         tensors += [c.after for c in changes]
         try:
-            program = active.recorder.finish(tensors, self._memory_limit)
+            program = under_way.recorder.finish(tensors, self._memory_limit)
         except CaptureError as e:  # of the limit
             return self._refuse(key, result, str(e))
         if program is None:
-            return self._refuse(key, result, active.recorder.failure)
-        entry = _Entry(program, snapshot)
-        steps = active.recorder.steps
-        for at, fn, given in active.calls:
+            return self._refuse(key, result, under_way.recorder.failure)
+        entry = Entry(program, snapshot)
+        steps = under_way.recorder.steps
+        for at, fn, given in under_way.calls:
             where = entry.before if at == 0 else entry.after
             if 0 < at < steps:
                 return self._refuse(
@@ -290,7 +232,15 @@ class Captured(Runs):
             self._entries[oldest].pop()
             if not self._entries[oldest]:
                 del self._entries[oldest]
+        self._set_ready([] if self._verify_every else list(self._direct()))
         return result
+
+    def _direct(self) -> Iterator[tuple[int, Any, Entry, Any]]:
+        """List the programs for tensors alone that need no Python before them."""
+        for key, entries in self._entries.items():
+            for e in entries:
+                if len(key) == 2 and not e.before:
+                    yield *key, e, None if e.spec is None and not e.after else e.finish
 
     def _settle(self, key: Any, result: Any, label: str) -> Any:
         """Count a call that changed Python objects: the first may, as things are made then."""
@@ -369,7 +319,7 @@ class Captured(Runs):
 
     def _found(
         self, what: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[_Entry, list[Tensor]]:
+    ) -> tuple[Entry, list[Tensor]]:
         key, tensors = self._key(args, kwargs)
         for entry in self._entries.get(key, ()):
             if entry.program.fits(tensors):
@@ -414,7 +364,7 @@ class Captured(Runs):
             )
         save(path, self.__name__, self._fn, *found[0])
 
-    def _ready(self, arguments: list[Tensor]) -> _Entry | None:
+    def _ready(self, arguments: list[Tensor]) -> Entry | None:
         """Return a program whose steps need nothing of Python before them."""
         key, _ = self._key(tuple(arguments), {})
         for entry in self._entries.get(key, ()):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from wengert._capture import Captured, _Entry
+    from wengert._capture import Captured
+    from wengert._capture.entries import Entry
 
 
 class Ensemble:
@@ -26,7 +27,7 @@ class Ensemble:
     """
 
     def __init__(
-        self, step: Captured, key: Any, entry: _Entry, n: int, seeds: Sequence[int] | None,
+        self, step: Captured, key: Any, entry: Entry, n: int, seeds: Sequence[int] | None,
         reset: Callable[[], Any] | None, settings: dict[str, Any],
     ) -> None:  # fmt: skip
         if n < 1:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from . import _Entry
+    from .entries import Entry
 
 _FLAGS = {"maximize", "nesterov", "centered", "amsgrad", "decoupled_weight_decay"}
 _PLAIN = (bool, int, float, str, type(None))
@@ -60,7 +60,7 @@ def _decoded(entry: Any) -> Any:
 # --- names --------------------------------------------------------------------------------------
 
 
-def _tensors(entry: _Entry) -> list[tuple[str, str, Tensor]]:
+def _tensors(entry: Entry) -> list[tuple[str, str, Tensor]]:
     """Name what a program keeps: of modules as their state_dict does, then states, then others."""
     from wengert.nn import Module, Parameter
     from wengert.optim import Optimizer
@@ -131,7 +131,7 @@ def _argument_names(fn: Callable[..., Any], key: Any) -> list[str]:
 # --- saving -------------------------------------------------------------------------------------
 
 
-def _structure(name: str, entry: _Entry, tensors: list[tuple[str, str, Tensor]]) -> str:
+def _structure(name: str, entry: Entry, tensors: list[tuple[str, str, Tensor]]) -> str:
     if entry.spec is None:
         return json.dumps({"name": name, "results": {"result": 0}})
     leaves: list[_Leaf] = []
@@ -152,7 +152,7 @@ def _structure(name: str, entry: _Entry, tensors: list[tuple[str, str, Tensor]])
     return json.dumps({"name": name, "results": _encoded(tree_unflatten(leaves, entry.spec))})
 
 
-def save(path: Any, name: str, fn: Callable[..., Any], key: Any, entry: _Entry) -> None:
+def save(path: Any, name: str, fn: Callable[..., Any], key: Any, entry: Entry) -> None:
     """Write a program of a captured function."""
     changed = entry.guards.first_change()
     if changed:

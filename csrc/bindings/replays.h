@@ -1,0 +1,23 @@
+// What replays of captured programs have in common, however they are called.
+#pragma once
+
+#include <vector>
+
+#include "program/program.h"
+
+namespace wengert::bindings {
+
+// What a thread's operations depend on besides their arguments.
+struct ThreadModes {
+  bool grad, inference;
+  int autocast;  // the dtype; -1: off
+  int default_dtype;
+  bool checks_forward;
+  bool operator==(const ThreadModes&) const = default;
+};
+ThreadModes thread_modes();
+
+// Replays; a long one lets other threads run meanwhile.
+std::vector<Tensor> results_of(Program& p, std::span<const Tensor> arguments);
+
+}  // namespace wengert::bindings
