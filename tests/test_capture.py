@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import wengert as wg
 import wengert.nn.functional as F  # noqa: N812
+from training_steps import Training, bits, mlp
 from wengert import nn, optim
-from wengert.utils.data import DataLoader, TensorDataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    Batch = Callable[[int], tuple[wg.Tensor, ...]]
-
-
-class Training(NamedTuple):
-    """A step, what it trains, and its arguments."""
-
-    step: Callable[..., Any]
-    params: list[wg.Tensor]
-    batch: Batch
-
-
-def bits(tensors: Any) -> list[bytes | None]:
-    return [None if t is None else t.detach().clone().numpy().tobytes() for t in tensors]
 
 
 def trace(make: Callable[[], Training], captured: bool, steps: int) -> tuple[Any, ...]:
@@ -56,40 +42,6 @@ def check_inner(make: Callable[[Callable[..., Any]], Training], steps: int) -> N
         step, params, batch = make(wrapper)
         rows.append([bits(step(*batch(i))) for i in range(steps)] + [bits(params)])
     assert rows[0] == rows[1]
-
-
-def mlp(
-    optimizer: Callable[[Any], optim.Optimizer] = lambda p: optim.Adam(p, 1e-2),
-    layers: tuple[Callable[[], nn.Module], ...] = (nn.ReLU,),
-    clip: Callable[[list[wg.Tensor]], Any] | None = None,
-    schedule: Callable[[optim.Optimizer], Any] | None = None,
-    zero: str = "none first",
-    dtype: wg.dtype = wg.float32,
-) -> Training:
-    """A small classifier with what a step may hold."""
-    model = nn.Sequential(nn.Linear(16, 32), *(layer() for layer in layers), nn.Linear(32, 4)).to(
-        dtype
-    )
-    params = list(model.parameters())
-    opt = optimizer(params)
-    scheduler = schedule(opt) if schedule else None
-    xs, ys = wg.randn(10, 8, 16, dtype=dtype), wg.randint(0, 4, (10, 8))
-
-    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
-        if "first" in zero:
-            opt.zero_grad(set_to_none="none" in zero)
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        if clip:
-            clip(params)
-        opt.step()
-        if scheduler:
-            scheduler.step()
-        if "last" in zero:
-            opt.zero_grad(set_to_none="none" in zero)
-        return loss
-
-    return Training(step, params, lambda i: (xs[i % 10], ys[i % 10]))
 
 
 @pytest.mark.parametrize(
@@ -523,77 +475,3 @@ def test_two_threads() -> None:
     for t in threads:
         t.join()
     assert all(isinstance(e, wg.CaptureError) and "thread" in str(e) for e in wrong)
-
-
-# --- epochs --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("drop_last", [False, True])
-def test_an_epoch_in_one_call(shuffle: bool, drop_last: bool) -> None:
-    """The batches are a DataLoader's, the results those of its loop."""
-    wg.manual_seed(1)
-    x, y = wg.randn(50, 16), wg.randint(0, 4, (50,))
-    rows = []
-    for whole in (False, True):
-        wg.manual_seed(0)
-        step, params, _ = mlp(schedule=lambda o: optim.lr_scheduler.ExponentialLR(o, 0.9))
-        if whole:
-            losses = wg.capture(step).run(
-                (x, y), batch_size=8, shuffle=shuffle, epochs=3, seed=7, drop_last=drop_last
-            )
-        else:
-            generator = wg.Generator().manual_seed(7)
-            loader = DataLoader(
-                TensorDataset(x, y), 8, shuffle=shuffle, generator=generator, drop_last=drop_last
-            )
-            losses = wg.stack([step(a, b).detach() for _ in range(3) for a, b in loader])
-        rows.append((losses.shape, bits([losses]), bits(params)))
-    assert rows[0] == rows[1]
-
-
-def stop(done: int) -> None:
-    if done > 20:
-        raise KeyboardInterrupt
-
-
-def test_progress_and_interrupts() -> None:
-    """Progress is told every so many steps; what it raises ends the run between steps."""
-    weight = wg.zeros(1)
-    captured = wg.capture(lambda x: weight.add_(x.sum()).clone())
-    told: list[int] = []
-    x = wg.ones(100)
-    sums = captured.run(x, batch_size=1, progress=told.append, every=10)
-    assert sums.flatten().tolist() == [float(k) for k in range(1, 101)]
-    assert told == list(range(10, 101, 10))
-
-    with pytest.raises(KeyboardInterrupt):
-        captured.run(x, batch_size=1, progress=stop, every=10)
-    assert 120 < weight.item() < 200
-
-
-def test_progress_of_steps_that_run_as_usual() -> None:
-    """It is told of these too, across epochs, and Ctrl-C ends the run."""
-    weight, told = wg.zeros(1), list[int]()
-
-    def looks(x: wg.Tensor) -> wg.Tensor:
-        return weight.add_(x.sum().item()).clone()
-
-    captured = wg.capture(looks, fallback=True)
-    with pytest.warns(UserWarning, match="runs as usual"):
-        captured.run(wg.ones(25), epochs=2, progress=told.append, every=10)
-    assert told == [10, 20, 30, 40, 50]
-
-    with pytest.raises(KeyboardInterrupt):
-        captured.run(wg.ones(35), progress=stop, every=10)
-    assert weight.item() == 80.0
-
-
-def test_wrong_data() -> None:
-    """Data of different lengths, and sizes that are none."""
-    captured = wg.capture(lambda x, y: (x * y).sum())
-    with pytest.raises(ValueError, match="same length"):
-        captured.run((wg.ones(3), wg.ones(4)))
-    with pytest.raises(ValueError, match="batch_size"):
-        captured.run((wg.ones(3), wg.ones(3)), batch_size=0)
-    assert captured.run((wg.ones(0), wg.ones(0))) is None

@@ -82,8 +82,9 @@ uint64_t DictVersion::now() const {
   return *counter_;
 }
 
+// Of values that stand in an object, as its attributes, Python writes without a word.
 bool DictVersion::readable() const {
-  return counter_ != nullptr;
+  return counter_ && !reinterpret_cast<const PyDictObject*>(dict_.ptr())->ma_values;
 }
 
 #endif

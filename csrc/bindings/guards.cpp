@@ -1,5 +1,5 @@
-// Where a dict was not written to, and pointers are the same, nothing was changed; else plain values
-// are compared.
+// Where a dict was not written to, and pointers are the same, nothing was changed; else plain
+// values are compared.
 #include "bindings/guards.h"
 
 #include <pybind11/stl.h>
@@ -118,10 +118,15 @@ struct AttributeGuard {
   }
 };
 
-// A copy, compared with ==: sets, deques, arrays.
+// A copy, compared with == or by a function: sets, deques, arrays.
 struct CopyGuard {
   py::object of, copy, equal;
   bool differs() const {
+    if (equal.is_none()) {
+      const int same = PyObject_RichCompareBool(of.ptr(), copy.ptr(), Py_EQ);
+      if (same < 0) PyErr_Clear();
+      return same <= 0;
+    }
     try {
       return !equal(of, copy).cast<bool>();
     } catch (py::error_already_set&) {
@@ -318,7 +323,7 @@ void register_guards(py::module_& m) {
       .def("add_attribute", &Guards::add_attribute, py::arg("of"), py::arg("name"),
            py::arg("label"))
       .def("add_copy", &Guards::add_copy, py::arg("of"), py::arg("copy"), py::arg("equal"),
-           py::arg("label"))
+           py::arg("label"), "Compared by a function, or with == where that is None.")
       .def("add_tensor", &Guards::add_tensor, py::arg("tensor"), py::arg("label"))
       .def("hold", &Guards::hold, "Whether all is as it was.")
       .def("first_change", &Guards::first_change, "What was changed first, or nothing.")

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <iterator>
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
@@ -32,17 +33,36 @@ StateDType states_of(const py::object& kept) {
        "; expected None, wg.float32, wg.bfloat16 or '8bit'");
 }
 
-PyObject* setting(PyObject* group, const char* key) {
-  PyObject* v = PyDict_GetItemString(group, key);
-  if (!v) fail(ErrorKind::Value, "optimizer: the param group has no '", key, "'");
+// A key of param groups, as the text that Python code has of it: it is found by its address.
+class Key {
+ public:
+  explicit Key(const char* name) : text_(PyUnicode_InternFromString(name)), name_(name) {}
+  PyObject* text() const { return text_; }
+  const char* name() const { return name_; }
+
+ private:
+  PyObject* text_;  // lives as long as Python does
+  const char* name_;
+};
+
+struct Keys {
+  Key lr{"lr"}, weight_decay{"weight_decay"}, maximize{"maximize"}, eps{"eps"};
+  Key momentum{"momentum"}, dampening{"dampening"}, nesterov{"nesterov"}, alpha{"alpha"};
+  Key centered{"centered"}, lr_decay{"lr_decay"}, betas{"betas"}, amsgrad{"amsgrad"};
+  Key decoupled{"decoupled_weight_decay"};
+};
+
+PyObject* setting(PyObject* group, const Key& key) {
+  PyObject* v = PyDict_GetItemWithError(group, key.text());
+  if (!v) fail(ErrorKind::Value, "optimizer: the param group has no '", key.name(), "'");
   return v;
 }
-double number(PyObject* group, const char* key) {
+double number(PyObject* group, const Key& key) {
   const double v = PyFloat_AsDouble(setting(group, key));
   if (v == -1 && PyErr_Occurred()) rethrow_python();
   return v;
 }
-bool flag(PyObject* group, const char* key) {
+bool flag(PyObject* group, const Key& key) {
   const int v = PyObject_IsTrue(setting(group, key));
   if (v < 0) rethrow_python();
   return v != 0;
@@ -50,40 +70,44 @@ bool flag(PyObject* group, const char* key) {
 
 // Sets what the group says, and nothing else.
 void read_settings(PyObject* group, OptimizerLaunch& s) {
-  s.lr = number(group, "lr");
-  s.weight_decay = number(group, "weight_decay");
-  s.maximize = flag(group, "maximize");
-  if (s.rule != OptimizerRule::SGD) s.eps = number(group, "eps");
+  static const Keys keys;
+  s.lr = number(group, keys.lr);
+  s.weight_decay = number(group, keys.weight_decay);
+  s.maximize = flag(group, keys.maximize);
+  if (s.rule != OptimizerRule::SGD) s.eps = number(group, keys.eps);
   switch (s.rule) {
     case OptimizerRule::SGD:
-      s.momentum = number(group, "momentum");
-      s.dampening = number(group, "dampening");
-      s.nesterov = flag(group, "nesterov");
+      s.momentum = number(group, keys.momentum);
+      s.dampening = number(group, keys.dampening);
+      s.nesterov = flag(group, keys.nesterov);
       break;
     case OptimizerRule::RMSprop:
-      s.momentum = number(group, "momentum");
-      s.alpha = number(group, "alpha");
-      s.centered = flag(group, "centered");
+      s.momentum = number(group, keys.momentum);
+      s.alpha = number(group, keys.alpha);
+      s.centered = flag(group, keys.centered);
       break;
     case OptimizerRule::Adagrad:
-      s.lr_decay = number(group, "lr_decay");
+      s.lr_decay = number(group, keys.lr_decay);
       break;
     case OptimizerRule::Adam: {
-      PyObject* betas = setting(group, "betas");
-      std::vector<double> beta;
+      PyObject* betas = setting(group, keys.betas);
+      double beta[2] = {};
+      size_t count = 0;
       const bool numbers =
           (PyTuple_Check(betas) || PyList_Check(betas)) && every_item(betas, [&](PyObject* each) {
-            beta.push_back(PyFloat_AsDouble(each));
-            if (PyErr_Occurred()) rethrow_python();
+            const double b = PyFloat_AsDouble(each);
+            if (b == -1 && PyErr_Occurred()) rethrow_python();
+            if (count < std::size(beta)) beta[count] = b;
+            ++count;
             return true;
           });
-      if (!numbers || beta.size() != 2) {
+      if (!numbers || count != 2) {
         fail(ErrorKind::Value, "optimizer: betas must be a pair of numbers");
       }
       s.beta1 = beta[0];
       s.beta2 = beta[1];
-      s.amsgrad = flag(group, "amsgrad");
-      s.decoupled = flag(group, "decoupled_weight_decay");
+      s.amsgrad = flag(group, keys.amsgrad);
+      s.decoupled = flag(group, keys.decoupled);
       break;
     }
   }

@@ -117,6 +117,7 @@ LENET = Training(
     _data,
     lambda library, model, x, t: library.nn.functional.cross_entropy(model(x), t),
     _jax_loss,
+    in_mlx=False,
 )
 
 CASES: list[Case] = [

@@ -70,7 +70,7 @@ def _jax_character_loss(jax: Any, w: Any, tokens: Any, targets: Any) -> Any:
 
     x = w[0][tokens] + w[1]
     b, n, _ = x.shape
-    mask = jnp.where(jnp.tri(n, dtype=bool), 0, -jnp.inf)
+    mask = jnp.where(jnp.tri(n) > 0, 0.0, -jnp.inf)
     for i in range(LAYERS):
         n1, m1, n2, m2, qkv, qkv_b, out, out_b, wide, wide_b, narrow, narrow_b = w[
             2 + 12 * i : 14 + 12 * i

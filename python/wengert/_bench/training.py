@@ -7,6 +7,7 @@ steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .harness import WENGERT, Candidate, Case
@@ -20,7 +21,7 @@ STEPS = 3  # before comparing
 SCAN = 100  # steps a call, where JAX compiles the loop too
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 MODELS, MODEL_STEPS = 64, 10  # together, and steps of theirs a call
-JIT, SCANNED, COMPILED = "jax jit", "jax jit, scan", "torch compile"
+JIT, SCANNED, COMPILED, MLX = "jax jit", "jax jit, scan", "torch compile", "mlx compile"
 MAPPED = "jax jit, scan of vmap"
 CAPTURED, RUN, TOGETHER = "wengert captured", "wengert captured, run", "wengert ensemble"
 VARIANTS: dict[str, dict[str, bool]] = {
@@ -46,7 +47,7 @@ class Training:
     loss
         Of such a library, the module and the batch.
     jax_loss
-        Of JAX, the parameters in the module's order and the batch.
+        Of JAX or MLX as JAX, the parameters in the module's order and the batch.
     weight_decay
         AdamW's; Adam where it is 0.
     max_norm
@@ -55,6 +56,8 @@ class Training:
         Whether JAX also compiles a loop of steps.
     models
         Whether steps of `MODELS` models are also taken together; the figures are of one.
+    in_mlx
+        Whether `as_jax` has all that `jax_loss` needs.
     case
         Of `Case`: its tolerances and what is counted.
     """
@@ -68,6 +71,7 @@ class Training:
     max_norm: float = 0.0
     scan: bool = False
     models: bool = False
+    in_mlx: bool = True
 
     def case(self, **options: Any) -> Case:
         """Return the case."""
@@ -96,6 +100,8 @@ class Training:
         if p.jax:
             labels += [JIT, SCANNED] if self.scan else [JIT]
             labels += [MAPPED] if self.models else []
+        if p.mlx and self.in_mlx:
+            labels.append(MLX)
         weights = self.weights(p)
         return [self.candidate(p, label, weights) for label in labels]
 
@@ -103,6 +109,8 @@ class Training:
         """Return the one of a name."""
         if label in (JIT, SCANNED, MAPPED):
             return self.jax(p, label, weights)
+        if label == MLX:
+            return self.mlx(p, weights)
         return self.eager(p, label, VARIANTS.get(label, {}), weights)
 
     def started(self, p: Peers, peer: str, weights: list[Any]) -> Any:
@@ -176,10 +184,9 @@ class Training:
 
         return Candidate(label, call, names, check, per=per)
 
-    def jax(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
-        """Return JAX's, compiled: a step a call, `SCAN` of them, or those of many models."""
-        jax, jnp, scan, mapped = p.jax, p.jax.numpy, label != JIT, label == MAPPED
-        batch = [p.array("jax", a) for a in self.data(p.rng(1))]
+    def step_in(self, jax: Any) -> Callable[[Any, Any], Any]:
+        """Return a step from weights, states and their count to the next, in JAX's terms."""
+        jnp = jax.numpy
 
         def one(state: Any, batch: Any) -> Any:
             own, first, second, count = state
@@ -199,6 +206,40 @@ class Training:
                 for w, m, v in zip(own, first, second, strict=True)
             ]
             return (own, first, second, count), loss
+
+        return one
+
+    def mlx(self, p: Peers, weights: list[Any]) -> Candidate:
+        """Return MLX's, compiled: a step a call."""
+        mx = p.mlx
+        batch = [p.array("mlx", a) for a in self.data(p.rng(1))]
+        compiled = mx.compile(self.step_in(as_jax(mx)))
+
+        def start() -> Any:
+            own = [p.array("mlx", w) for w in weights]
+            return (own, *([mx.zeros_like(w) for w in own] for _ in range(2)), mx.zeros(()))
+
+        box = [start()]
+
+        def step() -> None:
+            box[0] = compiled(box[0], batch)[0]
+            mx.eval(box[0])
+
+        def check() -> Any:
+            state, losses = start(), []
+            for _ in range(STEPS):
+                state, loss = compiled(state, batch)
+                losses.append(loss)
+            return [*losses, *state[0]]
+
+        return Candidate(MLX, "step()", {"step": step}, check)
+
+    def jax(self, p: Peers, label: str, weights: list[Any]) -> Candidate:
+        """Return JAX's, compiled: a step a call, `SCAN` of them, or those of many models."""
+        jax, jnp, scan, mapped = p.jax, p.jax.numpy, label != JIT, label == MAPPED
+        batch = [p.array("jax", a) for a in self.data(p.rng(1))]
+
+        one = self.step_in(jax)
 
         def start() -> Any:
             own = [p.array("jax", w) for w in weights]
@@ -237,6 +278,18 @@ class Training:
             after="wait()",
             per=MODELS * MODEL_STEPS if mapped else SCAN if scan else None,
         )
+
+
+def as_jax(mx: Any) -> Any:
+    """Return MLX under the names that JAX has for what the losses here need."""
+    nn = SimpleNamespace(
+        relu=lambda x: mx.maximum(x, 0),
+        softmax=lambda x: mx.softmax(x, -1),
+        log_softmax=lambda x: x - mx.logsumexp(x, -1, keepdims=True),
+        gelu=lambda x, approximate: x * (1 + mx.erf(x * 0.5**0.5)) / 2,  # noqa: ARG005
+    )
+    lax = SimpleNamespace(rsqrt=mx.rsqrt)
+    return SimpleNamespace(numpy=mx, nn=nn, lax=lax, value_and_grad=mx.value_and_grad)
 
 
 def jax_cross_entropy(jax: Any, logits: Any, targets: Any) -> Any:

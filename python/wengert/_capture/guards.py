@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_PLAIN: tuple[type, ...] = (
-    *(type(None), bool, int, float, complex, str, bytes, range, slice, CodeType),
-    *(type(Ellipsis), type(NotImplemented), _core.dtype, _core.device, _core.Size),
+_PLAIN = frozenset(
+    {
+        *(type(None), bool, int, float, complex, str, bytes, range, slice, CodeType),
+        *(type(Ellipsis), type(NotImplemented), _core.dtype, _core.device, _core.Size),
+    }
 )
 # Of the core: what they hold is read anew by each replay.
 _CELLS = (_core.Generator, _core.OptimizerGroup)
@@ -87,10 +89,6 @@ def _slots(kind: type) -> list[str]:
 
 def _same_array(a: Any, b: Any) -> bool:
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return bool(a == b)
 
 
 def _frozen(state: Any) -> Any:
@@ -187,10 +185,11 @@ class Snapshot:
         elif isinstance(value, list):
             self.guards.add_list(value, label)
             for i, item in enumerate(value):
-                self._visit(item, f"{label}[{i}]")
+                if type(item) not in _PLAIN:
+                    self._visit(item, f"{label}[{i}]")
         elif isinstance(value, (set, frozenset)):
             if isinstance(value, set):
-                self.guards.add_copy(value, set(value), _equal, label)
+                self.guards.add_copy(value, set(value), None, label)
         elif isinstance(value, type):
             self._class(value, label)
         elif isinstance(value, (ModuleType, MappingProxyType)):
@@ -242,7 +241,7 @@ class Snapshot:
     def _dict(self, d: dict[Any, Any], label: str, skipped: frozenset[str] = frozenset()) -> None:
         self.guards.add_dict(d, label, set(skipped))
         for key, value in d.items():
-            if key not in skipped:
+            if type(value) not in _PLAIN and key not in skipped:
                 self._visit(value, f"{label}{_entry(key)}")
         if type(d) is not dict and hasattr(d, "__dict__") and vars(d):
             self._dict(vars(d), label)
@@ -296,7 +295,7 @@ class Snapshot:
                 "advance; pass what it yields as an argument"
             )
         if kind.__name__ == "deque" and module == "collections":
-            self.guards.add_copy(value, value.copy(), _equal, label)
+            self.guards.add_copy(value, value.copy(), None, label)
             for i, item in enumerate(value):
                 self._visit(item, f"{label}[{i}]")
             return
