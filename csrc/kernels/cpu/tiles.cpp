@@ -1,7 +1,7 @@
 #include "kernels/tiles.h"
 
 #include <algorithm>
-#include <list>
+#include <deque>
 #include <optional>
 
 #include "kernels/cpu/cpu.h"
@@ -48,60 +48,59 @@ void repeat(const Launch& l, int k, int64_t count, int64_t rows, char* to) {
   kernel_of(copy)(copy);
 }
 
-// A part at work: of some rows from the first on.
+// A part at work: of some rows from the first on, with tiles of what never comes to memory.
 class Worker {
  public:
-  Worker(const TilePart& p, int64_t rows)
-      : part_(p), kernel_(kernel_of(*p.launch)), launch_(*p.launch) {
+  Worker(const TilePart& p, int64_t rows, char* tiles) : row_(p.row), buffers_(p.launch->nbuffers) {
     const Launch& l = *p.launch;
     int64_t bytes = 0;
     bool dense = true;
-    for (int k = 0; k < l.nbuffers; ++k) {
+    for (int k = 0; k < buffers_; ++k) {
       const int64_t row = p.row * item_of(l, k);
-      repeated_[k] = p.step[k] == 0;
-      bytes += repeated_[k] ? rows * row : 0;
-      dense &= repeated_[k] || p.step[k] == row;
+      const bool in_memory = p.scratch[k] == TilePart::kInMemory;
+      base_[k] = in_memory ? static_cast<char*>(l.buffer[k].data) : tiles + p.scratch[k];
+      step_[k] = in_memory ? p.step[k] : 0;
+      bytes += p.step[k] == 0 ? rows * row : 0;
+      dense &= p.step[k] == 0 || p.step[k] == row;
     }
-    if (!dense || !(loop_ = loop_of(l)) || bytes == 0) {
-      std::fill_n(repeated_, kMaxBuffers, false);
+    loop_ = dense ? loop_of(l) : nullptr;
+    if (!loop_) {
+      kernel_ = kernel_of(l);
+      launch_ = l;
       return;
     }
+    params_ = l.number;
+    if (bytes == 0) return;
     rows_.emplace(bytes);
     char* at = rows_->data();
-    for (int k = 0; k < l.nbuffers; ++k) {
-      if (!repeated_[k]) continue;
+    for (int k = 0; k < buffers_; ++k) {
+      if (p.step[k] != 0) continue;
       repeat(l, k, rows * p.row, rows, at);
-      at_[k] = at;
+      base_[k] = at;
       at += rows * p.row * item_of(l, k);
     }
   }
 
-  void run(int64_t first, int64_t rows, char* scratch) {
+  void run(int64_t first, int64_t rows) {
     char* ptr[kMaxBuffers];
-    for (int k = 0; k < launch_.nbuffers; ++k) {
-      if (repeated_[k]) {
-        ptr[k] = at_[k];
-      } else if (part_.scratch[k] == TilePart::kInMemory) {
-        ptr[k] = static_cast<char*>(part_.launch->buffer[k].data) + first * part_.step[k];
-      } else {
-        ptr[k] = scratch + part_.scratch[k];
-      }
-    }
-    if (loop_) return loop_(ptr, rows * part_.row, part_.launch->number);
-    for (int k = 0; k < launch_.nbuffers; ++k) launch_.buffer[k].data = ptr[k];
-    launch_.count = rows * part_.row;
-    launch_.size[0] = launch_.ndim <= 1 ? launch_.count : rows;
-    kernel_(launch_);
+    for (int k = 0; k < buffers_; ++k) ptr[k] = base_[k] + first * step_[k];
+    if (loop_) return loop_(ptr, rows * row_, params_);
+    for (int k = 0; k < buffers_; ++k) launch_->buffer[k].data = ptr[k];
+    launch_->count = rows * row_;
+    launch_->size[0] = launch_->ndim <= 1 ? launch_->count : rows;
+    kernel_(*launch_);
   }
 
  private:
-  const TilePart& part_;
-  DenseLoop loop_ = nullptr;
-  KernelFn kernel_;
-  Launch launch_;
-  bool repeated_[kMaxBuffers] = {};
-  char* at_[kMaxBuffers] = {};
+  int64_t row_;
+  int buffers_;
+  DenseLoop loop_;
+  const double* params_ = nullptr;
+  char* base_[kMaxBuffers];
+  int64_t step_[kMaxBuffers];
   std::optional<cpu::Scratch> rows_;
+  KernelFn kernel_ = nullptr;  // where there is no loop
+  std::optional<Launch> launch_;
 };
 
 }  // namespace
@@ -117,12 +116,14 @@ void run_tiles(const TileRun& run) {
   parallel_for(tiles, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, elements)),
                [&](int64_t begin, int64_t end) {
                  const cpu::Scratch scratch(run.scratch);
-                 std::list<Worker> workers;
-                 for (const TilePart& p : run.parts) workers.emplace_back(p, run.tile);
+                 std::deque<Worker> workers;
+                 for (const TilePart& p : run.parts) {
+                   workers.emplace_back(p, run.tile, scratch.data());
+                 }
                  for (int64_t t = begin; t < end; ++t) {
                    const int64_t first = t * run.tile;
                    const int64_t rows = std::min(run.tile, run.rows - first);
-                   for (Worker& w : workers) w.run(first, rows, scratch.data());
+                   for (Worker& w : workers) w.run(first, rows);
                  }
                });
 }
