@@ -36,6 +36,18 @@ void gather_as(const char* src, int64_t stride, int64_t n, char* dst) {
   U* d = reinterpret_cast<U*>(dst);
   for (int64_t i = 0; i < n; ++i) d[i] = s[i * stride];
 }
+// Elements [first, first + n) of rows of so many columns.
+template <class U>
+void gather_rows_as(const char* src, int64_t down, int64_t along, int64_t columns, int64_t first,
+                    int64_t n, char* dst) {
+  const U* s = reinterpret_cast<const U*>(src);
+  U* d = reinterpret_cast<U*>(dst);
+  int64_t row = first / columns, column = first % columns;
+  for (U* const end = d + n; d < end; ++row, column = 0) {
+    const int64_t stop = std::min(columns, column + (end - d));
+    for (; column < stop; ++column) *d++ = s[row * down + column * along];
+  }
+}
 template <class U>
 void scatter_as(const char* src, int64_t stride, int64_t n, char* dst) {
   const U* s = reinterpret_cast<const U*>(src);
@@ -48,6 +60,14 @@ void gather(size_t item, const char* src, int64_t stride, int64_t n, char* dst) 
   if (item == 8) return gather_as<uint64_t>(src, stride, n, dst);
   if (item == 2) return gather_as<uint16_t>(src, stride, n, dst);
   gather_as<uint8_t>(src, stride, n, dst);
+}
+void gather_rows(size_t item, const char* src, int64_t down, int64_t along, int64_t columns,
+                 int64_t first, int64_t n, char* dst) {
+  const auto as = item == 4   ? &gather_rows_as<uint32_t>
+                  : item == 8 ? &gather_rows_as<uint64_t>
+                  : item == 2 ? &gather_rows_as<uint16_t>
+                              : &gather_rows_as<uint8_t>;
+  as(src, down, along, columns, first, n, dst);
 }
 void scatter(size_t item, const char* src, int64_t stride, int64_t n, char* dst) {
   if (item == 4) return scatter_as<uint32_t>(src, stride, n, dst);
@@ -77,6 +97,16 @@ struct Staging {
       gather(item_size(from), src, stride, n, dense);
       ptr[1] = dense;
     }
+    in(ptr, n, nullptr);
+  }
+  // Of a launch of two dimensions, elements of operand k that run across rows.
+  void load_rows(const Launch& l, int k, int64_t first, int64_t n, char* tile) const {
+    const Buffer& b = l.buffer[k];
+    alignas(kAlignment) char dense[kTile * 4];
+    gather_rows(item_size(from), static_cast<const char*>(b.data), b.stride[0], b.stride[1],
+                l.size[1], first, n, in ? dense : tile);
+    if (!in) return;
+    char* ptr[] = {tile, dense};
     in(ptr, n, nullptr);
   }
   void store(const char* tile, int64_t stride, int64_t n, char* dst) const {
@@ -198,13 +228,18 @@ void drive_elements(const Launch& l, Inner inner, const double* params, Computed
       ptr[k] =
           staged[k] ? tiles.bytes[k] : static_cast<char*>(l.buffer[k].data) + i * item_of(l, k);
     }
-    each_run(l, i, i + m, [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
-      for (int k = 1; k < l.nbuffers; ++k) {
-        if (!staged[k]) continue;
-        staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
-                        ptr[k] + done * static_cast<int64_t>(item_size(staging[k].as)));
-      }
-    });
+    for (int k = 1; k < l.nbuffers; ++k) {
+      if (staged[k] && l.ndim == 2) staging[k].load_rows(l, k, i, m, ptr[k]);
+    }
+    each_run(l, i, l.ndim == 2 ? i : i + m,
+             [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+               for (int k = 1; k < l.nbuffers; ++k) {
+                 if (!staged[k]) continue;
+                 staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last],
+                                 count,
+                                 ptr[k] + done * static_cast<int64_t>(item_size(staging[k].as)));
+               }
+             });
     if (past) ptr[0] = tiles.bytes[0];
     inner.loop(ptr, m, params);
     if (past) {
