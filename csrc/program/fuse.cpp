@@ -221,7 +221,7 @@ Group make_group(Recording& r, int first, const Open& open) {
 namespace {
 
 // Between what waking a thread costs and what a kernel shares out by itself.
-constexpr double kLeast = 400, kMost = 30'000;
+constexpr double kLeast = 4000, kMost = 30'000;
 
 }  // namespace
 

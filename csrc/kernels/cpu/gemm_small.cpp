@@ -69,11 +69,18 @@ bool packed_tiles(const GemmIsa& isa, const GemmArgs& g) {
   return true;
 }
 
+template <class T>
+void add_row(const void* row, int64_t n, void* to) {
+  const T* from = static_cast<const T*>(row);
+  T* c = static_cast<T*>(to);
+  for (int64_t j = 0; j < n; ++j) c[j] += from[j];
+}
+
 }  // namespace
 
 bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
   // Each alone first: their product must not overflow.
-  const bool column_major = g.m == 1 && g.b_rs == 1 && !g.accumulate && g.bias == nullptr;
+  const bool column_major = g.m == 1 && g.b_rs == 1 && !g.accumulate;
   if ((g.m == 1 && g.b_cs != 1 && !column_major) || g.k == 0 || g.k > isa.kc ||
       std::max(g.m, g.n) > kMaxFmas)
     return false;
@@ -81,6 +88,9 @@ bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
   if (g.activation != nullptr && g.c_rs != g.n && g.m > 1) return false;
   if (column_major && g.b_cs != 1) {
     isa.vector(g.b, g.b_cs, g.b_rs, g.n, g.a, g.a_cs, g.k, g.k, g.c);
+    if (g.bias != nullptr) {
+      (isa.dtype == DType::Float32 ? add_row<float> : add_row<double>)(g.bias, g.n, g.c);
+    }
   } else if (g.m == 1) {
     isa.row(tile_of(g));
   } else if (g.b_cs == 1 && (isa.reads_parts || g.n % isa.lanes == 0)) {
