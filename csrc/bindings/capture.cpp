@@ -41,16 +41,16 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
     const py::gil_scoped_release released;
     done = p.run(arrays, {order.data<int64_t>(), static_cast<size_t>(order.numel())}, stacked,
                  {calls ? 1 : every, before, [&](int64_t k) {
-                   const bool told = (before + k + 1) % every == 0;
-                   const py::gil_scoped_acquire locked;
-                   for (const auto& call : after) {
-                     const auto [fn, args] = call.cast<std::pair<py::object, py::tuple>>();
-                     fn(*args);
-                   }
-                   if (told && PyErr_CheckSignals() != 0) throw py::error_already_set();
-                   if (told && !progress.is_none()) progress(before + k + 1);
-                   return p.read_settings();
-                 }});
+                    const bool told = (before + k + 1) % every == 0;
+                    const py::gil_scoped_acquire locked;
+                    for (const auto& call : after) {
+                      const auto [fn, args] = call.cast<std::pair<py::object, py::tuple>>();
+                      fn(*args);
+                    }
+                    if (told && PyErr_CheckSignals() != 0) throw py::error_already_set();
+                    if (told && !progress.is_none()) progress(before + k + 1);
+                    return p.read_settings();
+                  }});
   }
   return {done, std::move(stacked)};
 }

@@ -393,9 +393,7 @@ std::vector<Tensor> SavedProgram::train(std::span<const Tensor> arrays, const Ba
     const int64_t now =
         program_->run(data, {order.data<int64_t>(), static_cast<size_t>(steps * batch)}, here,
                       {.every = between ? 1 : std::numeric_limits<int64_t>::max(),
-                       .between = [&](int64_t k) {
-                         return goes_on = between(e * steps + k + 1);
-                       }});
+                       .between = [&](int64_t k) { return goes_on = between(e * steps + k + 1); }});
     if (now < steps && goes_on) fail("saved program: its state is no longer what it goes on from");
     done += now;
   }

@@ -220,7 +220,8 @@ Group make_group(Recording& r, int first, const Open& open) {
 
 namespace {
 
-// Between what waking a thread costs and what a kernel shares out by itself.
+// Nanoseconds: what must be saved, as a thread that sleeps takes as long to wake; and of launches
+// that are too long, as those share out their work themselves.
 constexpr double kLeast = 4000, kMost = 30'000;
 
 }  // namespace

@@ -96,8 +96,7 @@ class Program {
   void renew(uint32_t slot);
   void refill();
   class Batches;
-  bool repeat(const Batches& batches, uint64_t binds, std::span<const Tensor> stacked,
-              int64_t row);
+  bool repeat(const Batches& batches, uint64_t binds, std::span<const Tensor> stacked, int64_t row);
   std::vector<Tensor> replay_held(std::span<const Tensor> arguments);
   void execute();
   void set_leaves(std::span<const Tensor> arguments);

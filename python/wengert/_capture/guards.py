@@ -57,6 +57,12 @@ def _is_library(name: str | None) -> bool:
     return top in _LIBRARIES and top != "__main__"
 
 
+def _module_of(kind: type) -> str:
+    """Return where a type is from; some of C extensions do not tell."""
+    module = kind.__module__
+    return module if isinstance(module, str) else ""
+
+
 def _names(code: CodeType) -> set[str]:
     """Names and text constants of code and of the functions written in it."""
     found = set(code.co_names)
@@ -158,48 +164,78 @@ class Snapshot:
 
     def _visit(self, value: Any, label: str) -> None:
         kind = type(value)
-        if kind in _PLAIN or isinstance(value, _CELLS):
-            return
-        if isinstance(value, Tensor):
-            if id(value) not in self._seen:
-                self._seen.add(id(value))
-                self.guards.add_tensor(value, label)
-                for hook in _core.tensor_hooks(value):
-                    self._visit(hook, f"{label}'s hook")
-                self.tensors.append((value, label))
-            return
-        if id(value) in self._seen:
+        if kind in _PLAIN or id(value) in self._seen:
             return
         self._seen.add(id(value))
-        self.kept.append((value, label))
-        if kind is FunctionType:
-            self._function(value, label)
-        elif kind is MethodType:
-            self._visit(value.__func__, label)
-            self._visit(value.__self__, label.rpartition(".")[0] or label)
-        elif kind is tuple or isinstance(value, tuple):
-            for i, item in enumerate(value):
-                self._visit(item, f"{label}[{i}]")
-        elif isinstance(value, dict):
-            self._dict(value, label)
-        elif isinstance(value, list):
-            self.guards.add_list(value, label)
-            for i, item in enumerate(value):
-                if type(item) not in _PLAIN:
-                    self._visit(item, f"{label}[{i}]")
-        elif isinstance(value, (set, frozenset)):
-            if isinstance(value, set):
-                self.guards.add_copy(value, set(value), None, label)
-        elif isinstance(value, type):
-            self._class(value, label)
-        elif isinstance(value, (ModuleType, MappingProxyType)):
+        if isinstance(value, Tensor):
+            self._tensor(value, label)
             return
-        elif isinstance(value, BuiltinFunctionType):
-            owner = getattr(value, "__self__", None)
-            if owner is not None and not isinstance(owner, ModuleType):
-                self._visit(owner, label)
-        else:
-            self._object(value, label)
+        self.kept.append((value, label))
+        visitor = _visitor(kind)  # type: ignore[arg-type]
+        if visitor is not None:
+            visitor(self, value, label)
+
+    def _tensor(self, value: Tensor, label: str) -> None:
+        self.guards.add_tensor(value, label)
+        for hook in _core.tensor_hooks(value):
+            self._visit(hook, f"{label}'s hook")
+        self.tensors.append((value, label))
+
+    def _method(self, value: MethodType, label: str) -> None:
+        self._visit(value.__func__, label)
+        self._visit(value.__self__, label.rpartition(".")[0] or label)
+
+    def _items(self, value: Any, label: str) -> None:
+        for i, item in enumerate(value):
+            if type(item) not in _PLAIN:
+                self._visit(item, f"{label}[{i}]")
+
+    def _list(self, value: list[Any], label: str) -> None:
+        self.guards.add_list(value, label)
+        self._items(value, label)
+
+    def _copied(self, value: Any, label: str) -> None:
+        self.guards.add_copy(value, value.copy(), None, label)
+
+    def _deque(self, value: Any, label: str) -> None:
+        self._copied(value, label)
+        self._items(value, label)
+
+    def _builtin(self, value: Any, label: str) -> None:
+        owner = getattr(value, "__self__", None)
+        if owner is not None and not isinstance(owner, ModuleType):
+            self._visit(owner, label)
+
+    def _captured(self, value: Captured, label: str) -> None:
+        self._visit(value.__wrapped__, label)  # what it wraps is run
+
+    def _later(self, value: FusedOptimizer, label: str) -> None:
+        self._optimizers.append((value, label))
+
+    def _numpy_generator(self, value: Any, label: str) -> None:
+        generator = value.bit_generator
+        self.sources.append((label, lambda: generator.state))
+
+    def _python_generator(self, value: Any, label: str) -> None:
+        self.sources.append((label, value.getstate))
+
+    def _array(self, value: Any, label: str) -> None:
+        if value.nbytes > _LARGEST_ARRAY:
+            raise CaptureError(
+                f"capture: {label} is a NumPy array of {value.nbytes} bytes, too many to be "
+                "compared before each replay; make a tensor of it, or pass it as an argument"
+            )
+        self.guards.add_copy(value, value.copy(), _same_array, label)
+
+    def _iterator(self, value: Any, label: str) -> None:
+        raise CaptureError(
+            f"capture: {label} is an iterator ({type(value).__name__}), which a replay would not "
+            "advance; pass what it yields as an argument"
+        )
+
+    def _partial(self, value: Any, label: str) -> None:
+        for part, of in (("func", value.func), ("args", value.args), ("kw", value.keywords)):
+            self._visit(of, f"{label}.{part}")
 
     def _function(self, fn: FunctionType, label: str) -> None:
         if _is_library(fn.__globals__.get("__name__")) and fn.__closure__ is None:
@@ -265,51 +301,13 @@ class Snapshot:
 
     def _object(self, value: Any, label: str) -> None:
         kind = type(value)
-        module = kind.__module__ or ""
-        if isinstance(value, Captured):  # what it wraps is run
-            self._visit(value.__wrapped__, label)
-            return
-        if isinstance(value, LRScheduler):  # its steps are taken again, in Python
-            return
-        if isinstance(value, FusedOptimizer):
-            self._optimizers.append((value, label))
-            return
-        if module.startswith("numpy") and hasattr(value, "bit_generator"):
-            generator = value.bit_generator
-            self.sources.append((label, lambda: generator.state))
-            return
-        if kind.__name__ == "ndarray" and module == "numpy":
-            if value.nbytes > _LARGEST_ARRAY:
-                raise CaptureError(
-                    f"capture: {label} is a NumPy array of {value.nbytes} bytes, too many to be "
-                    "compared before each replay; make a tensor of it, or pass it as an argument"
-                )
-            self.guards.add_copy(value, value.copy(), _same_array, label)
-            return
-        if module == "random" and hasattr(value, "getstate"):
-            self.sources.append((label, value.getstate))
-            return
-        if hasattr(kind, "__next__"):
-            raise CaptureError(
-                f"capture: {label} is an iterator ({kind.__name__}), which a replay would not "
-                "advance; pass what it yields as an argument"
-            )
-        if kind.__name__ == "deque" and module == "collections":
-            self.guards.add_copy(value, value.copy(), None, label)
-            for i, item in enumerate(value):
-                self._visit(item, f"{label}[{i}]")
-            return
-        if kind.__name__ == "partial" and module == "functools":
-            for part, of in (("func", value.func), ("args", value.args), ("kw", value.keywords)):
-                self._visit(of, f"{label}.{part}")
-            return
         for name in _slots(kind):  # type: ignore[arg-type]
             if hasattr(value, name):
                 self.guards.add_attribute(value, name, f"{label}.{name}")
                 self._visit(getattr(value, name), f"{label}.{name}")
         if isinstance(getattr(value, "__dict__", None), dict):
             self._dict(vars(value), label)
-        if not _is_library(module):
+        if not _is_library(_module_of(kind)):
             self._visit(kind, label)
 
     def _optimizer(self, optimizer: FusedOptimizer, label: str) -> None:
@@ -330,3 +328,31 @@ class Snapshot:
             self._dict(group, f"{label}.param_groups[{i}]", skipped)
         for name, value in own.items():
             self._visit(value, f"{label}.{name}")
+
+
+@lru_cache(maxsize=256)
+def _visitor(kind: type) -> Callable[[Snapshot, Any, str], None] | None:
+    """Return what visits objects of a type; None where they are what they are."""
+    module, name = _module_of(kind), kind.__name__
+    unchanged = (frozenset, ModuleType, MappingProxyType, LRScheduler, *_CELLS)
+    found: list[tuple[bool, Callable[[Snapshot, Any, str], None] | None]] = [
+        (kind is FunctionType, Snapshot._function),
+        (kind is MethodType, Snapshot._method),
+        (issubclass(kind, tuple), Snapshot._items),
+        (issubclass(kind, dict), Snapshot._dict),
+        (issubclass(kind, list), Snapshot._list),
+        (issubclass(kind, set), Snapshot._copied),
+        (issubclass(kind, type), Snapshot._class),
+        (issubclass(kind, BuiltinFunctionType), Snapshot._builtin),
+        (issubclass(kind, unchanged), None),  # steps of schedulers are taken again, in Python
+        (issubclass(kind, Captured), Snapshot._captured),
+        (issubclass(kind, FusedOptimizer), Snapshot._later),
+        (module.startswith("numpy") and hasattr(kind, "bit_generator"), Snapshot._numpy_generator),
+        (module == "numpy" and name == "ndarray", Snapshot._array),
+        (module == "random" and hasattr(kind, "getstate"), Snapshot._python_generator),
+        (hasattr(kind, "__next__"), Snapshot._iterator),
+        (module == "collections" and name == "deque", Snapshot._deque),
+        (module == "functools" and name == "partial", Snapshot._partial),
+        (True, Snapshot._object),
+    ]
+    return next(visitor for fits, visitor in found if fits)
