@@ -157,6 +157,9 @@ TYPED_TEST(Gemm, EveryPairOfLayouts) {
         this->check(isa, {31, 53, 71, Layout(a), Layout(b)});
         this->check(isa, {1, 67, 19, Layout(a), Layout(b), true, true});
         this->check(isa, {67, 1, 19, Layout(a), Layout(b), false, true, true});
+        this->check(isa, {67, 3, 419, Layout(a), Layout(b), true, true});
+        this->check(isa, {450, 8, 19, Layout(a), Layout(b), false, true});
+        this->check(isa, {29, 2, 33, Layout(a), Layout(b)});
       }
     }
   });

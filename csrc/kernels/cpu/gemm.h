@@ -146,8 +146,8 @@ const GemmIsa* find_gemm(const char* isa_name, DType dtype);
 // Every product of the batch. Allocates nothing once its thread's buffers have grown; never throws.
 void gemm(const GemmIsa& isa, const GemmArgs& args, const GemmBatch& batch = {});
 
-// The same for one product of few multiply-adds, without the driver's plans; false if it is not
-// one.
+// The same for one product of few multiply-adds, without the driver's plans, or of few columns,
+// turned; false if it is neither.
 bool gemm_small(const GemmIsa& isa, const GemmArgs& args);
 
 // The length of the blocks that k is cut into.

@@ -69,6 +69,43 @@ bool packed_tiles(const GemmIsa& isa, const GemmArgs& g) {
   return true;
 }
 
+// C by way of its transpose, where C has so few columns that most of a vector would be idle, and A
+// stands in columns: the gradient of a weight by few inputs. Each element is the same sum.
+constexpr int64_t kFewColumns = 8;
+
+bool turns(const GemmIsa& isa, const GemmArgs& g) {
+  return g.n > 1 && g.n <= kFewColumns && g.n < g.m && g.m >= isa.lanes && g.a_rs == 1 &&
+         g.m * g.n * isa.unit <= kPackedBytes && g.activation == nullptr;
+}
+
+template <class T>
+void turned(const GemmIsa& isa, const GemmArgs& g) {
+  alignas(64) T transpose[kPackedBytes / sizeof(T)];
+  GemmArgs s = g;
+  s.m = g.n;
+  s.n = g.m;
+  s.a = g.b;
+  s.a_rs = g.b_cs;
+  s.a_cs = g.b_rs;
+  s.b = g.a;
+  s.b_rs = g.a_cs;
+  s.b_cs = 1;
+  s.c = transpose;
+  s.c_rs = g.m;
+  s.accumulate = false;
+  s.bias = nullptr;
+  gemm(isa, s);
+  const T* bias = static_cast<const T*>(g.bias);
+  for (int64_t i = 0; i < g.m; ++i) {
+    T* row = static_cast<T*>(g.c) + i * g.c_rs;
+    for (int64_t j = 0; j < g.n; ++j) {
+      T sum = transpose[j * g.m + i];
+      if (g.accumulate) sum = row[j] + sum;
+      row[j] = bias != nullptr ? sum + bias[j] : sum;
+    }
+  }
+}
+
 template <class T>
 void add_row(const void* row, int64_t n, void* to) {
   const T* from = static_cast<const T*>(row);
@@ -79,6 +116,10 @@ void add_row(const void* row, int64_t n, void* to) {
 }  // namespace
 
 bool gemm_small(const GemmIsa& isa, const GemmArgs& g) {
+  if (turns(isa, g)) {
+    (isa.dtype == DType::Float32 ? turned<float> : turned<double>)(isa, g);
+    return true;
+  }
   // Each alone first: their product must not overflow.
   const bool column_major = g.m == 1 && g.b_rs == 1 && !g.accumulate;
   if ((g.m == 1 && g.b_cs != 1 && !column_major) || g.k == 0 || g.k > isa.kc ||

@@ -228,18 +228,19 @@ void drive_elements(const Launch& l, Inner inner, const double* params, Computed
       ptr[k] =
           staged[k] ? tiles.bytes[k] : static_cast<char*>(l.buffer[k].data) + i * item_of(l, k);
     }
-    for (int k = 1; k < l.nbuffers; ++k) {
-      if (staged[k] && l.ndim == 2) staging[k].load_rows(l, k, i, m, ptr[k]);
+    if (l.ndim == 2) {
+      for (int k = 1; k < l.nbuffers; ++k) {
+        if (staged[k]) staging[k].load_rows(l, k, i, m, ptr[k]);
+      }
+    } else {
+      each_run(l, i, i + m, [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
+        for (int k = 1; k < l.nbuffers; ++k) {
+          if (!staged[k]) continue;
+          staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last], count,
+                          ptr[k] + done * static_cast<int64_t>(item_size(staging[k].as)));
+        }
+      });
     }
-    each_run(l, i, l.ndim == 2 ? i : i + m,
-             [&](const Odometer& row, int64_t column, int64_t done, int64_t count) {
-               for (int k = 1; k < l.nbuffers; ++k) {
-                 if (!staged[k]) continue;
-                 staging[k].load(row.at(k) + column * row.step(k, last), l.buffer[k].stride[last],
-                                 count,
-                                 ptr[k] + done * static_cast<int64_t>(item_size(staging[k].as)));
-               }
-             });
     if (past) ptr[0] = tiles.bytes[0];
     inner.loop(ptr, m, params);
     if (past) {
