@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import wengert as wg
-from training_steps import bits, mlp
+from training_steps import bits, descent, mlp
 from wengert import optim
 from wengert.utils.data import DataLoader, TensorDataset
 
@@ -135,16 +135,7 @@ def test_gradients_that_progress_keeps() -> None:
 def test_versions_after_a_run() -> None:
     """What a derivative needs, and a run changes, cannot be used by it."""
     weight = wg.ones(3, requires_grad=True)
-    optimizer = optim.SGD([weight], lr=0.1)
-
-    def step(x: wg.Tensor) -> wg.Tensor:
-        optimizer.zero_grad()
-        loss = (weight * x).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    captured = wg.capture(step)
+    captured = wg.capture(descent(weight, optim.SGD([weight], lr=0.1)))
     product = (weight * weight).sum()
     captured.run(wg.ones(10, 3), 1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
+from training_steps import descent
 from wengert import nn, optim
 
 if TYPE_CHECKING:
@@ -457,19 +458,6 @@ def test_arguments_that_share_memory() -> None:
     assert captured(wg.ones(3)).tolist() == [3.0] * 3
     assert captured(held).tolist() == [4.0] * 3
     assert held.tolist() == [2.0] * 3
-
-
-def descent(weight: wg.Tensor, optimizer: optim.Optimizer) -> Callable[[wg.Tensor], wg.Tensor]:
-    """Make a step whose gradient by the weight is its argument."""
-
-    def step(x: wg.Tensor) -> wg.Tensor:
-        optimizer.zero_grad()
-        loss = (weight * x).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
 
 
 def test_settings_of_optimizers_are_read_anew() -> None:

@@ -26,6 +26,19 @@ def bits(tensors: Any) -> list[bytes | None]:
     return [None if t is None else t.detach().clone().numpy().tobytes() for t in tensors]
 
 
+def descent(weight: wg.Tensor, optimizer: optim.Optimizer) -> Callable[[wg.Tensor], wg.Tensor]:
+    """Make a step whose gradient by the weight is its argument."""
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        optimizer.zero_grad()
+        loss = (weight * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 def mlp(
     optimizer: Callable[[Any], optim.Optimizer] = lambda p: optim.Adam(p, 1e-2),
     layers: tuple[Callable[[], nn.Module], ...] = (nn.ReLU,),

@@ -33,14 +33,14 @@ class Program {
   const char* refuses(std::span<const Tensor> arguments) const;
   // Throws Error if another thread is running it.
   std::vector<Tensor> replay(std::span<const Tensor> arguments);
-  // Replays of the rows that `order` names in each array, so many at a time as arguments have; the
-  // results of step k become row k of `stacked`. Returns how many were done: fewer, too, where a
-  // replay is refused.
   struct Pauses {
     int64_t every;       // so many steps `between` is called, and ends the run by returning false
     int64_t before = 0;  // steps that were counted already
     std::function<bool(int64_t)> between;
   };
+  // Replays of the rows that `order` names in each array, so many at a time as arguments have; the
+  // results of step k become row k of `stacked`. Returns how many were done: fewer, too, where a
+  // replay is refused.
   int64_t run(std::span<const Tensor> arrays, std::span<const int64_t> order,
               std::span<const Tensor> stacked, const Pauses& pauses);
   const std::vector<TensorPlace>& results() const { return r_.results; }

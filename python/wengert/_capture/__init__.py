@@ -83,7 +83,7 @@ class Captured(_core.Replays, Runs):
             return self._fn(*args, **kwargs)
         key, tensors = self._key(args, kwargs)
         for entry in self._entries.get(key, ()):
-            if entry.guards.first_change():
+            if not entry.guards.hold():
                 continue
             if self._verify_every and entry.program.fits(tensors):
                 self._replays += 1
@@ -348,7 +348,7 @@ class Captured(_core.Replays, Runs):
         if args or kwargs:
             key, tensors = self._key(args, kwargs)
             found = [(key, e) for e in self._entries.get(key, ()) if e.program.fits(tensors)]
-            found = [f for f in found if not f[1].guards.first_change()] or found
+            found = [f for f in found if f[1].guards.hold()] or found
         else:
             found = [(key, e) for key, entries in self._entries.items() for e in entries]
             if len(found) > 1:
@@ -371,7 +371,7 @@ class Captured(_core.Replays, Runs):
             plain = not entry.before and not entry.places
             whole = bool(entry.whole) and all(leaf is None for leaf in entry.whole)
             fits = plain and whole and entry.program.fits(arguments)
-            if fits and not entry.guards.first_change():
+            if fits and entry.guards.hold():
                 return entry
         return None
 

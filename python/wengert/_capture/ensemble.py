@@ -397,7 +397,7 @@ def made_of(
         if wanted not in (None, key):
             continue
         for entry in step._entries[key]:
-            if entry.guards.first_change() or (args and not entry.program.fits(tensors)):
+            if not entry.guards.hold() or (args and not entry.program.fits(tensors)):
                 continue
             return Ensemble(step, key, entry, n, seeds, reset, settings)
     raise CaptureError(
