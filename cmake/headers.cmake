@@ -2,8 +2,8 @@
 # to, and a CMake package; and program/file.h, for programs that run saved ones. In the installed ones includes name the folder, as in
 # "wengert/core/tensor.h", so that ours are not taken for anybody else's.
 set(public_headers
-    core/allocator.h core/dtype.h core/error.h core/half.h core/ref.h core/shape.h core/tensor.h
-    core/watch.h
+    core/allocator.h core/device_memory.h core/dtype.h core/error.h core/half.h core/ref.h
+    core/shape.h core/tensor.h core/watch.h
     kernels/added.h kernels/functors.h kernels/functors/activation.h
     kernels/functors/arithmetic.h kernels/functors/functor.h kernels/functors/logic.h
     kernels/functors/loss.h kernels/functors/math.h kernels/kernels.h kernels/launch.h

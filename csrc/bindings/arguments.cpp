@@ -222,14 +222,14 @@ std::string_view canonical(std::string_view name) {
   return name;
 }
 
-// Keywords of functions that make tensors which ask for what every tensor here is: strided, dense
-// in row-major order, in memory that is not pinned.
-bool asks_for_the_usual(const Op& op, std::string_view name, PyObject* value) {
+// Keywords of functions that make tensors which are no parameters of theirs: for what every tensor
+// here is, strided, dense in row-major order; and for pinned memory.
+bool is_of_makers(const Op& op, std::string_view name, PyObject* value, bool& pinned) {
   const bool makes_tensors = !op.params.empty() && op.params.back().name == "requires_grad";
   if (!makes_tensors) return false;
   if (name == "pin_memory") {
-    if (value == Py_None || value == Py_False) return true;
-    fail(op.name, ": pin_memory=True: there is no pinned memory in this build");
+    pinned = value == Py_True;
+    return pinned || value == Py_None || value == Py_False;
   }
   if (name != "layout" && name != "memory_format") return false;
   if (value == Py_None) return true;
@@ -294,7 +294,7 @@ void parse(const Op& op, PyObject* self, PyObject* const* args, Py_ssize_t nargs
       out.out = args[nargs + k] == Py_None ? nullptr : args[nargs + k];
       continue;
     }
-    if (found == num_params && asks_for_the_usual(op, name, args[nargs + k])) continue;
+    if (found == num_params && is_of_makers(op, name, args[nargs + k], out.pinned)) continue;
     if (found == num_params) {
       throw Mismatch{text(op.name, "() got an unexpected keyword argument '", name, "'; it takes ",
                           op.signature)};

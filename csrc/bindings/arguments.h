@@ -23,6 +23,7 @@ struct Parsed {
   std::vector<int64_t> int_list;
   std::vector<Dims> int_lists;
   PyObject* out = nullptr;  // where to write the results, if asked for
+  bool pinned = false;      // whether they are to be in pinned memory
   bool layered = false;     // whether a tensor among them is a batch or a dual number
 };
 

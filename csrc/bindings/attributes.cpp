@@ -4,6 +4,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "kernels/cuda/cuda.h"
 
 namespace wengert::bindings {
 namespace {
@@ -20,8 +21,15 @@ PyObject* m_itself(PyObject* o, PyObject*) {
   return Py_NewRef(o);
 }
 // Where the device's number would be: memory of the processor has none.
-PyObject* m_get_device(PyObject*, PyObject*) {
-  return PyLong_FromLong(-1);
+PyObject* m_get_device(PyObject* o, PyObject*) {
+  return PyLong_FromLong(any_tensor_of(o).device() == Device::CUDA ? 0 : -1);
+}
+template <Device kDevice>
+PyObject* get_is_on(PyObject* o, void*) {
+  return PyBool_FromLong(any_tensor_of(o).device() == kDevice);
+}
+PyObject* m_is_pinned(PyObject* o, PyObject*) {
+  return guarded([&] { return PyBool_FromLong(cuda::is_pinned(tensor_of(o).data())); });
 }
 
 // Which result of the operation that made it a tensor is.
@@ -111,7 +119,8 @@ std::vector<PyGetSetDef> attribute_getset() {
     return PyGetSetDef{name, constant, nullptr, doc, Py_False};
   };
   return {
-      never("is_cuda", "Whether it is in a CUDA device's memory."),
+      {"is_cuda", get_is_on<Device::CUDA>, nullptr, "Whether it is in a CUDA device's memory.",
+       nullptr},
       never("is_xpu", "Whether it is in an XPU's memory: never."),
       never("is_mps", "Whether it is in an MPS device's memory: never."),
       never("is_meta", "Whether it has no memory: never."),
@@ -119,20 +128,22 @@ std::vector<PyGetSetDef> attribute_getset() {
       never("is_quantized", "Whether it is quantized: never."),
       never("is_nested", "Whether it is ragged: never."),
       {"output_nr", get_output_nr, nullptr, "Which result of its operation it is.", nullptr},
-      {"is_cpu", constant, nullptr, "Whether it is in the processor's memory.", Py_True},
+      {"is_cpu", get_is_on<Device::CPU>, nullptr, "Whether it is in the processor's memory.",
+       nullptr},
   };
 }
 
 std::vector<PyMethodDef> attribute_methods() {
   return {
-      {"is_pinned", m_false, METH_NOARGS, "Whether the memory is pinned: never."},
+      {"is_pinned", m_is_pinned, METH_NOARGS, "Whether a CUDA device copies from it by itself."},
       {"is_shared", m_false, METH_NOARGS, "Whether other processes share the memory: never."},
       {"is_inference", m_is_inference, METH_NOARGS, "Whether it was made in inference mode."},
       {"is_conj", m_false, METH_NOARGS, "Whether it is a lazy conjugate: never."},
       {"is_neg", m_false, METH_NOARGS, "Whether it is a lazy negative: never."},
       {"resolve_conj", m_itself, METH_NOARGS, "The tensor itself."},
       {"resolve_neg", m_itself, METH_NOARGS, "The tensor itself."},
-      {"get_device", m_get_device, METH_NOARGS, "The number of the CUDA device; -1: none."},
+      {"get_device", m_get_device, METH_NOARGS,
+       "The number of the CUDA device; -1: the processor."},
       {"is_set_to", m_is_set_to, METH_O, "Whether another looks at the same memory alike."},
       {"_storage_bytes", m_storage_bytes, METH_NOARGS, "All of the memory shared, as uint8."},
   };

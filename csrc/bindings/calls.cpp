@@ -6,13 +6,16 @@
 #include <cstring>
 #include <list>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "bindings/arguments.h"
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "ops/autocast.h"
 #include "transforms/call.h"
 
 namespace wengert::bindings {
@@ -56,6 +59,7 @@ void check_out(const Op& op, PyObject* to, const Tensor& result) {
     fail(ErrorKind::Type, op.name, "(): argument 'out' must be Tensor, not ", Py_TYPE(to)->tp_name);
   }
   const Tensor& out = tensor_of(to);
+  if (out.device() != result.device()) devices_differ(result.device(), out.device());
   check_castable(op.name.c_str(), result.dtype(), out.dtype());
   if (grad_enabled() && (requires_grad(result) || requires_grad(out))) {
     fail(op.name,
@@ -128,13 +132,49 @@ PyObject* invoke(const Op& op, bool inplace, const Arg* args, bool layered) {
   return op.bare && op.bare(args) ? wrap(results[0]) : wrap_all(op, results);
 }
 
+// What autocast computes in float32 on CUDA devices, where half precision holds little: PyTorch's
+// list, but for the losses, which are so on every device.
+constexpr std::string_view kWideOnCuda[] = {
+    "acos",       "asin",        "cosh",    "cumprod", "cumsum",    "dist",       "erfinv",
+    "exp",        "expm1",       "log",     "log10",   "log1p",     "log2",       "log_softmax",
+    "layer_norm", "group_norm",  "norm",    "pow",     "prod",      "reciprocal", "rsqrt",
+    "sinh",       "softmax",     "softmin", "sum",     "softplus",  "renorm",     "tan",
+    "logsumexp",  "linalg_norm", "pdist",   "cdist",   "normalize",
+};
+bool is_wide_on_cuda(const Op& op) {
+  static const std::unordered_set<std::string_view> all(std::begin(kWideOnCuda),
+                                                        std::end(kWideOnCuda));
+  return all.contains(op.name);
+}
+void widen(const Op& op, Parsed& parsed, std::vector<Tensor>& held) {
+  held.reserve(op.params.size());
+  for (size_t i = 0; i < op.params.size(); ++i) {
+    const ArgType type = op.params[i].type;
+    Arg& a = parsed.arg[i];
+    if (!a.given || (type != ArgType::Tensor && type != ArgType::Value)) continue;
+    const Tensor& t = *a.tensor;
+    if (t->weak || t.device() == Device::CPU || !is_floating(t.dtype())) continue;
+    if (!is_narrow(t.dtype())) continue;
+    held.push_back(transforms::to(t, DType::Float32));
+    a.tensor = &held.back();
+  }
+}
+
+PyObject* invoke_pinned(const Op& op, const Arg* args) {
+  const Tensor made = op.call(args), out = pinned_copy(ops::detach(made));
+  if (requires_grad(made)) set_requires_grad(out, true);
+  return wrap(out);
+}
+
 }  // namespace
 
 PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObject* self,
                   PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return guarded([&]() -> PyObject* {
     const Op& first = *overloads[0];
-    if (!kwnames && !inplace) {
+    const bool on_cuda = autocast_state().on_for[static_cast<size_t>(Device::CUDA)];
+    const bool wide = on_cuda && !inplace && is_wide_on_cuda(first);
+    if (!kwnames && !inplace && !wide) {
       // Past the parser: one or two tensors and nothing else.
       PyObject* a = self ? self : nargs > 0 ? args[0] : nullptr;
       const Py_ssize_t rest = nargs - (self ? 0 : 1);
@@ -160,6 +200,9 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
       try {
         Parsed parsed;
         parse(*op, self, args, nargs, kwnames, parsed);
+        std::vector<Tensor> held;
+        if (wide && !parsed.out) widen(*op, parsed, held);
+        if (parsed.pinned) return invoke_pinned(*op, parsed.arg);
         if (parsed.out) return invoke_into(*op, parsed.arg, parsed.out, parsed.layered);
         return invoke(*op, inplace, parsed.arg, parsed.layered);
       } catch (const Mismatch& m) {

@@ -33,7 +33,8 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
     if (!is_contiguous(r.sizes, r.strides)) {
       fail(ErrorKind::Capture, "run: a result of shape ", r.sizes, " is not contiguous");
     }
-    stacked.push_back(Tensor::empty(concat(Dims{steps}, r.sizes), r.dtype));
+    stacked.push_back(
+        Tensor::empty(concat(Dims{steps}, r.sizes), r.dtype, p.recording().slots[r.slot].device));
   }
   int64_t done = 0;
   const bool calls = !after.empty();
@@ -59,6 +60,7 @@ std::pair<int64_t, std::vector<Tensor>> run(Program& p, const std::vector<Tensor
 
 void register_capture(py::module_& m) {
   m.attr("CaptureError") = py::handle(capture_error());
+  m.attr("OutOfMemoryError") = py::handle(out_of_memory_error());
   m.def(
       "check_true",
       [](const Tensor& all, const std::string& message) {
@@ -71,7 +73,8 @@ void register_capture(py::module_& m) {
       "thread_modes",
       [] {
         const ThreadModes m = thread_modes();
-        return py::make_tuple(m.grad, m.inference, m.autocast, m.default_dtype, m.checks_forward);
+        return py::make_tuple(m.grad, m.inference, m.autocast, m.default_dtype, m.default_device,
+                              m.checks_forward);
       },
       "What this thread's operations depend on besides their arguments.");
   m.def("capturing", [] { return host_watcher() != nullptr; }, "Whether this thread captures.");
@@ -166,8 +169,11 @@ void register_capture(py::module_& m) {
               groups.append(
                   py::make_tuple(g.kind == Group::Tiles ? "tiles" : "together", g.first, g.count));
             }
+            py::object graphs = py::none();
+            if (const DeviceRun* d = p.device_run())
+              graphs = py::make_tuple(d->graphs(), d->nodes());
             return py::dict(
-                py::arg("before") = sizes(p.plan().before),
+                py::arg("graphs") = graphs, py::arg("before") = sizes(p.plan().before),
                 py::arg("after") = sizes(p.plan().after), py::arg("dropped") = p.plan().dropped,
                 py::arg("folded") = p.plan().folded, py::arg("copies") = p.plan().copies,
                 py::arg("joined") = p.plan().joined, py::arg("again") = p.plan().again.steps,

@@ -9,6 +9,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm_choice.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cuda/cuda.h"
 #include "ops/autocast.h"
 
 namespace wengert::bindings {
@@ -53,6 +54,17 @@ Tensor operand(const py::object& o) {
        Py_TYPE(o.ptr())->tp_name);
 }
 
+// What is known of the back end without beginning to use it.
+py::object cuda_config() {
+  py::dict d;
+  d["runtime"] = cuda::runtime_version();
+  d["driver"] = cuda::driver_version();
+  d["devices"] = cuda::device_count();
+  d["emulated"] = cuda::emulated();
+  d["why_none"] = cuda::is_available() ? py::object(py::none()) : py::cast(cuda::why_none());
+  return d;
+}
+
 }  // namespace
 
 void register_config(py::module_& m) {
@@ -81,7 +93,7 @@ void register_config(py::module_& m) {
         d["isa"] = cpu::isa().name;
         d["bfloat16"] = cpu::kPairUnitNames[static_cast<int>(cpu::pair_unit())];
         d["threads"] = num_threads();
-        d["cuda"] = py::none();
+        d["cuda"] = cuda::built() ? cuda_config() : py::object(py::none());
         return d;
       },
       "Version, compiler, instruction set, threads, CUDA.");
@@ -113,20 +125,23 @@ void register_config(py::module_& m) {
         "So many products of bfloat16 to one of float32, fast or not; 0 chooses again.");
   m.def(
       "autocast",
-      []() -> py::object {
+      [](const std::string& device) -> py::object {
         const AutocastState& s = autocast_state();
-        if (!s.on) return py::none();
-        return py::reinterpret_steal<py::object>(wrap(s.dtype));
+        const size_t i = device == "cuda";
+        if (!s.on_for[i]) return py::none();
+        return py::reinterpret_steal<py::object>(wrap(s.dtype[i]));
       },
-      "The dtype that autocast computes in on this thread, or None.");
+      py::arg("device") = "cpu",
+      "The dtype that autocast computes in on this thread for a device, or None.");
   m.def(
       "set_autocast",
-      [](const py::object& dtype) {
-        AutocastState& s = autocast_state();
-        if (!dtype.is_none()) s.dtype = dtype_of("set_autocast", dtype);
-        s.on = !dtype.is_none();
+      [](const py::object& dtype, const std::string& device) {
+        const bool on = !dtype.is_none();
+        const DType d = on ? dtype_of("set_autocast", dtype) : DType::Float32;
+        autocast_state().set(device == "cuda" ? Device::CUDA : Device::CPU, on ? &d : nullptr);
       },
-      py::arg("dtype"), "Sets the dtype that autocast computes in on this thread; None: off.");
+      py::arg("dtype"), py::arg("device") = "cpu",
+      "Sets the dtype that autocast computes in on this thread for a device; None: off.");
   m.def("pool_started", &pool_started, "Whether worker threads exist in this process.");
   m.def(
       "measure_peak",

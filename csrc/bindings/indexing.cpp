@@ -265,6 +265,7 @@ PyObject* get_item(const Tensor& t, PyObject* given) {
     while (b.dim < t.dim()) b.whole();
     return wrap(ops::at_region(t, b.region()));
   }
+  const DefaultDevice here(t.device());
   const ParsedIndex p = parse_index(t, given);
   return wrap(p.advanced ? ops::index(t, p.index) : ops::at_region(t, p.index.region));
 }
@@ -289,6 +290,7 @@ void set_item(const Tensor& t, PyObject* given, PyObject* value) {
   } else {
     v = tensor_from_data(value, {});
   }
+  const DefaultDevice here(t.device());
   const ParsedIndex p = parse_index(t, given);
   if (p.advanced) {
     ops::index_put_("index_put_", t, p.index, v, false);

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m) {
   register_autograd(m);
   register_optim(m);
   register_config(m);
+  register_cuda(m);
   register_gauges(m);
   register_trace(m);
   register_hooks(m);

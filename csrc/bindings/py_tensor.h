@@ -60,6 +60,8 @@ Device device_from(PyObject* o);           // throws; also of text
 // --- values ------------------------------------------------------------------------------------
 
 bool is_array(PyObject* o);  // of NumPy's
+// An array or scalar of NumPy's, told without importing it.
+bool is_numpy(PyObject* o);
 // A Python or NumPy number, or nothing.
 bool number_from(PyObject* o, Number& out);
 // A tensor from nested sequences, numbers and tensors, as wg.tensor makes it.
@@ -86,11 +88,14 @@ bool every_item(PyObject* sequence, Each&& each) {
 PyObject* get_item(const Tensor& t, PyObject* index);
 void set_item(const Tensor& t, PyObject* index, PyObject* value);
 
+Tensor pinned_copy(const Tensor& t);  // in memory that a CUDA device copies from by itself
+
 // --- errors ------------------------------------------------------------------------------------
 
-void set_python_error();    // from the C++ exception in flight
-PyObject* linalg_error();   // wg.linalg.LinAlgError
-PyObject* capture_error();  // wg.CaptureError
+void set_python_error();          // from the C++ exception in flight
+PyObject* linalg_error();         // wg.linalg.LinAlgError
+PyObject* capture_error();        // wg.CaptureError
+PyObject* out_of_memory_error();  // wg.OutOfMemoryError
 
 // The docstring of a type.
 inline PyType_Slot doc_slot(const char* text) {
@@ -169,6 +174,7 @@ void register_attributes(py::module_& m);
 void register_autograd(py::module_& m);
 void register_optim(py::module_& m);
 void register_config(py::module_& m);
+void register_cuda(py::module_& m);
 void register_trace(py::module_& m);
 void register_hooks(py::module_& m);
 void register_saved_hooks(py::module_& m);

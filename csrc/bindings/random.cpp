@@ -31,7 +31,7 @@ uint64_t seed_from(const py::handle& seed) {
 
 Tensor state_tensor(const Generator& g) {
   const RandomState s = g.state();
-  const Tensor t = Tensor::empty({static_cast<int64_t>(sizeof s)}, DType::UInt8);
+  const Tensor t = Tensor::empty({static_cast<int64_t>(sizeof s)}, DType::UInt8, Device::CPU);
   std::memcpy(t.data(), &s, sizeof s);
   t.host_wrote();
   return t;
@@ -50,7 +50,7 @@ void set_state(Generator& g, const py::object& state) {
   if (t.dim() != 1 || t.numel() != static_cast<int64_t>(sizeof s)) {
     fail("set_state: expected a state of shape (", sizeof s, ",), but found ", t.sizes());
   }
-  std::memcpy(&s, ops::contiguous(t).read<char>(), sizeof s);
+  std::memcpy(&s, ops::contiguous(t).read<char>().get(), sizeof s);
   g.set_state(s);
 }
 
@@ -59,16 +59,15 @@ void set_state(Generator& g, const py::object& state) {
 void register_random(py::module_& m) {
   py::class_<Generator>(m, "Generator", "A source of random numbers: a seed and a counter.")
       .def(py::init([](const py::object& device) {
-             if (!device.is_none() && device_from(device.ptr()) != Device::CPU) {
-               fail("Generator: only the CPU has one in this build");
-             }
-             return std::make_unique<Generator>();
+             auto made = std::make_unique<Generator>();
+             if (!device.is_none()) made->device = device_from(device.ptr());
+             return made;
            }),
            py::arg("device") = py::none())
       .def_property_readonly(
           "device",
-          [](const Generator&) { return py::reinterpret_steal<py::object>(wrap(Device::CPU)); },
-          "Where it draws.")
+          [](const Generator& g) { return py::reinterpret_steal<py::object>(wrap(g.device)); },
+          "The device that it was made for; it draws the same numbers on all.")
       .def(
           "manual_seed",
           [](const py::object& self, const py::object& seed) {

@@ -17,9 +17,17 @@
 namespace wengert::bindings {
 
 ThreadModes thread_modes() {
-  return {grad_mode(), inference_mode(),
-          autocast_state().on ? static_cast<int>(autocast_state().dtype) : -1,
-          static_cast<int>(default_dtype()), checks_forward()};
+  const AutocastState& s = autocast_state();
+  int autocast = -1;
+  for (int d = 0; s.on && d < kNumDevices; ++d) {
+    if (s.on_for[d]) autocast += (static_cast<int>(s.dtype[d]) + 1) << (8 * d);
+  }
+  return {grad_mode(),
+          inference_mode(),
+          autocast,
+          static_cast<int>(default_dtype()),
+          static_cast<int>(default_device()),
+          checks_forward()};
 }
 
 std::vector<Tensor> results_of(Program& p, std::span<const Tensor> arguments) {
@@ -93,7 +101,7 @@ PyObject* set_ready(PyObject* self, PyObject* list) {
     std::vector<Ready> made;
     for (const py::handle item : py::reinterpret_borrow<py::list>(list)) {
       const auto entry = item.cast<py::tuple>();
-      const auto modes = entry[1].cast<std::tuple<bool, bool, int, int, bool>>();
+      const auto modes = entry[1].cast<std::tuple<bool, bool, int, int, int, bool>>();
       Ready r{entry[2],
               entry[3],
               entry[2].attr("program").cast<Program*>(),

@@ -10,8 +10,9 @@ namespace wengert::bindings {
 // What a thread's operations depend on besides their arguments.
 struct ThreadModes {
   bool grad, inference;
-  int autocast;  // the dtype; -1: off
+  int autocast;  // the dtypes by device; -1: off
   int default_dtype;
+  int default_device;
   bool checks_forward;
   bool operator==(const ThreadModes&) const = default;
 };

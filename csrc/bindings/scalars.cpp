@@ -5,6 +5,7 @@
 
 #include "bindings/py_tensor.h"
 #include "core/error.h"
+#include "kernels/cuda/cuda.h"
 
 namespace wengert::bindings {
 
@@ -83,7 +84,9 @@ Py_hash_t device_hash(PyObject* o) {
   return (device_of(o).index + 1) * kNumDeviceKinds + device_of(o).kind + 1;
 }
 PyObject* make_device(int kind, int index) {
-  if (index < 0 && kind < kNumDevices) return Py_NewRef(devices[kind]);
+  if (kind < kNumDevices && index == device_of(devices[kind]).index) {
+    return Py_NewRef(devices[kind]);
+  }
   auto* d = reinterpret_cast<PyDevice*>(device_type->tp_alloc(device_type, 0));
   if (!d) rethrow_python();
   d->kind = static_cast<int8_t>(kind);
@@ -109,6 +112,12 @@ PyObject* device_from_text(const std::string& name, int index) {
   }
   fail("device: unknown device '", name, "'; expected one of cpu, cuda, mps, xpu, meta");
 }
+// A number alone is a CUDA device's.
+PyObject* device_from_number(PyObject* o) {
+  const int64_t n = py::cast<int64_t>(py::handle(o));
+  if (n < 0 || n > 127) fail("device: expected a number of a device from 0, got ", n);
+  return make_device(static_cast<int>(Device::CUDA), static_cast<int>(n));
+}
 PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"type", "index", nullptr};
   PyObject* o = nullptr;
@@ -119,6 +128,7 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   }
   return guarded([&]() -> PyObject* {
     if (Py_TYPE(o) == device_type && index < 0) return Py_NewRef(o);
+    if (PyLong_CheckExact(o) && index < 0) return device_from_number(o);
     if (!PyUnicode_Check(o)) {
       fail(ErrorKind::Type, "device: expected a device or its name, got ", Py_TYPE(o)->tp_name);
     }
@@ -128,7 +138,26 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
 PyObject* device_reduce(PyObject* o, PyObject*) {
   return Py_BuildValue("O(s)", device_type, device_text(o).c_str());
 }
-PyMethodDef device_methods[] = {{"__reduce__", device_reduce, METH_NOARGS, nullptr}, {}};
+// with wg.device("cuda"): tensors of which nothing else is said are made there.
+thread_local std::vector<Device> devices_before;
+PyObject* device_enter(PyObject* o, PyObject*) {
+  return guarded([&] {
+    devices_before.push_back(set_default_device(device_from(o)));
+    return Py_NewRef(o);
+  });
+}
+PyObject* device_exit(PyObject*, PyObject*) {
+  if (!devices_before.empty()) {
+    set_default_device(devices_before.back());
+    devices_before.pop_back();
+  }
+  Py_RETURN_NONE;
+}
+PyMethodDef device_methods[] = {
+    {"__reduce__", device_reduce, METH_NOARGS, nullptr},
+    {"__enter__", device_enter, METH_NOARGS, "Makes tensors there by default."},
+    {"__exit__", device_exit, METH_VARARGS, "Makes them where they were made before."},
+    {}};
 
 // --- Size ----------------------------------------------------------------------------------------
 
@@ -229,13 +258,23 @@ Device device_from(PyObject* o) {
   if (PyUnicode_Check(o)) {
     device = py::reinterpret_steal<py::object>(
         device_from_text(py::cast<std::string>(py::handle(o)), -1));
+  } else if (PyLong_CheckExact(o)) {
+    device = py::reinterpret_steal<py::object>(device_from_number(o));
   } else if (Py_TYPE(o) != device_type) {
     fail(ErrorKind::Type, "device: expected a device or its name, got ", Py_TYPE(o)->tp_name);
   }
   const PyDevice& d = device_of(device.ptr());
   if (d.kind == 0 && d.index <= 0) return Device::CPU;
   const std::string name = device_text(device.ptr());
-  if (d.kind == 1) fail("device: '", name, "' is not available: wengert was built without CUDA");
+  if (d.kind == 1) {
+    if (!cuda::is_available()) fail("device: '", name, "' is not available: ", cuda::why_none());
+    if (d.index > 0) {
+      fail("device: '", name, "' is not available: wengert uses one CUDA device, 'cuda:0'; choose ",
+           "which by CUDA_VISIBLE_DEVICES");
+    }
+    cuda::require();
+    return Device::CUDA;
+  }
   fail("device: '", name, "' is not available; wengert computes on 'cpu'");
 }
 
@@ -243,12 +282,9 @@ bool is_array(PyObject* o) {
   return std::string_view(Py_TYPE(o)->tp_name) == "numpy.ndarray";
 }
 
-namespace {
-// An array or scalar of NumPy's, told without importing it.
 bool is_numpy(PyObject* o) {
   return std::string_view(Py_TYPE(o)->tp_name).rfind("numpy.", 0) == 0;
 }
-}  // namespace
 
 bool number_from(PyObject* o, Number& out) {
   if (PyFloat_Check(o)) {
@@ -290,200 +326,18 @@ bool dims_from(PyObject* o, Dims& out) {
   });
 }
 
-// --- nested data -------------------------------------------------------------------------------
-
-namespace {
-
-bool is_sequence(PyObject* o) {
-  return PyList_Check(o) || PyTuple_Check(o);
-}
-// Any other sequence, a range say or an array among lists, as a list; null if it is none.
-py::object list_from(PyObject* o) {
-  if (!PySequence_Check(o) || is_sequence(o) || is_tensor(o) || PyUnicode_Check(o) ||
-      PyBytes_Check(o) || PyByteArray_Check(o) || (is_array(o) && PyObject_Length(o) < 0)) {
-    PyErr_Clear();
-    return {};
-  }
-  const py::object list = py::reinterpret_steal<py::object>(PySequence_List(o));
-  if (!list) rethrow_python();
-  return list;
-}
-
-[[noreturn]] void no_dtype(PyObject* o) {
-  if (PyUnicode_Check(o)) fail(ErrorKind::Type, "tensor: invalid data type 'str'");
-  fail("tensor: could not infer dtype of ", Py_TYPE(o)->tp_name,
-       "; expected numbers, nested sequences of them, arrays or tensors");
-}
-
-// The dtype that one element asks for.
-DType dtype_of_element(PyObject* o) {
-  if (is_tensor(o) && tensor_of(o).numel() == 1) return tensor_of(o).dtype();
-  Number n;
-  if (!number_from(o, n)) no_dtype(o);
-  if (is_numpy(o) && !n.integral) {
-    return std::string_view(Py_TYPE(o)->tp_name) == "numpy.float32" ? DType::Float32
-                                                                    : DType::Float64;
-  }
-  return n.boolean ? DType::Bool : n.integral ? DType::Int64 : default_dtype();
-}
-
-[[noreturn]] void changed() {
-  fail(ErrorKind::Type, "tensor: the data changed while it was read");
-}
-
-// What nested sequences hold: sizes from the first of each depth, the widest dtype, and the depth
-// of the elements (-1 while none was seen).
-struct Scan {
-  Dims sizes;
-  int rank = -1;
-  DType dtype = DType::Bool;
-
-  void visit(PyObject* o, int depth) {
-    const py::object list = list_from(o);
-    if (list) o = list.ptr();
-    if (!is_sequence(o)) {
-      if (depth < sizes.size()) {
-        fail(ErrorKind::Type, "tensor: not a sequence at dim ", depth, ": ", Py_TYPE(o)->tp_name);
-      }
-      rank = depth;
-      const DType here = dtype_of_element(o);
-      // float64 elements give float64; among numbers the default float type wins over integers
-      if (is_floating(here) != is_floating(dtype) ? is_floating(here) : here > dtype) dtype = here;
-      return;
-    }
-    if (depth == rank) {
-      fail(ErrorKind::Type, "tensor: a sequence of ", Py_TYPE(o)->tp_name,
-           " where a number was expected, at dim ", depth);
-    }
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
-    if (depth == sizes.size()) sizes.push_back(n);
-    if (sizes[depth] != n) {
-      fail(ErrorKind::Value, "tensor: expected sequence of length ", sizes[depth], " at dim ",
-           depth, " (got ", n, ")");
-    }
-    const bool all = every_item(o, [&](PyObject* each) {
-      visit(each, depth + 1);
-      return true;
-    });
-    if (!all) changed();
-  }
-};
-
-// Writes the elements to [to, end).
-template <class T>
-void read(PyObject* o, T*& to, const T* end) {
-  const py::object list = list_from(o);
-  if (list) o = list.ptr();
-  if (is_sequence(o)) {
-    const bool all = every_item(o, [&](PyObject* each) {
-      read(each, to, end);
-      return true;
-    });
-    if (!all) changed();
-    return;
-  }
-  Number n;
-  if (is_tensor(o)) {
-    const Tensor& t = tensor_of(o);
-    if (t.numel() != 1) changed();
-    n = {!is_floating(t.dtype()), t.to_int64(), t.to_double()};
-  } else if (!number_from(o, n)) {
-    changed();
-  }
-  if (to == end) changed();
-  *to++ = n.integral ? convert<T>(n.i) : convert<T>(n.d);
-}
-
-}  // namespace
-
-Tensor tensor_from_data(PyObject* data, OptDType dtype) {
-  if (is_tensor(data)) {
-    const GradMode off(false);
-    return ops::to(tensor_of(data), dtype.value_or(tensor_of(data).dtype()), true);
-  }
-  if (PyRange_Check(data)) {
-    const py::object list = list_from(data);
-    return tensor_from_data(list.ptr(), dtype);
-  }
-  const bool sequence = is_sequence(data);
-  Number plain;
-  if (!sequence && (is_numpy(data) || !number_from(data, plain))) {
-    // NumPy's scalars have a dtype of their own, which counts.
-    const py::object array = is_numpy(data)
-                                 ? py::module_::import("numpy").attr("asarray")(py::handle(data))
-                                 : py::reinterpret_borrow<py::object>(data);
-    if (!PyObject_CheckBuffer(array.ptr()) && !PyObject_HasAttrString(array.ptr(), "__dlpack__")) {
-      no_dtype(data);
-    }
-    const Tensor shared = tensor_from_array(array.ptr());
-    return ops::to(shared, dtype.value_or(shared.dtype()), true);
-  }
-  // A list of arrays is stacked by NumPy, which they come from.
-  if (sequence && PySequence_Fast_GET_SIZE(data) > 0) {
-    PyObject* first = PySequence_Fast_GET_ITEM(data, 0);
-    if (is_array(first)) {
-      const py::object stacked = py::module_::import("numpy").attr("array")(py::handle(data));
-      const Tensor shared = tensor_from_array(stacked.ptr());
-      return ops::to(shared, dtype.value_or(shared.dtype()), true);
-    }
-  }
-  Scan found;
-  found.visit(data, 0);
-  const DType inferred = found.rank < 0 ? default_dtype() : found.dtype;
-  const Tensor out = Tensor::empty(found.sizes, dtype.value_or(inferred));
-  visit(out.dtype(), [&]<class T>() {
-    T* to = out.data<T>();
-    const T* end = to + out.numel();
-    read(data, to, end);
-    if (to != end) changed();
-  });
-  out.host_wrote();
-  return out;
-}
-
-PyObject* item_of(const Tensor& t) {
-  if (t.numel() != 1) {
-    fail("item: a Tensor with ", t.numel(), " elements cannot be converted to Scalar; shape ",
-         t.sizes());
-  }
-  if (t.dtype() == DType::Bool) return PyBool_FromLong(t.to_int64() != 0);
-  return is_floating(t.dtype()) ? PyFloat_FromDouble(t.to_double())
-                                : PyLong_FromLongLong(t.to_int64());
-}
-
-namespace {
-PyObject* list_at(const Tensor& t, int dim, const char* at) {
-  if (dim == t.dim()) {
-    Tensor one = t.view({}, {});
-    one->data = const_cast<char*>(at);
-    return item_of(one);
-  }
-  PyObject* list = PyList_New(t.size(dim));
-  if (!list) rethrow_python();
-  const int64_t step = t.stride(dim) * static_cast<int64_t>(item_size(t.dtype()));
-  for (int64_t i = 0; i < t.size(dim); ++i) {
-    PyList_SET_ITEM(list, i, list_at(t, dim + 1, at + i * step));
-  }
-  return list;
-}
-}  // namespace
-
-PyObject* list_of(const Tensor& t) {
-  t.host_reads();
-  return list_at(t, 0, t.data());
-}
-
-Tensor tensor_from_array(PyObject* o) {
-  const py::object shared =
-      py::module_::import("wengert._interop").attr("from_array")(py::handle(o));
-  return tensor_of(shared.ptr());
-}
-
 // --- errors ------------------------------------------------------------------------------------
 
 PyObject* linalg_error() {
   static PyObject* type = PyErr_NewExceptionWithDoc(
       "wengert.linalg.LinAlgError", "A matrix is singular, or not positive definite.",
+      PyExc_RuntimeError, nullptr);
+  return type;
+}
+
+PyObject* out_of_memory_error() {
+  static PyObject* type = PyErr_NewExceptionWithDoc(
+      "wengert.OutOfMemoryError", "A device has no more memory; what was made before is intact.",
       PyExc_RuntimeError, nullptr);
   return type;
 }
@@ -503,7 +357,7 @@ void set_python_error() {
   } catch (const Error& e) {
     PyObject* kinds[] = {PyExc_RuntimeError, PyExc_TypeError,           PyExc_ValueError,
                          PyExc_IndexError,   PyExc_NotImplementedError, linalg_error(),
-                         capture_error()};
+                         capture_error(),    out_of_memory_error()};
     PyErr_SetString(kinds[static_cast<int>(e.kind())], e.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
@@ -558,7 +412,8 @@ void register_scalars(py::module_& m) {
   for (int i = 0; i < kNumDevices; ++i) {
     devices[i] = device_type->tp_alloc(device_type, 0);
     reinterpret_cast<PyDevice*>(devices[i])->kind = static_cast<int8_t>(i);
-    reinterpret_cast<PyDevice*>(devices[i])->index = -1;
+    // There is one processor; a CUDA device has a number.
+    reinterpret_cast<PyDevice*>(devices[i])->index = i == static_cast<int>(Device::CPU) ? -1 : 0;
   }
   m.add_object("dtype", py::handle(reinterpret_cast<PyObject*>(dtype_type)));
   m.add_object("device", py::handle(reinterpret_cast<PyObject*>(device_type)));

@@ -91,7 +91,7 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     for (const int64_t size : sizes) {
       if (size < 0) fail("Tensor: trying to create a tensor with negative dimension ", size);
     }
-    return wrap_as(type, Tensor::empty(sizes, default_dtype()));
+    return wrap_as(type, Tensor::empty(sizes, default_dtype(), Device::CPU));
   });
 }
 
@@ -237,6 +237,10 @@ int set_grad_value(PyObject* o, PyObject* v, void*) {
     if (!(g.sizes() == t.sizes()) || g.dtype() != t.dtype()) {
       fail("grad: assigned grad has data of a different size or dtype: ", g.sizes(), " ",
            name_of(g.dtype()), " for ", t.sizes(), " ", name_of(t.dtype()));
+    }
+    if (g.device() != t.device()) {
+      fail("grad: assigned grad has data located on a different device: ", name_of(g.device()),
+           " for ", name_of(t.device()));
     }
     if (g.impl() == t.impl()) fail("grad: can't assign a tensor as its own grad");
     set_grad(t, g);

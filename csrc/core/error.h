@@ -8,7 +8,7 @@
 namespace wengert {
 
 // The Python exception that a message becomes.
-enum class ErrorKind { Runtime, Type, Value, Index, NotImplemented, LinAlg, Capture };
+enum class ErrorKind { Runtime, Type, Value, Index, NotImplemented, LinAlg, Capture, OutOfMemory };
 
 class Error : public std::exception {
  public:

@@ -110,6 +110,16 @@ inline bool is_contiguous(const Dims& sizes, const Dims& strides) {
   return dense;
 }
 
+// Elements from the first to the last.
+inline int64_t extent(const Dims& sizes, const Dims& strides) {
+  int64_t last = 0;
+  for (int d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) return 0;
+    last += (sizes[d] - 1) * strides[d];
+  }
+  return last + 1;
+}
+
 // The shape that a and b broadcast to.
 inline Dims broadcast_shapes(const char* op, const Dims& a, const Dims& b) {
   const Dims& longer = a.size() >= b.size() ? a : b;

@@ -1,8 +1,12 @@
 #include "core/tensor.h"
 
+#include <atomic>
+#include <cstring>
 #include <new>
 #include <utility>
 
+#include "core/device_memory.h"
+#include "core/error.h"
 #include "core/watch.h"
 
 namespace wengert {
@@ -10,11 +14,18 @@ namespace wengert {
 namespace {
 // Together, as every new storage asks for both.
 struct Thread {
+  Device device = Device::CPU;
   bool inference = false;
   HostWatcher* watcher = nullptr;
 };
 thread_local Thread here;
 }  // namespace
+Device default_device() {
+  return here.device;
+}
+Device set_default_device(Device d) {
+  return std::exchange(here.device, d);
+}
 bool inference_mode() {
   return here.inference;
 }
@@ -28,7 +39,52 @@ HostWatcher* set_host_watcher(HostWatcher* w) {
   return std::exchange(here.watcher, w);
 }
 
+namespace {
+std::atomic<const DeviceMemory*> the_device_memory{nullptr};
+
+__attribute__((noinline, cold)) Ref<Storage> make_elsewhere(size_t bytes, Device device) {
+  void* data = device_memory().allocate(bytes);
+  auto* s = new (allocate(kAlignment)) Storage;
+  s->device = device;
+  s->data = data;
+  s->bytes = bytes;
+  if (here.watcher) here.watcher->on_made(*s);
+  return Ref<Storage>::adopt(s);
+}
+}  // namespace
+
+const DeviceMemory& device_memory() {
+  const DeviceMemory* m = the_device_memory.load(std::memory_order_acquire);
+  if (!m) fail("no device memory is in use");
+  return *m;
+}
+void set_device_memory(const DeviceMemory& memory) {
+  the_device_memory.store(&memory, std::memory_order_release);
+}
+bool device_memory_in_use() {
+  return the_device_memory.load(std::memory_order_relaxed) != nullptr;
+}
+
+void read_memory(void* to_host, const void* from, size_t bytes, Device device) {
+  if (bytes == 0) return;
+  if (device == Device::CPU) {
+    std::memcpy(to_host, from, bytes);
+  } else {
+    device_memory().read(to_host, from, bytes);
+  }
+}
+void write_memory(void* to, const void* from_host, size_t bytes, Device device) {
+  if (bytes == 0) return;
+  if (device == Device::CPU) {
+    std::memcpy(to, from_host, bytes);
+  } else {
+    device_memory().write(to, from_host, bytes);
+  }
+}
+
 Ref<Storage> Storage::make(size_t bytes, Device device) {
+  if (device != Device::CPU) [[unlikely]]
+    return make_elsewhere(bytes, device);
   void* block = allocate(kAlignment + bytes);
   auto* s = new (block) Storage;
   s->device = device;
@@ -54,8 +110,13 @@ Ref<Storage> Storage::borrow(void* data, size_t bytes, void (*release)(void*), v
 void Storage::destroy(Storage* s) {
   if (here.watcher) [[unlikely]]
     here.watcher->on_gone(*s);
-  const size_t block = kAlignment + (s->release ? 0 : s->bytes);
-  if (s->release) s->release(s->context);
+  const bool behind = !s->release && s->device == Device::CPU;  // its memory, in the same block
+  const size_t block = kAlignment + (behind ? s->bytes : 0);
+  if (s->release) {
+    s->release(s->context);
+  } else if (!behind) [[unlikely]] {
+    device_memory().deallocate(s->data, s->bytes);
+  }
   s->~Storage();
   deallocate(s, block);
 }
@@ -84,7 +145,7 @@ Tensor Tensor::empty(const Dims& sizes, DType dtype, Device device) {
 namespace {
 template <class V>
 Tensor make_scalar(V v, DType dtype) {
-  Tensor t = Tensor::empty({}, dtype);
+  Tensor t = Tensor::empty({}, dtype, Device::CPU);
   visit(dtype, [&]<class T>() { *t.data<T>() = convert<T>(v); });
   t.host_wrote();
   return t;
@@ -102,6 +163,24 @@ void Tensor::host_reads() const {
 void Tensor::host_wrote() const {
   if (here.watcher) [[unlikely]]
     here.watcher->on_write(*impl_->storage);
+}
+
+size_t Tensor::extent() const {
+  return static_cast<size_t>(wengert::extent(sizes(), strides())) * item_size(dtype());
+}
+Ref<Storage> Tensor::on_host() const {
+  const size_t bytes = extent();
+  Ref<Storage> copy = Storage::make(bytes, Device::CPU);
+  read_memory(copy->data, data(), bytes, device());
+  return copy;
+}
+
+void check_on_host(const CheckRule& rule, std::span<const Tensor> of, const CheckFacts& facts) {
+  bool here = true;
+  for (const Tensor& t : of) here &= t.device() == Device::CPU;
+  if (here) [[likely]]
+    return rule.check(of, facts);
+  device_memory().check(rule, of, facts);
 }
 
 Tensor Tensor::scalar(double v, DType dtype) {

@@ -16,6 +16,20 @@ constexpr const char* name_of(Device d) {
   return d == Device::CPU ? "cpu" : "cuda";
 }
 
+// Where this thread makes tensors of which nothing else is said. Setting returns what it was.
+Device default_device();
+Device set_default_device(Device d);
+class DefaultDevice {
+ public:
+  explicit DefaultDevice(Device d) : before_(set_default_device(d)) {}
+  DefaultDevice(const DefaultDevice&) = delete;
+  DefaultDevice& operator=(const DefaultDevice&) = delete;
+  ~DefaultDevice() { set_default_device(before_); }
+
+ private:
+  Device before_;
+};
+
 // Whether what this thread makes will never take part in derivatives. Returns what it was.
 bool inference_mode();
 bool set_inference_mode(bool on);
@@ -71,14 +85,29 @@ struct TensorImpl : Counted {
   static void destroy(TensorImpl* t) { delete t; }
 };
 
+// A tensor's elements for the host to look at, by the tensor's strides.
+template <class T>
+class HostRead {
+ public:
+  HostRead(const void* data, Ref<Storage> copy)
+      : data_(static_cast<const T*>(data)), copy_(std::move(copy)) {}
+  const T& operator[](int64_t i) const { return data_[i]; }
+  const T& operator*() const { return *data_; }
+  const T* get() const { return data_; }
+
+ private:
+  const T* data_;
+  Ref<Storage> copy_;  // of memory that the host cannot look at
+};
+
 class Tensor {
  public:
   Tensor() = default;
   explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
 
   // Uninitialised, contiguous.
-  static Tensor empty(const Dims& sizes, DType dtype, Device device = Device::CPU);
-  // A 0-dim tensor that holds v.
+  static Tensor empty(const Dims& sizes, DType dtype, Device device = default_device());
+  // A 0-dim tensor that holds v, in the processor's memory.
   static Tensor scalar(double v, DType dtype);
   static Tensor scalar(int64_t v, DType dtype);
 
@@ -112,9 +141,10 @@ class Tensor {
   void bump_version() const { impl_->storage->version.fetch_add(1, std::memory_order_relaxed); }
   uint32_t version() const { return impl_->storage->version.load(std::memory_order_relaxed); }
 
-  // The same for the host to look at, which whoever records a program must know (core/watch.h).
+  // The same for the host to look at, which whoever records a program must know (core/watch.h):
+  // of another device's memory, a copy.
   template <class T>
-  const T* read() const;
+  HostRead<T> read() const;
   void host_reads() const;
   // Says that the host has written into it itself.
   void host_wrote() const;
@@ -123,8 +153,24 @@ class Tensor {
   double to_double() const;
   int64_t to_int64() const;
 
+  // The bytes from the first element to the last.
+  size_t extent() const;
+
  private:
+  // A copy of memory that the host cannot look at.
+  Ref<Storage> on_host() const;
+
   Ref<TensorImpl> impl_;
 };
+
+template <class T>
+HostRead<T> Tensor::read() const {
+  host_reads();
+  if (device() == Device::CPU) [[likely]]
+    return {data(), {}};
+  Ref<Storage> copy = on_host();
+  const void* data = copy->data;
+  return {data, std::move(copy)};
+}
 
 }  // namespace wengert

@@ -51,19 +51,16 @@ class HostWatcher {
 HostWatcher* host_watcher();
 HostWatcher* set_host_watcher(HostWatcher* watcher);
 
-// For the host to look at.
-template <class T>
-const T* Tensor::read() const {
-  host_reads();
-  return data<const T>();
-}
+// Throws what the check throws of those tensors; of those on another device perhaps later
+// (core/device_memory.h).
+void check_on_host(const CheckRule& rule, std::span<const Tensor> of, const CheckFacts& facts);
 
-// Throws what the check throws of those tensors, now, and of those in their place whenever the
+// The same, and of those in their place whenever the
 // launches run again. The rules of this library stand in ops/checks.h.
 inline void host_check(const CheckRule& rule, std::initializer_list<Tensor> of,
                        const CheckFacts& facts) {
   const std::span<const Tensor> tensors(of.begin(), of.size());
-  rule.check(tensors, facts);
+  check_on_host(rule, tensors, facts);
   if (HostWatcher* w = host_watcher()) w->on_check(rule, facts, tensors);
 }
 

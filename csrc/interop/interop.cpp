@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 
 #include "bindings/capi.h"
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "core/watch.h"
 
@@ -58,8 +59,13 @@ nb::object from_array(nb::object source) {
                               dtype.is_none() ? "" : nb::str(dtype).c_str())
                              .c_str());
   }
-  if (array.device_type() != nb::device::cpu::value) {
-    throw nb::value_error("from_dlpack: the array is not in CPU memory");
+  const bool on_cuda = array.device_type() == nb::device::cuda::value;
+  if (!on_cuda && array.device_type() != nb::device::cpu::value) {
+    throw nb::value_error("from_dlpack: the array is in the memory of neither the CPU nor CUDA");
+  }
+  if (on_cuda) {
+    if (array.device_id() != 0) throw nb::value_error("from_dlpack: the array is not on cuda:0");
+    if (!device_memory_in_use()) throw nb::value_error("from_dlpack: no CUDA device is in use");
   }
   if (array.ndim() > kMaxDims) throw nb::value_error("from_numpy: more than 8 dimensions");
   const DType dtype = dtype_of(array.dtype());
@@ -84,6 +90,8 @@ nb::object from_array(nb::object source) {
       },
       keep);
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
+  storage->device = on_cuda ? Device::CUDA : Device::CPU;
+  impl->device = storage->device;
   impl->data = static_cast<char*>(storage->data);
   impl->storage = std::move(storage);
   impl->dtype = dtype;
@@ -100,6 +108,12 @@ nb::object from_array(nb::object source) {
 template <class Framework>
 nb::object to_array(nb::handle h) {
   const Tensor& t = tensor_of(h);
+  const bool numpy = std::is_same_v<Framework, nb::numpy>;
+  if (t.device() == Device::CUDA && numpy) {
+    throw nb::type_error(
+        "numpy: can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the "
+        "tensor to host memory first.");
+  }
   t.host_reads();  // and may write
   auto* keep = new Tensor(t.view(t.sizes(), t.strides()));
   const nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
@@ -109,8 +123,9 @@ nb::object to_array(nb::handle h) {
     shape[d] = static_cast<size_t>(t.size(d));
     strides[d] = t.stride(d);
   }
-  const nb::ndarray<Framework> array(t.data(), static_cast<size_t>(t.dim()), shape, owner, strides,
-                                     dlpack_dtype(t.dtype()));
+  const nb::ndarray<Framework> array(
+      t.data(), static_cast<size_t>(t.dim()), shape, owner, strides, dlpack_dtype(t.dtype()),
+      t.device() == Device::CUDA ? nb::device::cuda::value : nb::device::cpu::value, 0);
   return nb::cast(array, nb::rv_policy::reference);
 }
 

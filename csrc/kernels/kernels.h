@@ -32,6 +32,7 @@ inline constexpr KernelId reduce_kernel = kFirstReduction + index_of<R, Reductio
 // buffer 0, the output.
 enum class Kernel : KernelId {
   Copy = kFirstReduction + Reductions::size,  // source of any dtype
+  Transfer,                                   // source of the same dtype on another device, dense
   Fill,                                       // number[0] (integer[0] for int64)
   Gemm,              // A, B, optional bias; sizes: batch dimensions; GemmParams behind `pointer`
   Dot,               // x, y: vectors of any strides
@@ -206,7 +207,7 @@ struct OptimizerItem {
   float* peaks[kMaxOptimizerStates];  // of bytes: the greatest magnitude of each block
   int64_t count;
   int64_t step;  // 1 at the first call
-  float* steps;  // where that is counted
+  float* steps;  // where that is counted; on a device with a ticket of the kernel's behind it
   StateFormat format;
 };
 class SettingsSource;  // ops/optim.h

@@ -5,8 +5,10 @@
 #include <string_view>
 #include <utility>
 
+#include "core/device_memory.h"
 #include "kernels/added.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
 
 namespace wengert {
 namespace {
@@ -38,13 +40,25 @@ bool is_long(const Launch& l) {
 }
 
 const KernelTable* table(Device device) {
-  static const KernelTable none;
-  return device == Device::CPU ? &cpu::table() : &none;
+  return device == Device::CPU ? &cpu::table() : &cuda::table();
 }
 
 __attribute__((noinline, cold)) void no_kernel(const Launch& l) {
   fail(ErrorKind::NotImplemented, kernel_name(l.kernel), ": no ", name_of(l.device),
        " kernel for dtype ", name_of(l.dtype));
+}
+
+// A kernel reads the memory of its own device. That of the processor may hold a number for another
+// device's kernel: an operand of one element.
+__attribute__((noinline)) void check_devices(const Launch& l) {
+  for (int k = 0; k < l.nbuffers; ++k) {
+    const Storage* s = l.buffer[k].storage;
+    if (!s || s->device == l.device || l.kernel == id(Kernel::Transfer)) continue;
+    if (s->device == Device::CPU && k > 0 && cuda::takes_number(l, k)) continue;
+    fail(kernel_name(l.kernel),
+         ": Expected all tensors to be on the same device, but found at least two devices, ",
+         l.device == Device::CPU ? "cpu and cuda:0!" : "cuda:0 and cpu!");
+  }
 }
 
 inline void run(const Launch& l, KernelFn fn) {
@@ -109,13 +123,17 @@ void set_long_kernel_hooks(LongKernelHooks h) {
 
 KernelFn kernel_of(const Launch& l) {
   const KernelFn fn = l.kernel < kNumKernels ? table(l.device)->at(l.kernel, l.dtype) : added_fn(l);
-  if (!fn) [[unlikely]]
+  if (!fn) [[unlikely]] {
+    if (l.device != Device::CPU && l.kernel >= kNumKernels) return &cuda::run_on_host;
     no_kernel(l);
+  }
   return fn;
 }
 
 void launch(const Launch& l) {
   const KernelFn fn = kernel_of(l);
+  if (device_memory_in_use()) [[unlikely]]
+    check_devices(l);
   if (observer) [[unlikely]] {
     run_observed(l, fn);
   } else {

@@ -29,6 +29,7 @@ LaunchFields fields_of(KernelId kernel) {
   if (kernel < kNumMapKernels) return {kMaps[kernel / kIdsPerFunctor].params ? 4 : 0, 0};
   if (kernel < kFirstReduction + Reductions::size) return {1, 1};
   switch (static_cast<Kernel>(kernel)) {
+    case Kernel::Transfer:
     case Kernel::Fill:
     case Kernel::Embedding:
     case Kernel::CountNonzero:

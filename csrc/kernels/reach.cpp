@@ -189,15 +189,15 @@ class Reach : ReachParams {
       head(5, true, columns);
       head(6, true, values);
       head(7, false, values);
-      dense(8, queries);
+      dense(8, queries, compute_dtype(l_.dtype));
     } else {
       head(0, false, values);
-      dense(1, queries);
+      dense(1, queries, compute_dtype(l_.dtype));
       head(2, false, columns);
       head(3, true, columns);
       head(4, true, values);
     }
-    if (masked) strided(gradient ? 9 : 5, l_.dtype);
+    if (masked) strided(gradient ? 9 : 5, compute_dtype(l_.dtype));
   }
 
   // Buffer `at` holds offsets from the places of buffer `k`.
@@ -358,6 +358,12 @@ class Reach : ReachParams {
         strided(0, l_.dtype);
         writes_each(0, l_.count);
         return strided(1, l_.buffer[1].dtype);
+      case Kernel::Transfer:
+        dims(1);
+        takes(2);
+        counts(size(0));
+        dense(0, size(0), l_.dtype);
+        return dense(1, size(0), l_.dtype);
       case Kernel::Fill:
         space();
         takes(1);

@@ -44,7 +44,17 @@ bool broadcasts(const Dims& a, const Dims& b) {
   return true;
 }
 
-Entries resolve(const Index& index) {
+// An index tensor where the indexed tensor is.
+Tensor beside(const Tensor& index, Device device) {
+  if (index.device() == device) [[likely]]
+    return index;
+  if (device == Device::CPU) {
+    fail("indices should be either on cpu or on the same device as the indexed tensor (cpu)");
+  }
+  return to_device(index, device);
+}
+
+Entries resolve(const Index& index, Device device) {
   Entries out;
   const Dims& sizes = index.region.sizes;
   int next = -1;
@@ -56,11 +66,11 @@ Entries resolve(const Index& index) {
     e.dim = d;
     if (is_mask(t)) {
       check_mask(t, d, sizes);
-      e.index = nonzero_positions(t);
-      e.mask = t;
+      e.mask = beside(t, device);
+      e.index = nonzero_positions(e.mask);
       e.dims = t.dim();
     } else {
-      e.index = t;
+      e.index = beside(t, device);
     }
     const Dims& shape = e.index.sizes();
     if (out.count > 1 && !broadcasts(out.shape, shape)) {
@@ -114,7 +124,7 @@ Picks picks_of(const Frame& x, const Region& r, const Entries& entries) {
   }
   bool adds = false;
   const auto add = [&](const Tensor& index, int64_t size, int64_t stride, int dim) {
-    if (!adds) p.at = Tensor::empty(entries.shape, DType::Int64);
+    if (!adds) p.at = Tensor::empty(entries.shape, DType::Int64, index.device());
     add_offsets(p.at, index, size, stride, adds,
                 {"", ErrorKind::Index, std::max<int>(r.source[dim], 0), true});
     p.span += std::max<int64_t>(size - 1, 0) * stride;
@@ -182,7 +192,7 @@ void check_index_tensor(const Tensor& index) {
 
 Tensor index(const Tensor& x, const Index& index) {
   const Tensor view = index.whole ? x : at_region(x, index.region);
-  const Entries entries = resolve(index);
+  const Entries entries = resolve(index, x.device());
   const Region r = whole_region(view);
   return read_picks(view, [&](const Frame& f) { return picks_of(f, r, entries); });
 }
@@ -192,7 +202,7 @@ void index_put_(const char* op, const Tensor& x, const Index& index, const Tenso
   const int at = accumulates ? -1 : filled_mask(index, values);
   if (at >= 0) {
     check_mask(index.at[at], at, index.region.sizes);
-    const Tensor mask = to(index.at[at], DType::Bool);
+    const Tensor mask = to(beside(index.at[at], x.device()), DType::Bool);
     Dims sizes = mask.sizes();
     for (int d = at + mask.dim(); d < x.dim(); ++d) sizes.push_back(1);
     masked_fill_(
@@ -200,7 +210,7 @@ void index_put_(const char* op, const Tensor& x, const Index& index, const Tenso
         values);
     return;
   }
-  const Entries entries = resolve(index);
+  const Entries entries = resolve(index, x.device());
   const auto make = [&](const Frame& f) { return picks_of(f, index.region, entries); };
   const int dims = index.region.sizes.size() - entries.covered + entries.shape.size();
   write_picks_(op, x, fitted(values, dims), accumulates ? Write::Accumulate : Write::Put, make);
@@ -232,10 +242,9 @@ bool names_any(const Index& index) {
                      [](const Tensor& t) { return t.defined(); });
 }
 
-Tensor index_put_row_(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& values,
-                      bool accumulate) {
+Tensor index_put_row_(const Tensor& x, AnyDevices indices, const Tensor& values, bool accumulate) {
   constexpr auto op = "index_put_";
-  const Index index = index_from(op, x, indices);
+  const Index index = index_from(op, x, indices.tensors);
   if (values.dtype() != x.dtype()) {
     fail(op, ": index put requires the source and destination dtypes match, got ",
          name_of(x.dtype()), " for the destination and ", name_of(values.dtype()),
@@ -245,8 +254,7 @@ Tensor index_put_row_(const Tensor& x, const std::vector<Tensor>& indices, const
   index_put_(op, x, index, values, accumulate);
   return x;
 }
-Tensor index_put_row(const Tensor& x, const std::vector<Tensor>& indices, const Tensor& values,
-                     bool accumulate) {
+Tensor index_put_row(const Tensor& x, AnyDevices indices, const Tensor& values, bool accumulate) {
   return index_put_row_(clone(x), indices, values, accumulate);
 }
 

@@ -34,15 +34,6 @@ bool same_memory(const Tensor& view) {
   return view->base->storage.get() == view->storage.get() && view->base->dtype == view.dtype();
 }
 
-int64_t extent(const Dims& sizes, const Dims& strides) {
-  int64_t last = 0;
-  for (int d = 0; d < sizes.size(); ++d) {
-    if (sizes[d] == 0) return 0;
-    last += (sizes[d] - 1) * strides[d];
-  }
-  return last + 1;
-}
-
 // Whether two indices may mean one element: where a dimension steps less than the smaller ones
 // span.
 bool may_overlap(const Dims& sizes, const Dims& strides) {

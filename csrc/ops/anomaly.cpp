@@ -37,8 +37,9 @@ Counts count_of(const Tensor& t) {
   const GradMode off(false);
   const Tensor wide = ops::contiguous(ops::to(ops::detach(t), DType::Float64));
   Counts out;
+  const auto values = wide.read<double>();
   for (int64_t i = 0; i < wide.numel(); ++i) {
-    const double v = wide.data<double>()[i];
+    const double v = values[i];
     out.nan += std::isnan(v);
     out.inf += std::isinf(v);
   }
@@ -105,15 +106,21 @@ bool all_finite(const Tensor& t) {
     n = x.numel();
   }
   bool finite = true;
+  Tensor there;  // the same in another device's memory
   Launch l = flat_launch(Kernel::AllFinite, x.dtype(), x.device(), n, 2);
-  l.buffer[0].data = &finite;
-  l.buffer[0].storage = nullptr;
-  l.buffer[0].dtype = DType::Bool;
+  if (x.device() == Device::CPU) [[likely]] {
+    l.buffer[0].data = &finite;
+    l.buffer[0].storage = nullptr;
+    l.buffer[0].dtype = DType::Bool;
+  } else {
+    there = ops::full({}, {true, 1, 1}, DType::Bool, x.device());
+    set_buffer(l, 0, there);
+  }
   l.buffer[0].stride[0] = 0;
   set_buffer(l, 1, x);
   l.buffer[1].stride[0] = 1;
   launch(l);
-  return finite;
+  return there.defined() ? there.to_int64() != 0 : finite;
 }
 
 void note_before_change(const Tensor& self) {

@@ -269,8 +269,8 @@ template <class F>
 Op division(std::string_view doc) {
   Op op = row<&ops::divide<F>, &ops::divide_<F>>(text(F::name, "(Value input, Value other)"), kBoth,
                                                  doc);
-  op.binary = &ops::divide<F>;
-  op.binary_inplace = &ops::divide_<F>;
+  op.binary = direct<&ops::divide<F>>;
+  op.binary_inplace = direct<&ops::divide_<F>>;
   return op;
 }
 
@@ -393,8 +393,8 @@ void add_arithmetic(OpTable& t) {
   t.push_back(div);
   Op pow = row<&ops::pow, &ops::pow_>("pow(Value input, Value exponent)", kBoth,
                                       "input ** exponent. Derivatives: b a^(b-1), a^b log(a).");
-  pow.binary = &ops::pow;
-  pow.binary_inplace = &ops::pow_;
+  pow.binary = direct<&ops::pow>;
+  pow.binary_inplace = direct<&ops::pow_>;
   t.push_back(pow);
   t.push_back(row<&ops::float_power>("float_power(Value input, Value exponent)", kBoth,
                                      "input ** exponent in float64."));

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cuda/cuda.h"
 #include "kernels/launch.h"
 #include "ops/autocast.h"
 #include "ops/elementwise.h"
@@ -90,18 +91,26 @@ Tensor dropout_factors(const AttentionPayload& p, const Tensor& q, const Tensor&
 // dv = (P F)^T g, dS = P (dP - sum(dP P)), dq = scale dS k, dk = scale dS^T q.
 void attention_pull_recorded(Node& node, const Tensor& g, Tensor* out) {
   const auto& p = node.payload<AttentionPayload>();
-  const Tensor q = node.unpack(0);
-  const Tensor k = repeated(node.unpack(1), p.group), v = repeated(node.unpack(2), p.group);
+  const DType dtype = g.dtype();
+  const Tensor gy = wide(g), q = wide(node.unpack(0));
+  const Tensor k = repeated(wide(node.unpack(1)), p.group);
+  const Tensor v = repeated(wide(node.unpack(2)), p.group);
   const Tensor w = weights_of(q, k, p.masked ? node.unpack(5) : Tensor(), p);
   const Tensor factors = p.dropout > 0 ? dropout_factors(p, q, k) : Tensor();
   const auto dropped = [&](const Tensor& t) { return p.dropout > 0 ? mul(t, factors) : t; };
-  if (node.wants(2)) out[2] = gathered_heads(matmul(flipped(dropped(w)), g), p.group);
+  if (node.wants(2)) out[2] = to(gathered_heads(matmul(flipped(dropped(w)), gy), p.group), dtype);
   if (!node.wants(0) && !node.wants(1)) return;
-  const Tensor gw = dropped(matmul(g, flipped(v)));
+  const Tensor gw = dropped(matmul(gy, flipped(v)));
   const Dims last{-1};
   const Tensor gs = mul(mul(w, sub(gw, sum(mul(gw, w), &last, true))), number(p.scale, q));
-  if (node.wants(0)) out[0] = matmul(gs, k);
-  if (node.wants(1)) out[1] = gathered_heads(matmul(flipped(gs), q), p.group);
+  if (node.wants(0)) out[0] = to(matmul(gs, k), dtype);
+  if (node.wants(1)) out[1] = to(gathered_heads(matmul(flipped(gs), q), p.group), dtype);
+}
+
+// Of 16-bit floats, tensor cores' products; else they are computed in float32.
+bool has_narrow_kernel(const Tensor& q, const Tensor& v) {
+  return q.device() != Device::CPU && is_narrow(q.dtype()) &&
+         std::max(q.sizes().back(), v.sizes().back()) <= cuda::kNarrowAttention;
 }
 
 // --- by the kernels ------------------------------------------------------------------------------
@@ -180,7 +189,8 @@ Tensor fused(const Tensor& query, const Tensor& key, const Tensor& value, const 
     p.stream = {static_cast<uint64_t>(l.more[0]), static_cast<uint64_t>(l.more[1])};
   }
   const Tensor out = laid_out_as(q, v.size(3));
-  const Tensor log_sums = Tensor::empty({q.size(0), q.size(1), q.size(2)}, q.dtype(), q.device());
+  const Tensor log_sums =
+      Tensor::empty({q.size(0), q.size(1), q.size(2)}, compute_dtype(q.dtype()), q.device());
   const Tensor* operands[] = {&out, &log_sums, &q, &k, &v, &mask};
   Launch l;
   describe_attention(l, Kernel::Attention, operands, p.masked ? 6 : 5, q, k, v, p);
@@ -297,13 +307,18 @@ Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value,
   for (int64_t n : {q.size(q.dim() - 2), v.sizes().back()}) result.push_back(n);
   const Tensor mask = additive_mask(attn_mask, query, scores);
   p.masked = mask.defined();
-  q = in_four(wide(q));
-  k = in_four(wide(k));
-  v = in_four(wide(v));
+  // Gradients by the mask, and shapes without elements, are left to the operations.
+  const bool composed =
+      recording(mask) || q.numel() == 0 || k.numel() == 0 || v.numel() == 0 || dropout_p == 1;
+  const auto as_computed = [narrow = !composed && has_narrow_kernel(q, v)](const Tensor& t) {
+    return in_four(narrow ? t : wide(t));
+  };
+  q = as_computed(q);
+  k = as_computed(k);
+  v = as_computed(v);
   const Tensor mask4 = p.masked ? in_four(mask) : mask;
   Tensor out;
-  // Gradients by the mask, and shapes without elements, are left to the operations.
-  if (recording(mask) || q.numel() == 0 || k.numel() == 0 || v.numel() == 0 || dropout_p == 1) {
+  if (composed) {
     Tensor w = weights_of(q, repeated(k, p.group), mask4, p);
     p.dropout = dropout_p;
     if (dropout_p == 1) {

@@ -11,7 +11,9 @@ namespace ops {
 
 Tensor autocast_operand(const Tensor& t, Precision p) {
   if (!t.defined() || !is_floating(t.dtype()) || t.dtype() == DType::Float64) return t;
-  return to(t, p == Precision::Lower ? autocast_state().dtype : DType::Float32);
+  const auto device = static_cast<size_t>(t.device());
+  if (!autocast_state().on_for[device]) return t;
+  return to(t, p == Precision::Lower ? autocast_state().dtype[device] : DType::Float32);
 }
 
 }  // namespace ops

@@ -12,8 +12,16 @@ namespace wengert {
 
 // Of one thread.
 struct AutocastState {
-  bool on = false;
-  DType dtype = DType::BFloat16;
+  bool on = false;  // on any device
+  bool on_for[kNumDevices] = {};
+  DType dtype[kNumDevices] = {DType::BFloat16, DType::Float16};
+
+  void set(Device device, const DType* d) {
+    const auto i = static_cast<size_t>(device);
+    on_for[i] = d != nullptr;
+    if (d) dtype[i] = *d;
+    on = on_for[0] || on_for[1];
+  }
 };
 AutocastState& autocast_state();
 

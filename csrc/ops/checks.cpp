@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "kernels/launch.h"
 #include "ops/ops.h"
 
 namespace wengert::checks {
@@ -18,14 +19,34 @@ template <DType D>
 bool one(Tensors of, const CheckFacts&) {
   return of.size() == 1 && dense(of, D);
 }
-std::span<const int64_t> integers(const Tensor& t) {
-  return {t.data<int64_t>(), static_cast<size_t>(t.numel())};
+// The elements of a dense tensor for the host to look at: those of another device's memory are
+// copied, which is no reading that a recording need know of.
+template <class T>
+class Elements {
+ public:
+  explicit Elements(const Tensor& t)
+      : read_([&] {
+          const Unwatched unseen;
+          return t.read<T>();
+        }()),
+        n_(static_cast<size_t>(t.numel())) {}
+  const T& operator[](size_t i) const { return read_.get()[i]; }
+  const T* begin() const { return read_.get(); }
+  const T* end() const { return read_.get() + n_; }
+  size_t size() const { return n_; }
+
+ private:
+  HostRead<T> read_;
+  size_t n_;
+};
+Elements<int64_t> integers(const Tensor& t) {
+  return Elements<int64_t>(t);
 }
 
 void check_index(Tensors of, const CheckFacts& f) {
   const int64_t size = f.integer[0], least = f.integer[3] ? -size : 0;
   const auto wrong = [&](int64_t i) { return i < least || i >= size; };
-  const auto* bounds = of[0].data<int64_t>();
+  const auto bounds = integers(of[0]);
   if (!wrong(bounds[0]) && !wrong(bounds[1])) return;
   // the first one in order, as it would be found one by one
   const Tensor all = ops::contiguous(ops::to(of[1], DType::Int64));
@@ -59,9 +80,8 @@ void check_classes(Tensors of, const CheckFacts& f) {
 
 void check_within(Tensors of, const CheckFacts& f) {
   visit(of[0].dtype(), [&]<class T>() {
-    const T* p = of[0].data<T>();
-    for (int64_t i = 0; i < of[0].numel(); ++i) {
-      const auto v = convert<double>(p[i]);
+    for (const T& element : Elements<T>(of[0])) {
+      const auto v = convert<double>(element);
       if (!(v >= f.number[0] && v <= f.number[1])) fail(f.text[0], ": ", f.text[1]);
     }
   });
@@ -72,8 +92,9 @@ bool fits_within(Tensors of, const CheckFacts&) {
 
 void check_weights(Tensors of, const CheckFacts& f) {
   const int64_t categories = f.integer[1];
+  const Elements<double> all(of[0]);
   for (int64_t r = 0; r < f.integer[0]; ++r) {
-    const double* row = of[0].data<double>() + r * categories;
+    const double* row = all.begin() + r * categories;
     bool wrong = false, positive = false;
     for (int64_t c = 0; c < categories; ++c) {
       wrong |= !(row[c] >= 0 && row[c] < INFINITY);
@@ -120,9 +141,8 @@ void check_positive_definite(Tensors of, const CheckFacts& f) {
 }
 void check_converged(Tensors of, const CheckFacts& f) {
   visit(of[0].dtype(), [&]<class T>() {
-    const T* v = of[0].data<T>();
-    for (int64_t i = 0; i < of[0].numel(); ++i) {
-      if (!std::isnan(convert<double>(v[i]))) continue;
+    for (const T& element : Elements<T>(of[0])) {
+      if (!std::isnan(convert<double>(element))) continue;
       fail(ErrorKind::LinAlg, f.text[0],
            ": The algorithm failed to converge because the input matrix contained non-finite "
            "values.");
@@ -131,15 +151,15 @@ void check_converged(Tensors of, const CheckFacts& f) {
 }
 
 void check_all_true(Tensors of, const CheckFacts& f) {
-  const bool* v = of[0].data<bool>();
-  if (!std::all_of(v, v + of[0].numel(), [](bool b) { return b; })) {
+  const Elements<bool> all(of[0]);
+  if (!std::all_of(all.begin(), all.end(), [](bool b) { return b; })) {
     fail(ErrorKind::Value, f.text[0]);
   }
 }
 
 void check_sorter(Tensors of, const CheckFacts& f) {
   for (const Tensor& t : of) {
-    const int64_t at = *t.data<int64_t>();
+    const int64_t at = integers(t)[0];
     if (at >= 0 && at < f.integer[0]) continue;
     fail("searchsorted: sorter index out of range: got ", at, " for ", f.integer[0], " boundaries");
   }
@@ -150,8 +170,8 @@ bool fits_sorter(Tensors of, const CheckFacts&) {
          });
 }
 
-std::span<const double> numbers(const Tensor& t) {
-  return {t.data<double>(), static_cast<size_t>(t.numel())};
+Elements<double> numbers(const Tensor& t) {
+  return Elements<double>(t);
 }
 void check_quantiles(Tensors of, const CheckFacts& f) {
   for (const double q : numbers(of[0])) {

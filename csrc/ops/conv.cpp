@@ -202,7 +202,7 @@ Tensor apply_to(const Arguments& a, Function function, const ConvParams& p) {
   const Tensor x = single ? unsqueeze(a.input, 0) : a.input;
   const DType asked = x.dtype(), wide = compute_dtype(asked);
   Tensor y;
-  if (wide == asked) {
+  if (wide == asked || x.device() != Device::CPU) {  // where 16-bit floats have kernels
     y = function(x, a.weight, a.bias, p);
   } else {
     y = to(

@@ -177,7 +177,58 @@ void fill(const Tensor& x, const Number& v) {
   launch(l);
 }
 
-void copy_into(const Tensor& to, const Tensor& from) {
+namespace {
+// Dense elements, from one device to the other.
+void transfer(const Tensor& to, const Tensor& from, bool non_blocking) {
+  Launch l;
+  l.kernel = id(Kernel::Transfer);
+  l.dtype = to.dtype();
+  l.device = Device::CUDA;
+  l.dense = true;
+  l.ndim = 1;
+  l.nbuffers = 2;
+  l.count = l.size[0] = to.numel();
+  l.integer[0] = non_blocking;
+  set_buffer(l, 0, to);
+  set_buffer(l, 1, from);
+  for (int k = 0; k < 2; ++k) l.buffer[k].stride[0] = 1;
+  launch(l);
+  if (to.device() == Device::CPU) to.host_wrote();
+}
+// Another device's elements, broadcast and cast on the way.
+void copy_across(const Tensor& to, const Tensor& from, bool non_blocking) {
+  const bool number = from.numel() == 1 && from.device() == Device::CPU;
+  const bool plain = to.contiguous() && to.dtype() == from.dtype() && to.sizes() == from.sizes();
+  if (plain && !number) return transfer(to, contiguous(from), non_blocking);
+  if (!number) return copy_into(to, to_device(from, to.device(), non_blocking));
+  const Tensor* operands[] = {&to, &from};
+  Launch l;
+  l.kernel = id(Kernel::Copy);
+  l.dtype = to.dtype();
+  describe(l, to.sizes(), operands, 2);
+  launch(l);
+}
+
+constexpr Rule kToDevice{"to_device", [](Node& node, Tensor* g, Tensor* out) {
+                           const Edge& e = node.edges()[0];
+                           out[0] = to_device(*g, e.node->outputs()[e.slot].device);
+                         }};
+}  // namespace
+
+Tensor to_device(const Tensor& x, Device device, bool non_blocking, bool copy) {
+  if (x.device() == device) return copy ? clone(x) : x;
+  const Tensor out = Tensor::empty(x.sizes(), x.dtype(), device);
+  transfer(out, contiguous(x), non_blocking);
+  if (recording(x) && is_floating(x.dtype())) {
+    const Tensor* in[] = {&x};
+    record(kToDevice, in, 1, out, 0);
+  }
+  return out;
+}
+
+void copy_into(const Tensor& to, const Tensor& from, bool non_blocking) {
+  if (to.device() != from.device()) [[unlikely]]
+    return copy_across(to, from, non_blocking);
   const Tensor* operands[] = {&to, &from};
   Launch l;
   l.kernel = id(Kernel::Copy);
@@ -197,7 +248,7 @@ Tensor contiguous(const Tensor& x) {
   return x.contiguous() ? x : copy_as(x, x.dtype(), kClone);
 }
 
-Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as) {
+Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as, bool non_blocking) {
   const Dims sizes = broadcast_shapes("copy_", self.sizes(), source.sizes());
   if (!(sizes == self.sizes())) {
     fail("copy_: source of shape ", source.sizes(), " does not broadcast to the destination's ",
@@ -206,7 +257,7 @@ Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as) {
   const bool records =
       check_inplace(known_as, self, recording(source) && is_floating(self.dtype()));
   const bool shares = self->storage.get() == source->storage.get();
-  copy_into(self, shares ? clone(source) : source);
+  copy_into(self, shares ? clone(source) : source, non_blocking);
   note_change(known_as, self);
   if (records) {
     const Tensor* in[] = {&self, &source};
@@ -234,6 +285,9 @@ void check_castable(const char* op, DType from, DType to) {
   }
 }
 
+Tensor move_gradient(const Tensor& g, Device device) {
+  return ops::to_device(g, device);
+}
 Tensor copy_gradient(const Tensor& g) {
   const GradMode off(false);
   return ops::clone(g);
@@ -268,9 +322,9 @@ Tensor full_row(const Dims& size, const Number& value, OptDType dtype, Device de
                                           : default_dtype();
   return finish(full(size, value, dtype.value_or(inferred), device), requires_grad);
 }
-Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, Device,
+Tensor full_like_row(const Tensor& x, const Number& value, OptDType dtype, Device device,
                      bool requires_grad) {
-  return finish(full(x.sizes(), value, dtype.value_or(x.dtype()), x.device()), requires_grad);
+  return finish(full(x.sizes(), value, dtype.value_or(x.dtype()), device), requires_grad);
 }
 Tensor zeros_like_row(const Tensor& x, OptDType dtype, Device device, bool requires_grad) {
   return full_like_row(x, {true, 0, 0}, dtype, device, requires_grad);
@@ -278,13 +332,13 @@ Tensor zeros_like_row(const Tensor& x, OptDType dtype, Device device, bool requi
 Tensor ones_like_row(const Tensor& x, OptDType dtype, Device device, bool requires_grad) {
   return full_like_row(x, {true, 1, 1}, dtype, device, requires_grad);
 }
-Tensor empty_like_row(const Tensor& x, OptDType dtype, Device, bool requires_grad) {
-  return finish(Tensor::empty(x.sizes(), dtype.value_or(x.dtype()), x.device()), requires_grad);
+Tensor empty_like_row(const Tensor& x, OptDType dtype, Device device, bool requires_grad) {
+  return finish(Tensor::empty(x.sizes(), dtype.value_or(x.dtype()), device), requires_grad);
 }
 
-Tensor new_full(const Tensor& x, const Dims& size, const Number& value, OptDType dtype, Device,
-                bool requires_grad) {
-  return finish(full(size, value, dtype.value_or(x.dtype()), x.device()), requires_grad);
+Tensor new_full(const Tensor& x, const Dims& size, const Number& value, OptDType dtype,
+                Device device, bool requires_grad) {
+  return finish(full(size, value, dtype.value_or(x.dtype()), device), requires_grad);
 }
 Tensor new_zeros(const Tensor& x, const Dims& size, OptDType dtype, Device device,
                  bool requires_grad) {
@@ -294,8 +348,9 @@ Tensor new_ones(const Tensor& x, const Dims& size, OptDType dtype, Device device
                 bool requires_grad) {
   return new_full(x, size, {true, 1, 1}, dtype, device, requires_grad);
 }
-Tensor new_empty(const Tensor& x, const Dims& size, OptDType dtype, Device, bool requires_grad) {
-  return finish(Tensor::empty(size, dtype.value_or(x.dtype()), x.device()), requires_grad);
+Tensor new_empty(const Tensor& x, const Dims& size, OptDType dtype, Device device,
+                 bool requires_grad) {
+  return finish(Tensor::empty(size, dtype.value_or(x.dtype()), device), requires_grad);
 }
 
 // start, start + step, ... below end; the length is computed in double, as PyTorch does
@@ -330,9 +385,12 @@ Tensor arange_row(const Number& start, const Number& end, const Number& step, Op
   return finish(to(steps(n, start, step, computed), d), requires_grad);
 }
 
-Tensor copy_row(const Tensor& self, const Tensor& source) {
+Tensor copy_row(const Tensor& self, AnyDevice source, bool non_blocking) {
   Tensor t = self;
-  return copy_(t, source);
+  return copy_(t, source.tensor, "copy_", non_blocking);
+}
+Tensor to_device_row(const Tensor& x, Device device, bool non_blocking, bool copy) {
+  return to_device(x, device, non_blocking, copy);
 }
 Tensor to_row(const Tensor& x, DType dtype, bool copy) {
   return to(x, dtype, copy);
@@ -384,11 +442,14 @@ void add_creation(OpTable& t) {
                              kMethod, "A tensor of this one's dtype filled with fill_value."));
   t.push_back(row<&arange_row>(text("_arange(Number start, Number end, Number step", rest),
                                kInternal, "start, start + step, ... below end."));
-  t.push_back(row<&copy_row>("copy_(Tensor self, Value source)", kMethod,
+  t.push_back(row<&copy_row>("copy_(Tensor self, Value source, bool non_blocking=False)", kMethod,
                              "Overwrites the elements with those of source, broadcast and cast."));
   t.push_back(
       row<&fill_row>("fill_(Tensor self, Number value)", kMethod, "Sets every element to value."));
   t.push_back(row<&zero_row>("zero_(Tensor self)", kMethod, "Sets every element to 0."));
+  t.push_back(row<&to_device_row>(
+      "_to_device(Tensor input, device device, bool non_blocking=False, bool copy=False)",
+      kMethod | kInternal, "The tensor in another device's memory."));
   t.push_back(row<&to_row>("_to_dtype(Tensor input, dtype dtype, bool copy=False)",
                            kMethod | kInternal, "The tensor in another dtype."));
 }

@@ -107,8 +107,9 @@ struct Classes {
   Tensor index;
   // Recorded as a program, it may next time.
   bool may_ignore(int64_t ignored) const {
+    if (host_watcher() || index.device() != Device::CPU) return true;
     const auto* t = index.data<int64_t>();
-    return host_watcher() || std::find(t, t + index.numel(), ignored) != t + index.numel();
+    return std::find(t, t + index.numel(), ignored) != t + index.numel();
   }
 };
 

@@ -72,15 +72,7 @@ namespace {
 bool overlaps(const Tensor& a, const Tensor& b) {
   if (a->storage.get() != b->storage.get() || a.numel() == 0 || b.numel() == 0) return false;
   if (a.data() == b.data() && a.sizes() == b.sizes() && a.strides() == b.strides()) return false;
-  const auto span = [](const Tensor& t) {
-    int64_t last = 0;
-    for (int d = 0; d < t.dim(); ++d) last += (t.size(d) - 1) * t.stride(d);
-    const auto item = static_cast<int64_t>(item_size(t.dtype()));
-    return std::pair{t.data(), t.data() + (last + 1) * item};
-  };
-  const auto [a0, a1] = span(a);
-  const auto [b0, b1] = span(b);
-  return a0 < b1 && b0 < a1;
+  return a.data() < b.data() + b.extent() && b.data() < a.data() + a.extent();
 }
 
 // The common dtype of the operands, as this kind of operation computes in it.
@@ -114,13 +106,19 @@ Tensor as_dtype(const Tensor& t, DType d) {
   return n;
 }
 
-void check_devices(const MapInfo& info, const Tensor* const* in) {
-  for (int i = 1; i < info.arity; ++i) {
-    if (in[i]->device() != in[0]->device()) {
-      fail(info.name, ": expected all tensors to be on the same device, but found ",
-           name_of(in[0]->device()), " and ", name_of(in[i]->device()));
-    }
+// Where it is computed. A 0-dim tensor in the processor's memory is a number to the other device.
+Device common_device(const MapInfo& info, const Tensor* const* in, const Tensor* inplace) {
+  const Device first = in[0]->device();
+  bool differs = inplace && inplace->device() != first;
+  for (int i = 1; i < info.arity; ++i) differs |= in[i]->device() != first;
+  if (!differs) [[likely]]
+    return first;
+  bool right = !inplace || inplace->device() == Device::CUDA;
+  for (int i = 0; i < info.arity; ++i) {
+    right &= in[i]->device() == Device::CUDA || in[i]->dim() == 0;
   }
+  if (!right) devices_differ(first, first == Device::CPU ? Device::CUDA : Device::CPU);
+  return Device::CUDA;
 }
 
 void check_inplace_result(const MapInfo& info, const Tensor& self, const Dims& sizes,
@@ -160,7 +158,7 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
            const Tensor* inplace) {
   const DType dtype = compute_dtype(info, inputs);
   const DType out_dtype = info.kind == Kind::Compare ? DType::Bool : dtype;
-  check_devices(info, inputs);
+  const Device device = common_device(info, inputs, inplace);
   Tensor converted[3];
   const Tensor* operands[4];
   const Tensor** in = operands + 1;
@@ -203,9 +201,9 @@ Tensor map(const MapInfo& info, const Tensor* const* inputs, const double* param
       converted[i] = ops::clone(*in[i]);
       in[i] = &converted[i];
     }
-    out = inplace->dtype() == out_dtype ? *inplace : Tensor::empty(sizes, out_dtype);
+    out = inplace->dtype() == out_dtype ? *inplace : Tensor::empty(sizes, out_dtype, device);
   } else {
-    out = Tensor::empty(sizes, out_dtype, in[0]->device());
+    out = Tensor::empty(sizes, out_dtype, device);
   }
   operands[0] = &out;
   Launch l;

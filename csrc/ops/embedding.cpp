@@ -42,9 +42,10 @@ Tensor checked_index(const Tensor& input, int64_t rows) {
 // 1 / how often each row is asked for.
 Tensor shares_of(const Tensor& index, int64_t rows, DType dtype) {
   const GradMode off(false);
-  const Tensor one = Tensor::scalar(1.0, dtype);
+  const Tensor one = full({}, {true, 1, 1}, dtype, index.device());
   const Dims n{index.numel()};
-  const Tensor count = scatter_add(zeros({rows}, dtype), 0, reshape(index, n), expand(one, n));
+  const Tensor none = zeros({rows}, dtype, index.device());
+  const Tensor count = scatter_add(none, 0, reshape(index, n), expand(one, n));
   return where(eq(count, Tensor::scalar(0.0, dtype)), count, div(one, count));
 }
 

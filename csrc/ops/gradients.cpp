@@ -29,9 +29,10 @@ struct Numbers {
   std::vector<Tensor> tensors = {};
 };
 
+// All of one device.
 void run(Kernel kernel, const Listed& listed, const Numbers& numbers) {
   const TensorList list{listed.items.data(), static_cast<int64_t>(listed.items.size())};
-  Launch l = flat_launch(kernel, DType::Float64, Device::CPU, listed.count,
+  Launch l = flat_launch(kernel, DType::Float64, listed.kept[0].device(), listed.count,
                          static_cast<int>(numbers.tensors.size()));
   l.pointer = &list;
   l.more_numbers[0] = numbers.a;
@@ -64,16 +65,26 @@ void check_floating(const char* op, const std::vector<Tensor>& tensors) {
   }
 }
 
+// The tensors of each device; there is none without any.
+std::vector<std::vector<Tensor>> by_device(const std::vector<Tensor>& tensors) {
+  std::vector<std::vector<Tensor>> parts;
+  for (const Tensor& t : tensors) {
+    auto part = parts.begin();
+    while (part != parts.end() && (*part)[0].device() != t.device()) ++part;
+    if (part == parts.end()) part = parts.insert(part, std::vector<Tensor>());
+    part->push_back(t);
+  }
+  return parts;
+}
+
 Tensor dense_of(const Tensor& t) {
+  const DefaultDevice there(t.device());
   const Tensor x = ops::detach(t);
   return ops::contiguous(is_listed_dtype(t.dtype()) ? x : ops::to(x, DType::Float32));
 }
 
-void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensors,
-                const Numbers& numbers) {
-  const GradMode off(false);
-  check_floating(op, tensors);
-  for (const Tensor& t : tensors) check_inference(op, t);
+// Changes tensors of one device.
+void change_there(Kernel kernel, const std::vector<Tensor>& tensors, const Numbers& numbers) {
   const bool apart = shares_memory(tensors);
   Listed listed;
   std::vector<std::pair<Tensor, Tensor>> copies;  // of what no launch takes as it is
@@ -93,6 +104,21 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
     if (apart) finish();
   }
   finish();
+}
+
+void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensors,
+                const Numbers& numbers) {
+  const GradMode off(false);
+  check_floating(op, tensors);
+  for (const Tensor& t : tensors) check_inference(op, t);
+  for (const std::vector<Tensor>& part : by_device(tensors)) {
+    Numbers there = numbers;
+    for (Tensor& t : there.tensors) t = ops::to_device(t, part[0].device());
+    change_there(kernel, part, there);
+    if (kernel == Kernel::ManyUnscale && part[0].device() != numbers.tensors[0].device()) {
+      ops::copy_into(numbers.tensors[0], there.tensors[0]);
+    }
+  }
   const SourceScope from(source_here());
   for (const Tensor& t : tensors) note_change(op, t);
 }
@@ -102,6 +128,14 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
 Tensor norm_of_all(const std::vector<Tensor>& tensors, double order) {
   const GradMode off(false);
   check_floating("total norm", tensors);
+  if (const auto parts = by_device(tensors); parts.size() > 1) {
+    std::vector<Tensor> norms;
+    for (const auto& part : parts) {
+      norms.push_back(ops::to_device(norm_of_all(part, order), tensors[0].device()));
+    }
+    return norm_of_all(norms, order);
+  }
+  const DefaultDevice there(tensors.empty() ? Device::CPU : tensors[0].device());
   Listed listed;
   DType dtype = tensors.empty() ? DType::Float32 : tensors[0].dtype();
   for (const Tensor& t : tensors) {
@@ -120,6 +154,7 @@ Tensor clipping_norm(const Tensor& norm) {
          name_of(norm.dtype()), "; expected one floating point number");
   }
   const GradMode off(false);
+  const DefaultDevice there(norm.device());
   const bool wide = norm.dtype() == DType::Float64;
   return ops::detach(ops::to(norm, wide ? DType::Float64 : DType::Float32));
 }
@@ -152,7 +187,7 @@ void update_scale(const Tensor& scale, const Tensor& steps, const Tensor& found_
   check_number(op, "scale", scale, DType::Float32);
   check_number(op, "growth_tracker", steps, DType::Int32);
   check_number(op, "found_inf", found_inf, DType::Float32);
-  Launch l = flat_launch(Kernel::UpdateScale, DType::Float32, Device::CPU, 1, 3);
+  Launch l = flat_launch(Kernel::UpdateScale, DType::Float32, scale.device(), 1, 3);
   int k = 0;
   for (const Tensor* t : {&scale, &steps, &found_inf}) {
     set_buffer(l, k, *t);

@@ -235,7 +235,7 @@ Tensor combinations(const Tensor& x, int64_t r, bool with_replacement) {
   if (r == 0) return Tensor::empty({0}, x.dtype(), x.device());
   const int64_t n = x.numel();
   const int64_t count = count_combinations(n, r, with_replacement);
-  const Tensor index = Tensor::empty({product({count, r})}, DType::Int64);
+  const Tensor index = Tensor::empty({product({count, r})}, DType::Int64, Device::CPU);
   auto* at = index.data<int64_t>();
   for (int64_t c = 0; c < count; ++c, at += r) {
     if (c == 0) {
@@ -250,7 +250,7 @@ Tensor combinations(const Tensor& x, int64_t r, bool with_replacement) {
     ++at[k];
     for (int64_t i = k + 1; i < r; ++i) at[i] = at[i - 1] + (with_replacement ? 0 : 1);
   }
-  return reshape(index_select(x, 0, index), {count, r});
+  return reshape(index_select(x, 0, to_device(index, x.device())), {count, r});
 }
 
 }  // namespace

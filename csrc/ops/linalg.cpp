@@ -162,8 +162,8 @@ Tensor solve_matrices(const Tensor& a, const Tensor& b) {
 // product of all other singular values, times det(U) det(V), takes the place of 1 / s.
 Tensor cofactors(const Tensor& a, const Tensor& det) {
   const auto zero = [&]<class T>() {
-    const T* d = det.read<T>();
-    return std::any_of(d, d + det.numel(), [](T v) { return v == T(0); });
+    const auto d = det.read<T>();
+    return std::any_of(d.get(), d.get() + det.numel(), [](T v) { return v == T(0); });
   };
   const bool singular =
       det.dtype() == DType::Float32 ? zero.operator()<float>() : zero.operator()<double>();

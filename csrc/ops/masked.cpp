@@ -111,7 +111,9 @@ Tensor isin(const Tensor& elements, const Tensor& test, bool, bool invert) {
   }
   const GradMode off(false);
   const DType d = compute_dtype(result_type(both, 2));
-  const Tensor x = contiguous(to(elements, d)), among = contiguous(to(test, d));
+  const Device device = elements->weak ? test.device() : elements.device();
+  const Tensor x = contiguous(to(to_device(elements, device), d));
+  const Tensor among = contiguous(to(to_device(test, device), d));
   const Tensor out = Tensor::empty(x.sizes(), DType::Bool, x.device());
   const Tensor* operands[] = {&out, &x};
   Launch l;

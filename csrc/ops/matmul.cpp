@@ -326,11 +326,11 @@ void add_matmul(OpTable& t) {
       "matmul(Tensor input, Tensor other)", kMethod | kFunction,
       "The matrix product: vectors, matrices, and batches of them, broadcast. "
       "Derivatives: dA = dC B^T, dB = A^T dC.");
-  op.binary = lowered<&matmul>;
+  op.binary = direct<lowered<&matmul>>;
   t.push_back(op);
   Op line = row<lowered<&linear>>("linear(Tensor input, Tensor weight, Tensor? bias=None)",
                                   kFunctional, "input weight^T + bias, in one pass.");
-  line.ternary = lowered<&linear>;
+  line.ternary = direct<lowered<&linear>>;
   t.push_back(line);
   t.push_back(row<lowered<&linear_activation>>(
       "_linear_activation(Tensor input, Tensor weight, Tensor? bias, str activation)", kInternal,

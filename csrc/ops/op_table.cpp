@@ -10,6 +10,61 @@
 #include "tape/node.h"
 
 namespace wengert {
+
+namespace {
+
+// The device of the tensors of a call.
+class Together {
+ public:
+  void see(const Tensor& t) {
+    if (!t.defined() || t->weak) return;
+    const bool number = t.dim() == 0 && t.device() == Device::CPU;
+    if (!found_ || number_) {
+      if (found_ && number) return;
+      found_ = t.device();
+      number_ = number;
+    } else if (!number && t.device() != *found_) {
+      devices_differ(*found_, t.device());
+    }
+  }
+  std::optional<Device> found() const { return found_; }
+
+ private:
+  std::optional<Device> found_;
+  bool number_ = false;  // only those so far
+};
+
+}  // namespace
+
+void devices_differ(Device a, Device b) {
+  const auto name = [](Device d) { return d == Device::CPU ? "cpu" : "cuda:0"; };
+  fail("Expected all tensors to be on the same device, but found at least two devices, ", name(a),
+       " and ", name(b), "!");
+}
+
+void WhereAsked::enter(const Arg* args, std::span<const Says> says) {
+  Together all;
+  std::optional<wengert::Device> asked;
+  for (size_t i = 0; i < says.size(); ++i) {
+    const Arg& a = args[i];
+    if (!a.given || says[i] == Nothing) continue;
+    if (says[i] == Device) asked = a.device;
+    if (says[i] == Tensor) all.see(*a.tensor);
+    if (says[i] == Tensors) {
+      for (const wengert::Tensor& t : *a.tensors) all.see(t);
+    }
+  }
+  go(asked ? asked : all.found());
+}
+void WhereAsked::enter(std::initializer_list<const wengert::Tensor*> tensors) {
+  Together all;
+  for (const wengert::Tensor* t : tensors) all.see(*t);
+  go(all.found());
+}
+void WhereAsked::go(std::optional<wengert::Device> device) {
+  if (device && *device != default_device()) before_ = set_default_device(*device);
+}
+
 namespace {
 
 std::string_view trim(std::string_view s) {

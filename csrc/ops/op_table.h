@@ -4,10 +4,13 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/device_memory.h"
 #include "ops/ops.h"
 
 namespace wengert {
@@ -117,6 +120,18 @@ struct Unpack<const Tensor&> {
     return a.given ? *a.tensor : none;
   }
 };
+// Tensors that may be in another device's memory than the others of the call.
+struct AnyDevice {
+  const Tensor& tensor;
+};
+struct AnyDevices {
+  const std::vector<Tensor>& tensors;
+};
+template <>
+struct Unpack<AnyDevice> {
+  static bool takes(const Param& p) { return Unpack<const Tensor&>::takes(p); }
+  static AnyDevice from(const Arg& a) { return {Unpack<const Tensor&>::from(a)}; }
+};
 template <>
 struct Unpack<const Dims&> {
   static bool takes(const Param& p) {
@@ -144,6 +159,11 @@ struct Unpack<const std::vector<Tensor>&> {
            !p.optional;
   }
   static const std::vector<Tensor>& from(const Arg& a) { return *a.tensors; }
+};
+template <>
+struct Unpack<AnyDevices> {
+  static bool takes(const Param& p) { return Unpack<const std::vector<Tensor>&>::takes(p); }
+  static AnyDevices from(const Arg& a) { return {*a.tensors}; }
 };
 template <>
 struct Unpack<const std::vector<int64_t>&> {
@@ -207,7 +227,7 @@ struct Unpack<OptDType> {
 template <>
 struct Unpack<Device> {
   static bool takes(const Param& p) { return p.type == ArgType::Device; }
-  static Device from(const Arg& a) { return a.given ? a.device : Device::CPU; }
+  static Device from(const Arg& a) { return a.given ? a.device : default_device(); }
 };
 template <>
 struct Unpack<std::string_view> {
@@ -223,12 +243,45 @@ struct Unpack<Generator&> {
 
 void check_params(const Op& op, bool (*const* takes)(const Param&), size_t n);
 
+// What an operation makes while it runs is where it is asked for, or where its tensors are: these
+// must be together, but for numbers, which 0-dim tensors in the processor's memory are.
+class WhereAsked {
+ public:
+  enum Says : uint8_t { Nothing, Tensor, Tensors, Device };  // what an argument is
+  WhereAsked(const Arg* args, std::span<const Says> says) {
+    if (device_memory_in_use()) [[unlikely]]
+      enter(args, says);
+  }
+  explicit WhereAsked(std::initializer_list<const wengert::Tensor*> tensors) {
+    if (device_memory_in_use()) [[unlikely]]
+      enter(tensors);
+  }
+  WhereAsked(const WhereAsked&) = delete;
+  WhereAsked& operator=(const WhereAsked&) = delete;
+  ~WhereAsked() {
+    if (before_) [[unlikely]]
+      set_default_device(*before_);
+  }
+
+ private:
+  void enter(const Arg* args, std::span<const Says> says);
+  void enter(std::initializer_list<const wengert::Tensor*> tensors);
+  void go(std::optional<wengert::Device> device);
+  std::optional<wengert::Device> before_;
+};
+
 // Calls a C++ function with the arguments that its own parameter types ask for.
 template <auto Fn>
 struct Invoke;
 template <class R, class... As, R (*Fn)(As...)>
 struct Invoke<Fn> {
   static R call(const Arg* a) {
+    static constexpr std::array<WhereAsked::Says, sizeof...(As)> says{
+        std::is_same_v<As, const Tensor&>                ? WhereAsked::Tensor
+        : std::is_same_v<As, const std::vector<Tensor>&> ? WhereAsked::Tensors
+        : std::is_same_v<As, Device>                     ? WhereAsked::Device
+                                                         : WhereAsked::Nothing...};
+    const WhereAsked here(a, says);
     return [&]<size_t... I>(std::index_sequence<I...>) {
       return Fn(Unpack<As>::from(a[I])...);
     }(std::index_sequence_for<As...>{});
@@ -240,6 +293,19 @@ struct Invoke<Fn> {
     check_params(op, std::array<Takes, n>{&Unpack<As>::takes...}.data(), n);
   }
 };
+
+// A function of tensors alone as a direct way in.
+template <auto Fn>
+struct Direct;
+template <class R, class... As, R (*Fn)(As...)>
+struct Direct<Fn> {
+  static R call(As... args) {
+    const WhereAsked here{&args...};
+    return Fn(args...);
+  }
+};
+template <auto Fn>
+inline constexpr auto direct = &Direct<Fn>::call;
 
 // Parses "name(Tensor input, int dim=-1, *, dtype? dtype=None)"; names of several results stand
 // after "->". Throws, saying what is wrong, for what is no signature.

@@ -32,14 +32,16 @@ bool can_cast(DType from, DType to);    // whether no category is lost
 // A 0-dim tensor for a Python number, of the dtype that an operation with `peer` will want.
 Tensor number_like(const Number& v, const Tensor* peer);
 
+[[noreturn]] void devices_differ(Device a, Device b);
+
 namespace ops {
 
 // Whether all elements are in [low, high]; NaN is not.
 void check_within(const Tensor& t, double low, double high, const char* op, const char* expected);
 
 // creation
-Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device = Device::CPU);
-Tensor zeros(const Dims& sizes, DType dtype, Device device = Device::CPU);
+Tensor full(const Dims& sizes, const Number& value, DType dtype, Device device = default_device());
+Tensor zeros(const Dims& sizes, DType dtype, Device device = default_device());
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 Tensor arange(int64_t n);  // 0, 1, ... n - 1, int64
@@ -56,19 +58,22 @@ Tensor exp(const Tensor& x);
 Tensor square(const Tensor& x);
 
 // copies
+Tensor to_device(const Tensor& x, Device device, bool non_blocking = false, bool copy = false);
 Tensor to(const Tensor& x, DType dtype, bool copy = false);
 Tensor clone(const Tensor& x);
 Tensor contiguous(const Tensor& x);
 // Whether elements are dense in a memory format by PyTorch's name for it.
 bool is_contiguous_in(const Tensor& x, std::string_view format);
 // Broadcasting, recorded; an in-place operation that ends in it gives its name.
-Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as = "copy_");
+Tensor& copy_(Tensor& self, const Tensor& source, const char* known_as = "copy_",
+              bool non_blocking = false);
 // What an in-place operation does with a result computed apart: checks its shape and dtype, then
 // overwrites self with it, recorded.
 // `known_as`, where op does not live for good: another name of it that does.
 Tensor overwrite(const char* op, const Tensor& self, const Tensor& result,
                  const char* known_as = nullptr);
-void copy_into(const Tensor& to, const Tensor& from);  // broadcasting, not recorded
+// broadcasting, not recorded
+void copy_into(const Tensor& to, const Tensor& from, bool non_blocking = false);
 // Throws where a number cannot be written into integers of a dtype.
 void check_fits(const Number& v, DType dtype);
 void fill(const Tensor& x, const Number& v);  // not recorded

@@ -66,8 +66,8 @@ const std::vector<Setting>& settings_of(OptimizerRule rule) {
   return by_rule[static_cast<int>(rule)];
 }
 
-void count_step(const OptimizerLaunch& o, std::vector<OptimizerItem>& items) {
-  if (o.skipped()) return;
+void count_step(const Launch& l, std::vector<OptimizerItem>& items) {
+  if (l.device != Device::CPU || static_cast<const OptimizerLaunch*>(l.pointer)->skipped()) return;
   for (OptimizerItem& it : items) it.step = static_cast<int64_t>(*it.steps += 1);
 }
 
@@ -112,8 +112,18 @@ Tensor new_state(const Tensor& p, StateFormat format) {
   return ops::zeros(p.sizes(), as, p.device());
 }
 
+// A number of steps as a device keeps it: the processor's kernels leave it to who launches them,
+// others count by themselves, in the room behind it.
+Tensor new_steps(double steps, Device device) {
+  if (device == Device::CPU) return Tensor::scalar(steps, DType::Float32);
+  const Tensor both = Tensor::empty({2}, DType::Float32, Device::CPU);
+  both.data<float>()[0] = static_cast<float>(steps);
+  both.data<float>()[1] = 0;
+  return ops::to_device(both, device).view({}, {});
+}
+
 void quantize_launch(Kernel kernel, const Tensor* const (&buffers)[3], int64_t count, bool signs) {
-  Launch l = flat_launch(kernel, DType::Float32, Device::CPU, count, 3);
+  Launch l = flat_launch(kernel, DType::Float32, buffers[0]->device(), count, 3);
   l.integer[0] = signs;
   for (int k = 0; k < 3; ++k) {
     set_buffer(l, k, *buffers[k]);
@@ -126,6 +136,7 @@ void quantize_launch(Kernel kernel, const Tensor* const (&buffers)[3], int64_t c
 
 std::pair<Tensor, Tensor> quantize_blocks(const Tensor& x, bool with_signs) {
   const GradMode off(false);
+  const DefaultDevice there(x.device());
   const Tensor dense = ops::contiguous(ops::to(ops::detach(x), DType::Float32));
   const Tensor codes = Tensor::empty(x.sizes(), DType::UInt8, x.device());
   const Tensor peaks = Tensor::empty(blocks_of(x.numel()), DType::Float32, x.device());
@@ -142,6 +153,7 @@ Tensor dequantize_blocks(const Tensor& codes, const Tensor& peaks, bool with_sig
          " elements");
   }
   const GradMode off(false);
+  const DefaultDevice there(codes.device());
   const Tensor from = ops::contiguous(codes), scales = ops::contiguous(peaks);
   const Tensor x = Tensor::empty(codes.sizes(), DType::Float32, codes.device());
   quantize_launch(Kernel::Dequantize, {&x, &from, &scales}, codes.numel(), with_signs);
@@ -178,6 +190,10 @@ void OptimizerGroup::check_gradient(const Tensor& p, const Tensor& g) const {
     fail("optimizer step: gradient of shape ", g.sizes(), " and dtype ", name_of(g.dtype()),
          " for a parameter of shape ", p.sizes(), " and dtype ", name_of(p.dtype()));
   }
+  if (g.device() != p.device()) {
+    fail("optimizer step: gradient on ", name_of(g.device()), " for a parameter on ",
+         name_of(p.device()), "; expected them on the same device");
+  }
   check_inference("optimizer step", p);
   if (p.dtype() != params_[0].dtype()) {
     fail("optimizer step: parameters of dtypes ", name_of(params_[0].dtype()), " and ",
@@ -207,7 +223,7 @@ void OptimizerGroup::make_states(size_t i, unsigned used) {
   const Unwatched lasting;  // made once: no part of a step
   const Tensor& p = params_[i];
   State& s = states_[i];
-  if (!s.steps.defined()) s.steps = Tensor::scalar(0.0, DType::Float32);
+  if (!s.steps.defined()) s.steps = new_steps(0.0, p.device());
   for (int k = 0; k < kMaxOptimizerStates; ++k) {
     if (!(used >> k & 1) || s.tensor[k].defined()) continue;
     s.tensor[k] = new_state(p, format_of(p));
@@ -221,11 +237,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
                           const Tensor& found_inf) {
   const GradMode off(false);
   if (found_inf.defined()) check_number("optimizer step", "found_inf", found_inf, DType::Float32);
-  const unsigned used = states_used(settings);
-  items_.clear();
-  // Copies of what is not dense, written back at the end.
-  std::vector<std::pair<size_t, Tensor>> copies;
-  std::vector<Tensor> grads;
+  bool on[kNumDevices] = {};
   for (const Tensor& p : params_) {
     const Tensor g = grad_of(p);
     if (!g.defined()) continue;
@@ -235,19 +247,40 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
            "optimizer step: centered=True takes the difference of two states; expected "
            "state_dtype=float32");
     }
+    on[static_cast<int>(p.device())] = true;
   }
+  OptimizerLaunch limited = settings;
+  limited.max_norm = max_norm;
+  const auto there = [](const Tensor& t, Device d) {
+    return t.defined() ? ops::to_device(t, d) : t;
+  };
+  bool made = false;
+  for (const Device d : {Device::CPU, Device::CUDA}) {
+    if (!on[static_cast<int>(d)]) continue;
+    made |= step_on(d, limited, there(norm, d), there(found_inf, d));
+  }
+  return made;
+}
+
+bool OptimizerGroup::step_on(Device device, const OptimizerLaunch& settings, const Tensor& norm,
+                             const Tensor& found_inf) {
+  const DefaultDevice there(device);
+  const unsigned used = states_used(settings);
+  items_.clear();
+  // Copies of what is not dense, written back at the end.
+  std::vector<std::pair<size_t, Tensor>> copies;
+  std::vector<Tensor> grads;
   OptimizerLaunch all = settings;
   if (norm.defined()) {
     all.norm = norm.data();
     all.norm_dtype = norm.dtype();
-    all.max_norm = max_norm;
   }
   if (found_inf.defined()) all.found_inf = found_inf.data<float>();
-  // A program needs the launch in any case.
-  if (all.skipped() && !host_watcher()) return false;
+  // A program needs the launch in any case; what stands on another device its kernel looks at.
+  if (device == Device::CPU && all.skipped() && !host_watcher()) return false;
   Launch l;
   l.kernel = id(Kernel::OptimizerStep);
-  l.device = Device::CPU;
+  l.device = device;
   l.dense = true;
   l.ndim = 1;
   l.nbuffers = 0;
@@ -256,7 +289,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
   for (size_t i = 0; i < params_.size(); ++i) {
     const Tensor& p = params_[i];
     Tensor g = grad_of(p);
-    if (!g.defined()) continue;
+    if (!g.defined() || p.device() != device) continue;
     State& s = states_[i];
     OptimizerItem it{};
     it.format = format_of(p);
@@ -287,11 +320,11 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
     items_.push_back(it);
   }
   if (items_.empty()) return false;
-  count_step(all, items_);
   all.items = items_.data();
   all.num_items = static_cast<int64_t>(items_.size());
   l.size[0] = l.count;
   l.pointer = &all;
+  count_step(l, items_);
   if (HostWatcher* w = host_watcher()) {
     for (const auto& copy : copies) grads.push_back(copy.second);
     if (norm.defined()) grads.push_back(norm);
@@ -302,7 +335,7 @@ bool OptimizerGroup::step(const OptimizerLaunch& settings, const Tensor& norm, d
   for (const auto& [i, copy] : copies) ops::copy_into(params_[i], copy);
   const SourceScope from(source_here());
   for (const Tensor& p : params_) {
-    if (grad_of(p).defined()) note_change("optimizer step", p);
+    if (p.device() == device && grad_of(p).defined()) note_change("optimizer step", p);
   }
   return made;
 }
@@ -317,11 +350,12 @@ void OptimizerGroup::set_state(size_t i, State given) {
   const GradMode off(false);
   const Tensor& p = params_[i];
   const StateFormat format = format_of(p);
+  const DefaultDevice there(p.device());
   State s;
-  s.steps = Tensor::scalar(given.steps.to_double(), DType::Float32);
+  s.steps = new_steps(given.steps.to_double(), p.device());
   for (int k = 0; k < kMaxOptimizerStates; ++k) {
-    const Tensor& t = given.tensor[k];
-    if (!t.defined()) continue;
+    if (!given.tensor[k].defined()) continue;
+    const Tensor t = ops::to_device(given.tensor[k], p.device());
     if (!(t.sizes() == p.sizes())) {
       fail(ErrorKind::Value, "optimizer: state of shape ", t.sizes(), " for a parameter of shape ",
            p.sizes());
@@ -335,13 +369,14 @@ void OptimizerGroup::set_state(size_t i, State given) {
       fail(ErrorKind::Value, "optimizer: state of dtype ", name_of(t.dtype()),
            "; expected a floating dtype, or uint8 with scales");
     }
-    const Tensor plain = bytes ? dequantize_blocks(t, given.peaks[k], signs) : t;
+    const Tensor peaks = bytes ? ops::to_device(given.peaks[k], p.device()) : Tensor();
+    const Tensor plain = bytes ? dequantize_blocks(t, peaks, signs) : t;
     if (format != StateFormat::Bytes) {
       const DType as = format == StateFormat::BFloat16 ? DType::BFloat16 : computed_as(p.dtype());
       s.tensor[k] = ops::contiguous(ops::to(plain, as));
     } else if (bytes) {  // as they are: no rounding
       s.tensor[k] = ops::contiguous(t);
-      s.peaks[k] = ops::contiguous(given.peaks[k]);
+      s.peaks[k] = ops::contiguous(peaks);
     } else {
       std::tie(s.tensor[k], s.peaks[k]) = quantize_blocks(plain, signs);
     }

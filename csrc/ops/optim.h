@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/watch.h"
-#include "kernels/kernels.h"
+#include "kernels/launch.h"
 #include "tape/node.h"
 
 namespace wengert {
@@ -42,8 +42,9 @@ class SettingsSource : public std::enable_shared_from_this<SettingsSource> {
   virtual const void* group() const = 0;
 };
 
-// Counts a step, which is about to be taken, unless it is skipped.
-void count_step(const OptimizerLaunch& o, std::vector<OptimizerItem>& items);
+// Counts a step, which is about to be taken by the launch of these items, unless it is skipped. On
+// another device than the processor the kernel counts.
+void count_step(const Launch& l, std::vector<OptimizerItem>& items);
 
 class OptimizerGroup {
  public:
@@ -53,6 +54,7 @@ class OptimizerGroup {
 
   // One step of every parameter that has a gradient. `settings` is the launch without its items.
   // All checks come before the first write. Returns whether states were made that were not there.
+  // Parameters of each device are a launch.
   // With a norm (clipping_norm) gradients are read as if scaled by max_norm / (norm + 1e-6) where
   // that is below 1. There is no step where found_inf (float32) is not 0.
   bool step(const OptimizerLaunch& settings, const Tensor& norm = {}, double max_norm = 0,
@@ -62,8 +64,8 @@ class OptimizerGroup {
   size_t size() const { return params_.size(); }
   const Tensor& param(size_t i) const { return params_[i]; }
   const std::vector<Tensor>& params() const { return params_; }
-  // States of a parameter: undefined before its first step, and where the rule needs none. The
-  // number of steps is a float32 tensor, as PyTorch keeps it.
+  // States of a parameter, on its device: undefined before its first step, and where the rule needs
+  // none. The number of steps is a float32 tensor, as PyTorch keeps it.
   struct State {
     Tensor steps;
     Tensor tensor[kMaxOptimizerStates];
@@ -81,6 +83,8 @@ class OptimizerGroup {
   // Of all that pointers lead to: its own and those.
   void tell(HostWatcher& watcher, std::vector<Tensor> used) const;
   void make_states(size_t i, unsigned used);  // those that are not there
+  bool step_on(Device device, const OptimizerLaunch& settings, const Tensor& norm,
+               const Tensor& found_inf);
 
   OptimizerRule rule_;
   StateDType kept_as_;

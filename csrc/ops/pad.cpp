@@ -134,12 +134,12 @@ Tensor pad_with_itself(const Tensor& x, const std::vector<int64_t>& pad, std::st
   Tensor out = x;
   for (int d = x.dim() - spatial; d < x.dim(); ++d) {
     if (p.before[d] == 0 && p.after[d] == 0) continue;
-    const Tensor index = Tensor::empty({sizes[d]}, DType::Int64);
+    const Tensor index = Tensor::empty({sizes[d]}, DType::Int64, Device::CPU);
     auto* at = index.data<int64_t>();
     const int64_t n = x.size(d), first = std::max<int64_t>(-p.before[d], 0);
     const int64_t end = n + std::min<int64_t>(p.after[d], 0);
     for (int64_t i = 0; i < sizes[d]; ++i) at[i] = place(mode, i - p.before[d], n, first, end);
-    out = index_select(out, d, index);
+    out = index_select(out, d, to_device(index, x.device()));
   }
   return out.impl() == x.impl() ? clone(x) : out;
 }

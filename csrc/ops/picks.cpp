@@ -39,7 +39,7 @@ Tensor in_place_of(const Tensor& at, int before, int after) {
 void add_offsets(const Tensor& at, const Tensor& index, int64_t size, int64_t stride, bool adds,
                  const IndexCheck& check) {
   if (at.numel() == 0) return;
-  const Tensor seen = Tensor::empty({2}, DType::Int64);
+  const Tensor seen = Tensor::empty({2}, DType::Int64, index.device());
   Launch l = launch_of(Kernel::IndexOffsets, index.dtype(), at.sizes(), {&at, &index});
   l.buffer[2] = l.buffer[1];
   set_buffer(l, 1, seen);
@@ -63,7 +63,7 @@ Picks picks_along(const Frame& x, int dim, const Tensor& index, const IndexCheck
     p.strides[d] = d == dim || d >= x.sizes.size() ? 0 : x.strides[d];
   }
   p.span = std::max<int64_t>(size - 1, 0) * stride + 1;
-  p.at = Tensor::empty(index.sizes(), DType::Int64);
+  p.at = Tensor::empty(index.sizes(), DType::Int64, index.device());
   add_offsets(p.at, index, size, stride, false, check);
   return p;
 }
@@ -75,7 +75,7 @@ Picks picks_of_slices(const Frame& x, int dim, const Tensor& index, const IndexC
   p.sizes = x.sizes;
   p.strides = x.strides;
   p.span = std::max<int64_t>(size - 1, 0) * stride + 1;
-  p.at = Tensor::empty({index.numel()}, DType::Int64);
+  p.at = Tensor::empty({index.numel()}, DType::Int64, index.device());
   add_offsets(p.at, index, size, stride, false, check);
   if (scalar) {
     p.at = p.at.view({}, {});
@@ -92,7 +92,7 @@ Picks picks_of_positions(const Frame& x, const Tensor& index, const IndexCheck& 
   p.sizes = index.sizes();
   p.strides = Dims::filled(p.sizes.size(), 0);
   p.span = std::max<int64_t>(product(x.sizes), 1);
-  p.at = Tensor::empty(index.sizes(), DType::Int64);
+  p.at = Tensor::empty(index.sizes(), DType::Int64, index.device());
   add_offsets(p.at, index, product(x.sizes), 1, false, check);
   return p;
 }
@@ -115,8 +115,9 @@ Tensor gathered(const Tensor& x, const Picks& p) {
 namespace {
 
 void scatter(Kernel kernel, const Tensor& x, const Picks& p, const Tensor& values, Reduction how) {
-  const Tensor to = operand(x, p);
-  Launch l = launch_of(kernel, x.dtype(), p.sizes, {&to, &values, &p.at});
+  const GradMode off(false);
+  const Tensor to = operand(x, p), from = to_device(values, x.device());
+  Launch l = launch_of(kernel, x.dtype(), p.sizes, {&to, &from, &p.at});
   l.integer[0] = static_cast<int64_t>(how);
   l.integer[1] = p.span;
   launch(l);
@@ -184,10 +185,8 @@ void record_write(const Tensor& x, const Tensor& values, const Tensor& out, cons
 }
 
 void check_values(const char* op, const Tensor& x, const Picks& p, const Tensor& values) {
-  if (values.device() != x.device()) {
-    fail(op, ": expected all tensors to be on the same device, but found ", name_of(x.device()),
-         " and ", name_of(values.device()));
-  }
+  const bool number = values.dim() == 0 && values.device() == Device::CPU;
+  if (values.device() != x.device() && !number) devices_differ(x.device(), values.device());
   const Dims& have = values.sizes();
   bool fits = have.size() <= p.sizes.size();
   for (int d = 1; fits && d <= have.size(); ++d) {
@@ -305,7 +304,7 @@ namespace {
 Tensor nonzero_in(const Tensor& given, const Dims& sizes) {
   const Tensor x = contiguous(given);
   const int64_t n = x.numel(), blocks = (n + kNonzeroBlock - 1) / kNonzeroBlock;
-  const Tensor before = Tensor::empty({blocks + 1}, DType::Int64);
+  const Tensor before = Tensor::empty({blocks + 1}, DType::Int64, x.device());
   Launch l;
   l.dtype = x.dtype();
   l.device = x.device();
@@ -318,8 +317,8 @@ Tensor nonzero_in(const Tensor& given, const Dims& sizes) {
   set_buffer(l, 0, before);
   set_buffer(l, 1, x);
   launch(l);
-  const Tensor out =
-      Tensor::empty({before.read<int64_t>()[blocks], sizes.size()}, DType::Int64, x.device());
+  const int64_t count = before.view({}, {}, blocks).to_int64();
+  const Tensor out = Tensor::empty({count, sizes.size()}, DType::Int64, x.device());
   if (out.numel() == 0) return out;
   l.kernel = id(Kernel::Nonzero);
   l.nbuffers = 3;

@@ -200,7 +200,7 @@ Tensor window_sums(const Tensor& x, const PoolParams& p, int axes, double weight
 
 // How many places of an axis each window counts.
 Tensor window_counts(const PoolParams& p, int d, bool padding_counts, DType dtype) {
-  const Tensor counts = Tensor::empty({p.output[d]}, DType::Float64);
+  const Tensor counts = Tensor::empty({p.output[d]}, DType::Float64, Device::CPU);
   for (int64_t i = 0; i < p.output[d]; ++i) {
     int64_t begin = i * p.stride[d] - p.padding[d];
     int64_t end = std::min(begin + p.kernel[d], p.input[d] + p.padding[d]);
@@ -210,7 +210,7 @@ Tensor window_counts(const PoolParams& p, int d, bool padding_counts, DType dtyp
     }
     counts.data<double>()[i] = static_cast<double>(end - begin);
   }
-  return to(counts, dtype);
+  return to_device(to(counts, dtype), default_device());
 }
 
 Tensor mean_of(const Windows& w, bool count_include_pad, OptInt divisor) {
@@ -272,7 +272,7 @@ void check_adaptive(const char* op, const Tensor& x, const Dims& sizes) {
 
 // (in, out): the share of each place in each mean
 Tensor shares(int64_t in, int64_t out, DType dtype) {
-  const Tensor m = Tensor::empty({in, out}, DType::Float64);
+  const Tensor m = Tensor::empty({in, out}, DType::Float64, Device::CPU);
   std::fill_n(m.data<double>(), m.numel(), 0.0);
   for (int64_t i = 0; i < out; ++i) {
     const int64_t begin = i * in / out, end = ((i + 1) * in + out - 1) / out;
@@ -280,7 +280,7 @@ Tensor shares(int64_t in, int64_t out, DType dtype) {
       m.data<double>()[k * out + i] = 1 / static_cast<double>(end - begin);
     }
   }
-  return to(m, dtype);
+  return to_device(to(m, dtype), default_device());
 }
 
 Tensor adaptive_avg_pool(const Tensor& x, const Dims& sizes) {

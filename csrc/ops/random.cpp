@@ -201,7 +201,7 @@ Tensor randint_like_below(const Tensor& x, int64_t high, Generator& g, OptDType 
 Tensor permutation(int64_t n, Generator& g) {
   const Tensor out = Tensor::empty({n}, DType::Int64);
   const Tensor draws = integers(0, INT64_MAX, {n}, g);
-  Launch l = flat_launch(Kernel::Shuffle, DType::Int64, Device::CPU, n, 2);
+  Launch l = flat_launch(Kernel::Shuffle, DType::Int64, out.device(), n, 2);
   int k = 0;
   for (const Tensor* t : {&out, &draws}) {
     set_buffer(l, k, *t);

@@ -19,6 +19,8 @@ class Generator {
 
   explicit Generator(RandomState s = {kFirstSeed, 0}) : state_(s) {}
 
+  Device device = Device::CPU;  // that it was made for; it serves any
+
   // The seed and the first of n fresh counters.
   RandomState take(uint64_t n);
   RandomState state() const;

@@ -95,7 +95,7 @@ Tensor triangle(const char* op, int64_t rows, int64_t columns, int64_t offset, O
   const Wide size = lower ? t.size(rows, columns) : Wide{rows} * columns - t.size(rows, columns);
   if (size > INT64_MAX / 32) fail(op, ": ", rows, " x ", columns, " indices are too many to hold");
   const auto n = static_cast<int64_t>(size);
-  const Tensor out = Tensor::empty({2, n}, DType::Int64);
+  const Tensor out = Tensor::empty({2, n}, DType::Int64, Device::CPU);
   auto* row = out.data<int64_t>();
   int64_t* column = row + n;
   const auto from = static_cast<int64_t>(lower ? t.first : 0);
@@ -107,7 +107,7 @@ Tensor triangle(const char* op, int64_t rows, int64_t columns, int64_t offset, O
     for (int64_t c = begin; c < end; ++c) *column++ = c;
   }
   out.host_wrote();
-  return to(out, d);
+  return to_device(to(out, d), default_device());
 }
 Tensor tril_indices(int64_t row, int64_t col, int64_t offset, OptDType dtype, Device) {
   return triangle("tril_indices", row, col, offset, dtype, true);

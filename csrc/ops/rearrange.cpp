@@ -192,7 +192,7 @@ Tensor places(const Tensor& repeats, OptInt output_size) {
     fail(kInterleave, ": repeats must be int64 or int32, got ", name_of(repeats.dtype()));
   }
   const Tensor counts = contiguous(to(repeats, DType::Int64));
-  const auto* count = counts.read<int64_t>();
+  const auto count = counts.read<int64_t>();
   int64_t total = 0;
   for (int64_t i = 0; i < counts.numel(); ++i) {
     if (count[i] < 0) fail(kInterleave, ": repeats can not be negative, got ", count[i]);
@@ -203,10 +203,10 @@ Tensor places(const Tensor& repeats, OptInt output_size) {
   if (output_size && *output_size != total) {
     fail(kInterleave, ": output_size ", *output_size, " does not match required size ", total);
   }
-  const Tensor out = Tensor::empty({total}, DType::Int64);
+  const Tensor out = Tensor::empty({total}, DType::Int64, Device::CPU);
   auto* at = out.data<int64_t>();
   for (int64_t i = 0; i < counts.numel(); ++i) at = std::fill_n(at, count[i], i);
-  return out;
+  return to_device(out, repeats.device());
 }
 
 Tensor repeat_interleave_places(const Tensor& repeats, OptInt output_size) {

@@ -75,9 +75,9 @@ Tensor search(const char* op, const Tensor& sequence, const Tensor& values, bool
   const Tensor* both[] = {&sequence, &values};
   const DType common = result_type(both, 2);
   const Tensor boundaries = contiguous(numbers(to(sequence, common)));
-  const Tensor x = contiguous(numbers(to(values, common)));
+  const Tensor x = contiguous(numbers(to(to_device(values, sequence.device()), common)));
   const Tensor order = sorter.defined() ? contiguous(sorter) : Tensor();
-  const Tensor out = Tensor::empty(values.sizes(), DType::Int64, values.device());
+  const Tensor out = Tensor::empty(values.sizes(), DType::Int64, x.device());
   const Tensor* operands[] = {&out, &boundaries, &x, &order};
   Launch l;
   l.kernel = id(Kernel::Searchsorted);
@@ -135,7 +135,8 @@ Tensor bincount(const Tensor& given, const Tensor& weights, int64_t minlength) {
   if (x.numel() > 0) {
     const Tensor bounds = Tensor::empty({2}, DType::Int64);
     launch(launch_over(Kernel::Bounds, bounds, x));
-    const int64_t low = bounds.read<int64_t>()[0], high = bounds.read<int64_t>()[1];
+    const auto ends = bounds.read<int64_t>();
+    const int64_t low = ends[0], high = ends[1];
     if (low < 0) fail("bincount: only supports 1-d non-negative integral inputs, got ", low);
     n = std::max(n, high + 1);
   }
@@ -215,7 +216,8 @@ std::vector<Tensor> distinct_by_count(const Tensor& x, bool inverse) {
   if (n == 0 || is_floating(x.dtype()) || x.dtype() == DType::Bool) return {};
   const Tensor wide = numbers(x), bounds = Tensor::empty({2}, DType::Int64);
   launch(launch_over(Kernel::Bounds, bounds, wide));
-  const int64_t low = bounds.read<int64_t>()[0], high = bounds.read<int64_t>()[1];
+  const auto ends = bounds.read<int64_t>();
+  const int64_t low = ends[0], high = ends[1];
   const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
   if (range >= static_cast<uint64_t>(n)) return {};
   const Tensor least = Tensor::scalar(low, DType::Int64);
@@ -295,17 +297,18 @@ std::vector<Tensor> unravel_index(const Tensor& given, const Dims& shape) {
     }
   }
   const Tensor places = contiguous(to(given, DType::Int64));
-  const auto* place = places.read<int64_t>();
+  const auto place = places.read<int64_t>();
   std::vector<Tensor> out;
   int64_t step = product(shape);
   for (int64_t size : shape) {
-    out.push_back(Tensor::empty(given.sizes(), DType::Int64));
-    auto* to = out.back().data<int64_t>();
+    const Tensor along = Tensor::empty(given.sizes(), DType::Int64, Device::CPU);
+    auto* to = along.data<int64_t>();
     if (size > 0) step /= size;
     for (int64_t i = 0; i < places.numel(); ++i) {
       const int64_t at = place[i] / step % size;
       to[i] = at < 0 ? at + size : at;
     }
+    out.push_back(to_device(along, given.device()));
   }
   return out;
 }

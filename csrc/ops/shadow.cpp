@@ -1,7 +1,6 @@
 #include "ops/shadow.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <unordered_set>
@@ -15,24 +14,30 @@
 namespace wengert {
 namespace {
 
-Tensor converted(const Storage& s, DType dtype) {
-  const auto n = static_cast<int64_t>(s.bytes / item_size(dtype));
-  const Tensor out = Tensor::empty({n}, DType::Float64);
-  visit(dtype, [&]<class T>() {
-    const T* from = static_cast<const T*>(s.data);
-    std::transform(from, from + n, out.data<double>(), [](T v) { return convert<double>(v); });
-  });
+Ref<Storage> share(const Storage* s) {
+  return Ref<Storage>::share(const_cast<Storage*>(s));
+}
+
+// All of a storage as elements of one dtype.
+Tensor elements_of(const Storage& s, DType dtype) {
+  const Tensor out = Tensor::empty({0}, dtype, s.device);
+  out->data = static_cast<char*>(s.data);
+  out->storage = share(&s);
+  out->numel = out->sizes[0] = static_cast<int64_t>(s.bytes / item_size(dtype));
   return out;
 }
 
 Tensor copy_of(const Tensor& memory) {
-  const Tensor out = Tensor::empty(memory.sizes(), memory.dtype());
-  if (memory.numel()) std::memcpy(out.data(), memory.data(), memory->storage->bytes);
+  const Unwatched unseen;
+  const Tensor out = Tensor::empty(memory.sizes(), memory.dtype(), memory.device());
+  ops::copy_into(out, memory);
   return out;
 }
 
-Ref<Storage> share(const Storage* s) {
-  return Ref<Storage>::share(const_cast<Storage*>(s));
+Tensor converted(const Storage& s, DType dtype) {
+  const Unwatched unseen;
+  const GradMode off(false);
+  return ops::to(elements_of(s, dtype), DType::Float64, true);
 }
 
 int64_t offset_of(const Buffer& b) {
@@ -85,23 +90,15 @@ void Shadow::run(Launch l, const std::array<Tensor, kMaxBuffers>& in,
       b.storage = memory->storage.get();
       b.dtype = DType::Float64;
     } else if (k < written) {  // its places and conditions are the first run's to write
-      const auto bytes = static_cast<int64_t>(b.storage->bytes);
-      scratch[static_cast<size_t>(k)] = Tensor::empty({bytes}, DType::UInt8);
-      char* memory = scratch[static_cast<size_t>(k)].data();
-      std::memcpy(memory, b.storage->data, b.storage->bytes);
-      b.data = memory + offset * static_cast<int64_t>(item_size(b.dtype));
+      const Tensor memory = copy_of(elements_of(*b.storage, DType::UInt8));
+      scratch[static_cast<size_t>(k)] = memory;
+      b.data = memory.data() + offset * static_cast<int64_t>(item_size(b.dtype));
       b.storage = scratch[static_cast<size_t>(k)]->storage.get();
     }
   }
   l.dtype = DType::Float64;
-  LaunchObserver* const outer = set_launch_observer(nullptr);
-  try {
-    launch(l);
-  } catch (...) {
-    set_launch_observer(outer);
-    throw;
-  }
-  set_launch_observer(outer);
+  const Unwatched unseen;
+  launch(l);
 }
 
 void Shadow::on_launch(const Launch& l) {

@@ -173,7 +173,8 @@ Tensor quantiles(const Tensor& sorted, const Tensor& q, Between how, bool skip_n
       const Tensor numbers = sum(number, &along, true);
       ends = sub(apply<Maximum>(numbers, one), one);
     }
-    const Tensor rank = mul(reshape(to(detach(q), d), {1, m}), to(ends, d));
+    const Tensor rank =
+        mul(reshape(to(to_device(detach(q), sorted.device()), d), {1, m}), to(ends, d));
     const Tensor below = how == Between::Nearest  ? apply<Round>(rank)
                          : how == Between::Higher ? apply<Ceil>(rank)
                                                   : apply<Floor>(rank);

@@ -183,7 +183,8 @@ std::vector<Tensor> tensor_split_at(const Tensor& x, const std::vector<int64_t>&
                                     int64_t dim) {
   return split_at("tensor_split", x, indices, dim);
 }
-std::vector<Tensor> tensor_split_by(const Tensor& x, const Tensor& by, int64_t dim) {
+std::vector<Tensor> tensor_split_by(const Tensor& x, AnyDevice given, int64_t dim) {
+  const Tensor& by = given.tensor;
   if (by.dtype() != DType::Int64 || by.dim() > 1) {
     fail(
         "tensor_split: expected tensor_indices_or_sections to be a 0-dim or 1-dim int64 tensor, "
@@ -192,7 +193,8 @@ std::vector<Tensor> tensor_split_by(const Tensor& x, const Tensor& by, int64_t d
   }
   if (by.dim() == 0) return tensor_split(x, by.to_int64(), dim);
   const Tensor dense = contiguous(by);
-  const auto* at = dense.read<int64_t>();
+  const auto read = dense.read<int64_t>();
+  const int64_t* at = read.get();
   return tensor_split_at(x, std::vector<int64_t>(at, at + dense.numel()), dim);
 }
 

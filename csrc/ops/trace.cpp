@@ -170,7 +170,8 @@ void Trace::on_record(Node& node, const Tensor* const* inputs, const Tensor* out
 void Trace::walk(const Tensor& result) const {
   std::vector<Tensor> inputs;
   for (const size_t at : starts()) {
-    const Tensor handle = Tensor::empty({0}, DType::Float32);  // the walk asks for its node alone
+    const Tensor handle =
+        Tensor::empty({0}, DType::Float32, Device::CPU);  // the walk asks for its node alone
     handle->node = Ref<Attachment>::share(node(at).get());
     handle->slot = slot(at);
     inputs.push_back(handle);

@@ -31,6 +31,11 @@ Ensemble::Ensemble(std::shared_ptr<const Program> program, int64_t n, std::span<
       n_(n),
       stack_of_(r_.slots.size(), -1),
       streams_(r_.streams.size()) {
+  if (program_->device_run()) {
+    fail(ErrorKind::NotImplemented,
+         "ensemble: a step on a CUDA device cannot be taken for many models at once; train them on "
+         "the CPU, or one by one");
+  }
   if (n < 1) fail(ErrorKind::Value, "ensemble: expected at least 1 model, got ", n);
   check();
   for (uint32_t i = 0; i < r_.slots.size(); ++i) {

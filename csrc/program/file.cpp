@@ -179,6 +179,10 @@ class Writer {
 }  // namespace
 
 void save_program(const std::string& path, Program& program, const ProgramNotes& notes) {
+  if (program.device_run()) {
+    fail(ErrorKind::NotImplemented,
+         "save: a program on a CUDA device cannot be saved; capture it on the CPU");
+  }
   const auto held = program.hold();
   Writer writer(program, notes);
   const std::string description = writer.description();

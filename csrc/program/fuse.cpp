@@ -46,6 +46,7 @@ bool is_packed(const Launch& l, int k) {
 std::optional<Space> space_of(const Step& s) {
   if (!s.launch || s.generator >= 0 || s.settings) return std::nullopt;
   const Launch& l = s.launch->launch;
+  if (l.device != Device::CPU) return std::nullopt;
   if (l.count == 0 || s.writes.size() != 1 || buffers_written(l) != 1) return std::nullopt;
   if (is_reduction(l.kernel)) {
     const bool rows = l.ndim == 2 && !l.dense && l.integer[0] == 1 && l.nbuffers == 2 &&
@@ -232,7 +233,8 @@ std::vector<Group> together(const Recording& r, const std::vector<Group>& taken)
   for (const Group& g : taken) std::fill_n(free.begin() + g.first, g.count, false);
   const auto may = [&](int i) {
     const Step& s = r.steps[static_cast<size_t>(i)];
-    return free[static_cast<size_t>(i)] && s.launch && !s.settings && cost_of(s) < kMost;
+    return free[static_cast<size_t>(i)] && s.launch && !s.settings &&
+           s.launch->launch.device == Device::CPU && cost_of(s) < kMost;
   };
   std::vector<Group> out;
   const int n = static_cast<int>(r.steps.size());

@@ -88,12 +88,12 @@ Ensemble::Layout::Layout(const Ensemble& e, std::vector<bool> own)
     if (slots[i].kind == Slot::Argument) apart[i] = bytes_of(r.arguments[r.slots[i].index]);
     if (slots[i].kind != Slot::Intermediate) stacked += apart[i];
   }
-  const auto one = static_cast<int64_t>(lay_out(slots));
+  const auto one = static_cast<int64_t>(lay_out(slots, Device::CPU));
   group = std::clamp<int64_t>(kGroupBytes / (stacked + one + 1), 1, e.n_);
   for (size_t i = 0; i < slots.size(); ++i) {
     if (varies[i]) slots[i].bytes *= static_cast<size_t>(group);
   }
-  arena = lay_out(slots);
+  arena = lay_out(slots, Device::CPU);
 }
 
 Ensemble::Lane::Lane(Ensemble& e, const Layout& layout)
@@ -302,7 +302,7 @@ void Ensemble::Lane::repeat(Line& line, bool observed) {
       l.more[0] = static_cast<int64_t>(from.seed);
       l.more[1] = static_cast<int64_t>(from.counter + s.counter);
     }
-    if (line.optimizer >= 0) count_step(*line.launch->optimizer(), line.launch->items());
+    if (line.optimizer >= 0) count_step(l, line.launch->items());
     take(line, observed);
   }
   for (size_t j = 0; j < line.moves.size(); ++j) write_pointer(line.moves[j].at, starts_[j]);

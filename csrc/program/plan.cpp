@@ -26,6 +26,26 @@ int drop_dead(Recording& r) {
   return erase(r, gone);
 }
 
+// Checks of tensors on another device come last, where they part no graph, unless a step behind one
+// writes what it looks at. They tell what is wrong later in any case.
+void put_checks_last(Recording& r) {
+  std::vector<int> order, last;
+  for (int i = 0; std::cmp_less(i, r.steps.size()); ++i) {
+    const Step& s = r.steps[static_cast<size_t>(i)];
+    const bool moves = !s.launch && std::any_of(s.reads.begin(), s.reads.end(), [&](uint32_t slot) {
+      return r.slots[slot].device != Device::CPU;
+    }) && std::none_of(r.steps.begin() + i, r.steps.end(), [&](const Step& other) {
+      return std::any_of(s.reads.begin(), s.reads.end(), [&](uint32_t slot) {
+        return std::find(other.writes.begin(), other.writes.end(), slot) != other.writes.end();
+      });
+    });
+    (moves ? last : order).push_back(i);
+  }
+  if (last.empty()) return;
+  order.insert(order.end(), last.begin(), last.end());
+  reorder(r, order);
+}
+
 bool in_arena(const Slot& s) {
   return s.kind == Slot::Intermediate && s.first >= 0 && !s.in_tile;
 }
@@ -61,7 +81,10 @@ void measure(Recording& r, const std::vector<Group>& groups, PlanSize& size) {
   find_lifetimes(r);
   widen_lifetimes(r, groups);
   size = {static_cast<int>(r.steps.size())};
-  size.arena = lay_out(r.slots);
+  for (int d = 0; d < kNumDevices; ++d) {
+    size.arenas[d] = lay_out(r.slots, static_cast<Device>(d));
+    size.arena += size.arenas[d];
+  }
   std::vector<size_t> alive(r.steps.size());
   for (const Slot& s : r.slots) {
     if (!in_arena(s)) continue;
@@ -74,11 +97,11 @@ void measure(Recording& r, const std::vector<Group>& groups, PlanSize& size) {
 
 }  // namespace
 
-size_t lay_out(std::vector<Slot>& slots) {
+size_t lay_out(std::vector<Slot>& slots, Device device) {
   std::vector<Slot*> placed;
   std::vector<Stretch> stretches;
   for (Slot& s : slots) {
-    if (!in_arena(s)) continue;
+    if (!in_arena(s) || s.device != device) continue;
     placed.push_back(&s);
     stretches.push_back({s.bytes, s.first, s.last});
   }
@@ -95,6 +118,7 @@ Plan make_plan(Recording& r, size_t memory_limit) {
   plan.folded = fold_constants(r);
   plan.copies = drop_copies(r);
   plan.joined = join_activations(r);
+  put_checks_last(r);
   if (memory_limit) {
     plan.again = rematerialise(r, memory_limit);
     plan.groups = fuse(r, 0);

@@ -12,6 +12,7 @@ struct PlanSize {
   int steps = 0;
   double moved = 0;
   size_t arena = 0, sum = 0, bound = 0;
+  size_t arenas[kNumDevices] = {};  // of which arena is the sum
 };
 
 struct Plan {
@@ -24,8 +25,8 @@ struct Plan {
   std::vector<Group> groups;
 };
 
-// Sets the offsets of intermediates in an arena; returns its bytes.
-size_t lay_out(std::vector<Slot>& slots);
+// Sets the offsets of a device's intermediates in an arena; returns its bytes.
+size_t lay_out(std::vector<Slot>& slots, Device device);
 
 // Leaves out, joins and moves steps, and sets the offsets of intermediates in the arena. With a
 // limit of its bytes (0: none) steps are taken again where that saves memory.

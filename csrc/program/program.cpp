@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/work.h"
@@ -34,7 +35,10 @@ Program::Program(Recording recording, size_t memory_limit)
       pointers_(r_.slots.size()),
       bound_(r_.slots.size()),
       leaf_grads_(r_.leaves.size()) {
-  arena_ = Storage::make(plan_.after.arena, Device::CPU);
+  for (int d = 0; d < kNumDevices; ++d) {
+    const size_t bytes = plan_.after.arenas[d];
+    if (bytes || d == 0) arena_[d] = Storage::make(bytes, static_cast<Device>(d));
+  }
   for (const Step& s : r_.steps) {
     for (const SlotPointer& p : s.pointers) pointers_[p.slot].push_back(p);
   }
@@ -52,13 +56,17 @@ Program::Program(Recording recording, size_t memory_limit)
     if (by_reference && s.written) changed_.push_back(i);
     switch (s.kind) {
       case Slot::Constant:
-        s.storage = Storage::make(s.bytes, Device::CPU);
-        std::copy(s.content.begin(), s.content.end(), static_cast<char*>(s.storage->data));
+        s.storage = Storage::make(s.bytes, s.device);
+        if (!s.content.empty()) {
+          write_memory(s.storage->data, s.content.data(), s.bytes, s.device);
+        }
         if (s.written) refilled_.push_back(i);
         patch(i, s.storage->data, s.storage.get());
         break;
       case Slot::Intermediate:
-        if (!s.in_tile) patch(i, static_cast<char*>(arena_->data) + s.offset, arena_.get());
+        if (const Storage* arena = arena_[static_cast<int>(s.device)].get(); !s.in_tile && arena) {
+          patch(i, static_cast<char*>(arena->data) + s.offset, arena);
+        }
         break;
       case Slot::External:
         held_.push_back(s.storage.get());
@@ -126,6 +134,12 @@ void Program::make_ops() {
     ops_.push_back({kind, static_cast<uint32_t>(g - plan_.groups.data()), nullptr, nullptr});
     i += static_cast<size_t>(g->count);
   }
+  std::vector<bool> by_graph;
+  for (const Op& op : ops_) by_graph.push_back(op.launch && cuda::Graph::takes(*op.launch));
+  const auto on_device = [](const Op& op) { return op.launch && op.launch->device != Device::CPU; };
+  if (std::any_of(ops_.begin(), ops_.end(), on_device)) {
+    device_run_ = std::make_unique<DeviceRun>(r_, by_graph);
+  }
 }
 
 // --- a replay ----------------------------------------------------------------------------------
@@ -140,6 +154,17 @@ void Program::patch(uint32_t slot, void* base, const Storage* storage) {
     std::memcpy(p.at, &to, sizeof to);
     if (p.storage) *p.storage = storage;
   }
+}
+
+// To memory that is another at each replay.
+void Program::lead(uint32_t slot, void* base, const Storage* storage) {
+  if (device_run_) {
+    if (const Storage* own = device_run_->settle(slot, base)) {
+      base = own->data;
+      storage = own;
+    }
+  }
+  patch(slot, base, storage);
 }
 
 Leaf& Program::leaf_at(const LeafPlace& place, std::span<const Tensor> arguments) const {
@@ -203,14 +228,15 @@ const char* Program::refuses(std::span<const Tensor> arguments) const {
 void Program::renew(uint32_t slot) {
   Bound& b = bound_[slot];
   if (!b.storage || !b.storage->unique()) {
-    b.storage = Storage::make(r_.slots[slot].bytes, Device::CPU);
-    patch(slot, b.storage->data, b.storage.get());
+    b.storage = Storage::make(r_.slots[slot].bytes, r_.slots[slot].device);
+    lead(slot, b.storage->data, b.storage.get());
   }
 }
 
 void Program::refill() {
   for (uint32_t slot : refilled_) {
-    std::memcpy(bound_[slot].base, r_.slots[slot].content.data(), r_.slots[slot].bytes);
+    const Slot& s = r_.slots[slot];
+    write_memory(bound_[slot].base, s.content.data(), s.bytes, s.device);
   }
 }
 
@@ -218,14 +244,13 @@ void Program::bind(std::span<const Tensor> arguments) {
   ++binds_;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const TensorPlace& p = r_.arguments[i];
-    if (r_.slots[p.slot].index == i)
-      patch(p.slot, arguments[i].data(), arguments[i]->storage.get());
+    if (r_.slots[p.slot].index == i) lead(p.slot, arguments[i].data(), arguments[i]->storage.get());
   }
   for (size_t i = 0; i < r_.leaves.size(); ++i) {
     const LeafPlace& l = r_.leaves[i];
     Leaf& leaf = leaf_at(l, arguments);
     if (l.before.slot != TensorPlace::kNone && r_.slots[l.before.slot].kind == Slot::Gradient) {
-      patch(l.before.slot, leaf.grad.data() - l.before.offset, leaf.grad->storage.get());
+      lead(l.before.slot, leaf.grad.data() - l.before.offset, leaf.grad->storage.get());
       bound_[l.before.slot].storage = leaf.grad->storage;
     }
     // A gradient of ours that nobody else holds goes, and its memory with it, to be written again.
@@ -239,9 +264,29 @@ void Program::bind(std::span<const Tensor> arguments) {
   refill();
 }
 
+// What an operation reads of the host's.
+void Program::prepare(const Op& op, const std::vector<RandomState>& starts) {
+  if (op.kind == Op::Draw) {
+    const Step& s = r_.steps[op.index];
+    const RandomState& from = starts[static_cast<size_t>(s.generator)];
+    op.launch->more[0] = static_cast<int64_t>(from.seed);
+    op.launch->more[1] = static_cast<int64_t>(from.counter + s.counter);
+  } else if (op.kind == Op::Optimize) {
+    KeptLaunch& kept = *r_.steps[op.index].launch;
+    count_step(kept.launch, kept.items());
+  }
+}
+
 void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
+  prepare(op, starts);
+  run_prepared(op, starts);
+}
+
+void Program::run_prepared(const Op& op, const std::vector<RandomState>& starts) {
   switch (op.kind) {
     case Op::Kernel:
+    case Op::Draw:
+    case Op::Optimize:
       return op.kernel(*op.launch);
     case Op::Dense: {
       const Direct& d = directs_[op.index];
@@ -250,18 +295,6 @@ void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
     case Op::Check: {
       const Step& s = r_.steps[op.index];
       return s.check(s.checked);
-    }
-    case Op::Draw: {
-      const Step& s = r_.steps[op.index];
-      const RandomState& from = starts[static_cast<size_t>(s.generator)];
-      op.launch->more[0] = static_cast<int64_t>(from.seed);
-      op.launch->more[1] = static_cast<int64_t>(from.counter + s.counter);
-      return op.kernel(*op.launch);
-    }
-    case Op::Optimize: {
-      KeptLaunch& kept = *r_.steps[op.index].launch;
-      count_step(*kept.optimizer(), kept.items());
-      return op.kernel(*op.launch);
     }
     case Op::Tiles:
       return run_tiles(plan_.groups[op.index].tiles);
@@ -283,7 +316,7 @@ void Program::run_observed(const std::vector<RandomState>& starts) {
   if (untiled_.empty()) {
     for (uint32_t i = 0; i < r_.slots.size(); ++i) {
       if (!r_.slots[i].in_tile) continue;
-      untiled_.push_back(Storage::make(r_.slots[i].bytes, Device::CPU));
+      untiled_.push_back(Storage::make(r_.slots[i].bytes, r_.slots[i].device));
       patch(i, untiled_.back()->data, untiled_.back().get());
     }
   }
@@ -306,6 +339,9 @@ void Program::execute() {
   const std::vector<RandomState> starts = random_states();
   if (launch_observer()) [[unlikely]] {
     run_observed(starts);
+  } else if (device_run_) {
+    device_run_->execute([&](size_t i) { prepare(ops_[i], starts); },
+                         [&](size_t i) { run_prepared(ops_[i], starts); });
   } else {
     for (const Op& op : ops_) run_op(op, starts);
   }
@@ -322,7 +358,9 @@ Tensor Program::tensor_at(const TensorPlace& p) const {
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);
   impl->storage = b.storage ? b.storage : s.storage;
   impl->dtype = p.dtype;
-  impl->data = static_cast<char*>(b.base) + p.offset;
+  impl->device = impl->storage->device;
+  void* const base = device_run_ ? device_run_->outer(p.slot, b.base) : b.base;
+  impl->data = static_cast<char*>(base) + p.offset;
   impl->numel = product(p.sizes);
   impl->sizes = p.sizes;
   impl->strides = p.strides;
@@ -389,8 +427,9 @@ std::vector<Tensor> Program::replay_held(std::span<const Tensor> arguments) {
 namespace {
 
 std::vector<char> bytes_of(const Storage& s) {
-  const char* from = static_cast<const char*>(s.data);
-  return {from, from + s.bytes};
+  std::vector<char> out(s.bytes);
+  read_memory(out.data(), s.data, s.bytes, s.device);
+  return out;
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
@@ -398,7 +437,10 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   if (!a.defined()) return true;
   if (a.dtype() != b.dtype() || !(a.sizes() == b.sizes())) return false;
   const GradMode off(false);
-  const Tensor x = ops::contiguous(ops::detach(a)), y = ops::contiguous(ops::detach(b));
+  const auto here = [](const Tensor& t) {
+    return ops::contiguous(ops::to_device(ops::detach(t), Device::CPU));
+  };
+  const Tensor x = here(a), y = here(b);
   const size_t n = static_cast<size_t>(x.numel()) * item_size(x.dtype());
   return n == 0 || std::memcmp(x.data(), y.data(), n) == 0;
 }
@@ -427,7 +469,7 @@ void Program::restore(const ProgramState& state, std::span<const Tensor> argumen
     leaf_at(r_.leaves[i], arguments).grad = state.grads[i];
   for (size_t i = 0; i < changed_.size(); ++i) {
     const Storage& s = changed_at(changed_[i], arguments);
-    std::copy(state.bytes[i].begin(), state.bytes[i].end(), static_cast<char*>(s.data));
+    write_memory(s.data, state.bytes[i].data(), s.bytes, s.device);
   }
   for (size_t i = 0; i < r_.streams.size(); ++i)
     r_.streams[i].generator->set_state(state.streams[i]);
@@ -486,6 +528,7 @@ std::vector<double> Program::times(std::span<const Tensor> arguments, int rounds
     for (const Op& op : ops_) {
       const auto begin = Clock::now();
       run_op(op, starts);
+      if (device_run_) cuda::synchronize();
       const double ns = std::max(0.0, since(begin) - look);
       out[step] = k ? std::min(out[step], ns) : ns;
       const bool group = op.kind == Op::Tiles || op.kind == Op::Together;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "program/device_run.h"
 #include "program/file_format.h"
 #include "program/plan.h"
 
@@ -65,6 +66,8 @@ class Program {
   // replays, whose changes are taken back.
   std::vector<double> times(std::span<const Tensor> arguments, int rounds);
   const Recording& recording() const { return r_; }
+  // Null where all is the processor's.
+  const DeviceRun* device_run() const { return device_run_.get(); }
 
  private:
   struct Bound {  // what a slot stands for now
@@ -89,9 +92,12 @@ class Program {
   };
   void make_ops();
   std::vector<RandomState> random_states() const;
+  void prepare(const Op& op, const std::vector<RandomState>& starts);
   void run_op(const Op& op, const std::vector<RandomState>& starts);
+  void run_prepared(const Op& op, const std::vector<RandomState>& starts);
   void run_observed(const std::vector<RandomState>& starts);
   void patch(uint32_t slot, void* base, const Storage* storage);
+  void lead(uint32_t slot, void* base, const Storage* storage);
   void bind(std::span<const Tensor> arguments);
   void renew(uint32_t slot);
   void refill();
@@ -113,8 +119,9 @@ class Program {
   std::vector<Bound> bound_;                          // by slot
   std::vector<Tensor> leaf_grads_;                    // by leaf: handed to it last
   std::vector<uint32_t> fresh_, refilled_, changed_;  // slots: results; with content; by reference
-  Ref<Storage> arena_;
-  std::vector<Op> ops_, plain_ops_;  // groups as one; each step by itself
+  Ref<Storage> arena_[kNumDevices];
+  std::unique_ptr<DeviceRun> device_run_;  // of a program with launches on a CUDA device
+  std::vector<Op> ops_, plain_ops_;        // groups as one; each step by itself
   std::vector<Direct> directs_;
   std::vector<Ref<Storage>> untiled_;  // of what is in tiles, for who observes each launch
   bool is_long_ = false;

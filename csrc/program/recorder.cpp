@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "ops/optim.h"
 #include "ops/random.h"
@@ -13,6 +14,13 @@ namespace {
 
 ptrdiff_t distance(const void* to, const void* from) {
   return static_cast<const char*>(to) - static_cast<const char*>(from);
+}
+
+// What is in memory that is there while capturing.
+std::vector<char> content_of(const Slot& s) {
+  std::vector<char> out(s.bytes);
+  read_memory(out.data(), s.base, s.bytes, s.device);
+  return out;
 }
 
 }  // namespace
@@ -35,6 +43,7 @@ Recorder::Recorder(std::vector<Tensor> arguments, bool strict)
     if (!known_.contains(&s)) {
       Slot slot;
       slot.kind = Slot::Argument;
+      slot.device = s.device;
       slot.index = static_cast<uint32_t>(r_.arguments.size());
       slot.bytes = s.bytes;
       // Counted from the tensor, which may be another part of its memory next time.
@@ -87,6 +96,7 @@ uint32_t Recorder::slot_of(const Storage& s) {
   if (fresh) {
     Slot slot;
     slot.kind = Slot::External;
+    slot.device = s.device;
     slot.bytes = s.bytes;
     slot.base = static_cast<const char*>(s.data);
     slot.storage = Ref<Storage>::share(const_cast<Storage*>(&s));
@@ -103,6 +113,7 @@ void Recorder::on_made(const Storage& s) {
   }
   Slot slot;
   slot.made = true;
+  slot.device = s.device;
   slot.bytes = s.bytes;
   slot.base = static_cast<const char*>(s.data);
   slot.source = source_here();
@@ -141,7 +152,7 @@ void Recorder::touch(uint32_t index, Step& step, bool written) {
   // What a launch finds in memory that none has written, the host has put there.
   if (fresh && s.made && (!written || s.kind == Slot::Constant)) {
     s.kind = Slot::Constant;
-    s.content.assign(s.base, s.base + s.bytes);
+    s.content = content_of(s);
   }
   s.written |= written;
   (written ? step.writes : step.reads).push_back(index);
@@ -365,7 +376,7 @@ std::shared_ptr<Program> Recorder::finish(const std::vector<Tensor>& results, si
     Slot& s = r_.slots[p.slot];
     // A constant that is handed out is made anew each time too.
     if (s.made && s.kind == Slot::Constant && s.content.empty()) {
-      s.content.assign(s.base, s.base + s.bytes);
+      s.content = content_of(s);
     }
     if (s.made) s.kind = Slot::Result;
   };

@@ -28,6 +28,7 @@ struct Slot {
     Intermediate,  // in the arena
   };
   Kind kind = Intermediate;
+  Device device = Device::CPU;
   bool made = false;     // while capturing
   bool touched = false;  // by a launch or a check
   bool written = false;  // by a launch
@@ -59,7 +60,7 @@ struct HostCheck {
   void operator()(std::span<const Tensor> of) const {
     CheckFacts f = facts;
     for (int i = 0; i < 2; ++i) f.text[i] = text[i].c_str();
-    rule->check(of, f);
+    check_on_host(*rule, of, f);
   }
 };
 

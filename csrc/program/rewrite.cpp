@@ -56,7 +56,8 @@ int fold_constants(Recording& r) {
   std::map<uint32_t, Ref<Storage>> memory;  // of constants
   const auto is_constant = [&](uint32_t slot) {
     const Slot& s = r.slots[slot];
-    return memory.contains(slot) || (s.kind == Slot::Constant && users[slot].writers.empty());
+    return memory.contains(slot) ||
+           (s.device == Device::CPU && s.kind == Slot::Constant && users[slot].writers.empty());
   };
   const auto memory_of = [&](uint32_t slot) -> const Ref<Storage>& {
     auto [it, fresh] = memory.try_emplace(slot);
@@ -74,8 +75,8 @@ int fold_constants(Recording& r) {
     const bool once =
         !s.launch || std::all_of(s.writes.begin(), s.writes.end(), [&](uint32_t slot) {
           const Slot& to = r.slots[slot];
-          return to.kind == Slot::Intermediate && users[slot].writers.size() == 1 &&
-                 to.bytes <= kLargestConstant;
+          return to.device == Device::CPU && to.kind == Slot::Intermediate &&
+                 users[slot].writers.size() == 1 && to.bytes <= kLargestConstant;
         });
     if (s.launch && (!is_plain(s) || s.writes.empty() || !once)) continue;
     for (const SlotPointer& p : s.pointers) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/device_memory.h"
 #include "program/program.h"
 
 namespace wengert {
@@ -9,12 +10,17 @@ namespace wengert {
 // Cuts batches out of arrays: rows in order where they stand, others gathered.
 class Program::Batches {
  public:
-  Batches(std::span<const Tensor> arrays, int64_t batch) : arrays_(arrays), batch_(batch) {
+  Batches(std::span<const Tensor> arrays, int64_t batch, std::span<const int64_t> order)
+      : arrays_(arrays), batch_(batch), order_(order) {
     for (const Tensor& a : arrays) {
       row_bytes_.push_back(a.stride(0) * static_cast<int64_t>(item_size(a.dtype())));
       Dims sizes = a.sizes();
       sizes[0] = batch;
-      staged_.push_back(Tensor::empty(sizes, a.dtype()));
+      staged_.push_back(Tensor::empty(sizes, a.dtype(), a.device()));
+      // Rows of an array on another device are gathered there, by places that are there too.
+      if (a.device() == Device::CPU || places_.defined()) continue;
+      places_ = Tensor::empty({static_cast<int64_t>(order.size())}, DType::Int64, a.device());
+      write_memory(places_.data(), order.data(), order.size_bytes(), a.device());
     }
   }
   // Returns whether they are in order.
@@ -23,6 +29,10 @@ class Program::Batches {
     in_order_ = true;
     for (int64_t i = 1; i < batch_; ++i) in_order_ &= rows[i] == rows[i - 1] + 1;
     for (size_t a = 0; !in_order_ && a < arrays_.size(); ++a) {
+      if (arrays_[a].device() != Device::CPU) {
+        gather(a, rows - order_.data());
+        continue;
+      }
       const char* from = arrays_[a].data();
       const auto bytes = static_cast<size_t>(row_bytes_[a]);
       char* to = staged_[a].data();
@@ -49,8 +59,31 @@ class Program::Batches {
   }
 
  private:
+  void gather(size_t a, int64_t from) const {
+    Launch l;
+    l.kernel = id(Kernel::Embedding);
+    l.dtype = DType::UInt8;
+    l.device = Device::CUDA;
+    l.dense = true;
+    l.ndim = 2;
+    l.nbuffers = 3;
+    l.size[0] = batch_;
+    l.size[1] = row_bytes_[a];
+    l.count = batch_ * row_bytes_[a];
+    const Tensor* operands[] = {&staged_[a], &arrays_[a], &places_};
+    for (int k = 0; k < 3; ++k) {
+      l.buffer[k].data = operands[k]->data();
+      l.buffer[k].storage = (*operands[k])->storage.get();
+      l.buffer[k].dtype = k == 2 ? DType::Int64 : DType::UInt8;
+    }
+    l.buffer[2].data = places_.data<int64_t>() + from;
+    launch(l);
+  }
+
   std::span<const Tensor> arrays_;
   int64_t batch_;
+  std::span<const int64_t> order_;
+  Tensor places_;  // the same on a device
   const int64_t* rows_ = nullptr;
   bool in_order_ = true;
   std::vector<Tensor> staged_;
@@ -62,7 +95,12 @@ namespace {
 void keep(const char* from, const Tensor& stacked, int64_t row) {
   const int64_t bytes =
       stacked.numel() / stacked.size(0) * static_cast<int64_t>(item_size(stacked.dtype()));
-  if (bytes) std::memcpy(stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
+  if (bytes == 0) return;
+  if (stacked.device() == Device::CPU) {
+    std::memcpy(stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
+  } else {
+    cuda::copy_within(stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
+  }
 }
 
 }  // namespace
@@ -74,7 +112,7 @@ bool Program::repeat(const Batches& batches, uint64_t binds, std::span<const Ten
   const std::unique_lock lock = hold();
   if (binds_ != binds) return false;
   for (size_t a = 0; a < r_.arguments.size(); ++a) {
-    patch(r_.arguments[a].slot, batches.data(a), batches.storage(a));
+    lead(r_.arguments[a].slot, batches.data(a), batches.storage(a));
   }
   refill();
   execute();
@@ -89,7 +127,7 @@ int64_t Program::run(std::span<const Tensor> arrays, std::span<const int64_t> or
                      std::span<const Tensor> stacked, const Pauses& pauses) {
   const int64_t batch = arrays.empty() ? 1 : r_.arguments[0].sizes[0];
   const int64_t steps = static_cast<int64_t>(order.size()) / std::max<int64_t>(batch, 1);
-  Batches batches(arrays, batch);
+  Batches batches(arrays, batch, order);
   bool known = false, was_in_order = false;
   uint64_t binds = 0;
   for (int64_t k = 0; k < steps; ++k) {

@@ -142,6 +142,8 @@ class Walk {
     const OutputMeta& meta = to.outputs()[slot];
     if (options_.batched || !(g.sizes() == meta.sizes)) [[unlikely]]
       g = sum_to_shape(g, meta.sizes, options_.batched ? 1 : 0);
+    if (g.device() != meta.device) [[unlikely]]
+      g = move_gradient(g, meta.device);
     Entry& e = touch(to);
     Tensor& have = e.grad(slot);
     have = have.defined() ? add_gradients(std::move(have), g, false) : std::move(g);
@@ -224,6 +226,7 @@ class Walk {
 
   void pull_whole(Entry& e, std::vector<Tensor>& out) {
     Node& n = *e.node;
+    const DefaultDevice here(n.outputs()[0].device);
     out.assign(n.num_inputs, Tensor());
     const bool after = n.extras && has_hooks(n, HookPoint::After);
     std::vector<Tensor> arrived;

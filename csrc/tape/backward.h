@@ -68,6 +68,7 @@ Tensor sum_to_shape(const Tensor& g, const Dims& sizes, int leading = 0);
 // Part i of a batch of gradients, and the batch from its parts.
 Tensor part_of(const Tensor& batch, int64_t i);
 Tensor batch_of(const std::vector<Tensor>& parts);
+Tensor move_gradient(const Tensor& g, Device device);
 Tensor copy_gradient(const Tensor& g);  // contiguous, sharing nothing
 
 }  // namespace wengert

@@ -57,7 +57,7 @@ Saved save_specially(const Tensor& t, int16_t output) {
     return {kept, t.version(), output};
   }
   auto* packed = new Packed;
-  const Tensor holder = Tensor::empty({}, DType::Bool);
+  const Tensor holder = Tensor::empty({}, DType::Bool, Device::CPU);
   holder->node = Ref<Attachment>::adopt(packed);
   packed->output = output;
   packed->sizes = t.sizes();

@@ -118,9 +118,11 @@ std::vector<Tensor> change_shape(const Op& op, Arguments args) {
 
 std::vector<Tensor> call(const Op& op, bool inplace, Arguments args) {
   uint64_t top = 0;
+  Device device = default_device();
   args.each([&](Tensor& t) {
     t = settled(t);
     top = std::max(top, level_of(t));
+    if (!t->weak && (t.dim() > 0 || t.device() != Device::CPU)) device = t.device();
   });
   if (top == 0) {
     if (innermost_batch() && draws(op, args)) return call_random(op, inplace, std::move(args));
@@ -128,6 +130,7 @@ std::vector<Tensor> call(const Op& op, bool inplace, Arguments args) {
     if (op.call) return {op.call(args.data())};
     return op.call_many(args.data());
   }
+  const DefaultDevice here(device);  // rules make tensors of their own
   if (changes_shape(op)) return change_shape(op, std::move(args));
   const Level& level = *find_level(top);
   return level.kind == Kind::Batch ? call_batch(op, inplace, std::move(args), level)

@@ -48,6 +48,7 @@ constexpr Rules kRules[] = {
     {"threshold", &batch_elementwise, kElem},
     {"masked_fill", &batch_masked_fill, kLinear},
     {"_to_dtype", &batch_elementwise, kLinear},
+    {"_to_device", &batch_elementwise, kLinear},
     {"clone", &batch_elementwise, kLinear},
     {"contiguous", &batch_elementwise, kLinear},
     {"detach", &batch_elementwise, kLinear},

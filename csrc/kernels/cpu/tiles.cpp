@@ -22,7 +22,7 @@ bool is_map(const Launch& l) {
 }
 // As dense_loop, of a launch whose operands will be dense.
 DenseLoop loop_of(const Launch& l) {
-  if (!is_map(l) || is_narrow(l.dtype) || l.count == 0) return nullptr;
+  if (l.device != Device::CPU || !is_map(l) || is_narrow(l.dtype) || l.count == 0) return nullptr;
   for (int k = 0; k < l.nbuffers; ++k) {
     if (compute_dtype(l.buffer[k].dtype) != l.buffer[k].dtype) return nullptr;
   }

@@ -1,0 +1,17 @@
+#include "kernels/cuda/gemm_kernels.h"
+#include "kernels/cuda/gemm_tiles.h"
+
+namespace wengert::cuda {
+void multiply_float(const Launch& l, const GemmLaunch& g, GemmTile tile) {
+  switch (tile) {
+    case GemmTile::Large:
+      return start_tiles<TileShape<float, 128, 128, 16, 8, 8, 2>>(l, g);
+    case GemmTile::Medium:
+      return start_tiles<TileShape<float, 64, 64, 16, 4, 4, 2>>(l, g);
+    case GemmTile::Small:
+      return start_tiles<TileShape<float, 32, 32, 32, 2, 4, 2>>(l, g);
+    case GemmTile::Thin:
+      return start_tiles<TileShape<float, 8, 128, 32, 2, 4, 4>>(l, g);
+  }
+}
+}  // namespace wengert::cuda
