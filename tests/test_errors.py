@@ -212,7 +212,6 @@ BAD: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: m.iinfo(m.float32), TypeError, "float32"),
     (lambda m: m.iinfo(m.bool), TypeError, "bool"),
     (lambda m: m.numel(3), TypeError, "int"),
-    (lambda m: m.zeros(2, pin_memory=True), RuntimeError, "pin"),
     (lambda m: m.zeros(2, layout=3), TypeError, "layout"),
     (lambda m: m.promote_types(m.int8, 3), TypeError, "int"),
     (lambda m: m.ones(2, device="nowhere"), RuntimeError, "nowhere"),
@@ -268,6 +267,14 @@ def test_bad_call(call: Callable[[Any], Any], kind: Any, text: str) -> None:
         warnings.filterwarnings("ignore", "Using a target size")
         call(wg)
     assert_torch_refuses(call, ours.type)
+
+
+@pytest.mark.skipif(wg.cuda.is_available(), reason="here is a CUDA device")
+def test_without_a_device_memory_is_not_pinned() -> None:
+    for call in (lambda: wg.zeros(2, pin_memory=True), lambda: wg.ones(2).pin_memory()):
+        with pytest.raises(RuntimeError, match="CUDA"):
+            call()
+    assert not wg.ones(2).is_pinned()
 
 
 def test_a_failed_inplace_operation_changes_nothing() -> None:

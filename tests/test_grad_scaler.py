@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INF, NAN = math.inf, math.nan
 
 
+@pytest.mark.skipif(wg.cuda.is_available(), reason="there is a CUDA device")
 def test_is_disabled_without_a_cuda_device() -> None:
     scaler = amp.GradScaler()
     loss = wg.ones(1)

@@ -18,7 +18,7 @@ METHOD, FUNCTION, FUNCTIONAL, INTERNAL, LINALG = 1, 2, 4, 8, 16
 # In the order of ArgType (csrc/ops/op_table.h).
 TYPES = [
     "Tensor", "_Value", "_Number", "int", "builtins.float", "builtins.bool", "int | Sequence[int]",
-    "int | Sequence[int]", "_dtype", "_device | str", "str", "Sequence[int | Sequence[int]]",
+    "int | Sequence[int]", "_dtype", "_device | str | int", "str", "Sequence[int | Sequence[int]]",
     "Sequence[Tensor]", "Tensor | Sequence[Tensor]", "Sequence[Tensor | None]", "Generator",
     "Sequence[int]",
 ]  # fmt: skip
@@ -109,6 +109,7 @@ def generate() -> dict[Path, str]:
     core_stubs = ROOT / "python/wengert/_core"
     return {
         core_stubs / "__init__.pyi": text,
+        core_stubs / "cuda.pyi": (ROOT / "tools" / "core_cuda.pyi.in").read_text(),
         core_stubs / "functional.pyi": submodule("nn.functional", functional),
         core_stubs / "linalg.pyi": submodule("linalg", linalg)
         + '\n__all__ += ["LinAlgError"]\n\nclass LinAlgError(RuntimeError): ...\n',

@@ -84,6 +84,10 @@ __version__: str = _core.config()["version"]
 # Every row of the table that is a function, such as wengert.exp.
 globals().update({name: getattr(_core, name) for name in _core.functions})
 
+TYPE_CHECKING = False  # importing typing would cost more than all of this package
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     *_core.functions,
     "Generator",
@@ -116,6 +120,7 @@ __all__ = [
     "float64",
     "from_dlpack",
     "from_numpy",
+    "get_default_device",
     "get_default_dtype",
     "get_num_threads",
     "get_rng_state",
@@ -154,6 +159,7 @@ __all__ = [
     "random",
     "result_type",
     "seed",
+    "set_default_device",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
@@ -169,14 +175,47 @@ __all__ = [
 ]
 
 _tensor.attach(Tensor)
+OutOfMemoryError = _core.OutOfMemoryError
+get_default_device = _core.cuda.default_device
+
+
+def set_default_device(device: Any) -> None:
+    """Set where this thread makes tensors of which nothing else is said; None: the CPU.
+
+    ``with wg.device("cuda"):`` sets it for a block.
+
+    Raises
+    ------
+    RuntimeError
+        If the device is not there.
+    """
+    _core.cuda.set_default_device("cpu" if device is None else device)
+
+
 allclose = Tensor.allclose
 equal = Tensor.equal
+
+
+def _cuda_text(c: Any) -> str:
+    """What is known of the CUDA back end, in one line."""
+    if c is None:
+        return "not built"
+    if c["emulated"]:
+        text = "an emulation on the processor, for tests"
+    else:
+        runtime, driver = c["runtime"], c["driver"]
+        text = f"runtime {runtime // 1000}.{runtime % 1000 // 10}, "
+        text += f"driver {driver // 1000}.{driver % 1000 // 10}" if driver else "no driver"
+    text += f"; {c['devices']} device{'' if c['devices'] == 1 else 's'}"
+    if c["why_none"]:
+        text += f" ({c['why_none']})"
+    return f"{text}; unverified: it has never run on a GPU"
 
 
 def show_config() -> None:
     """Print version, compiler, instruction sets, threads and CUDA."""
     c = _core.config()
-    cuda = c["cuda"] or "not built"
+    cuda = _cuda_text(c["cuda"])
     precision = ("highest", "high", "medium")[_core.matmul_precision()]
     print(
         f"wengert {c['version']}\n  compiler: {c['compiler']}\n  instruction set: {c['isa']}"

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 
 def _finish(
-    t: Tensor, where: device | str | None, requires_grad: bool, pin_memory: bool = False
+    t: Tensor,
+    where: device | str | None,
+    requires_grad: bool,
+    pin_memory: bool = False,
 ) -> Tensor:
-    if pin_memory:
-        raise RuntimeError("pin_memory=True: there is no pinned memory in this build")
     if where is not None:
-        _core._check_device(where)
+        t = t._to_device(where)
+    elif _core.cuda.default_device().type != "cpu":
+        t = t._to_device(_core.cuda.default_device())
+    if pin_memory:
+        t = t.pin_memory()
     return t.requires_grad_() if requires_grad else t
 
 
@@ -43,7 +48,7 @@ def tensor(
     requires_grad
         Whether operations on it are recorded.
     pin_memory
-        Taken as PyTorch takes it; there is no memory to pin.
+        Whether to put it into memory that a CUDA device copies from by itself.
 
     Raises
     ------
@@ -84,6 +89,8 @@ def from_dlpack(array: Any) -> Tensor:
     """
     from . import _interop
 
+    if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == 2:
+        _core.cuda.require()  # another library's memory on the device
     t = _interop.from_array(array)
     return t if _interop.is_writable(array) else t.clone()
 

@@ -135,12 +135,18 @@ def tensor_text(t: Tensor) -> str:
     plain = type(t) in (_core.Tensor, Parameter)
     prefix = "tensor(" if plain else f"{type(t).__name__}("
     notes = []
+    if t.device.type != _core.cuda.default_device().type:
+        notes.append(f"device='{t.device}'")
     if t.numel() == 0:
         body = "[]"
         if t.dim() != 1:
             notes.append(f"size={tuple(t.shape)}")
     else:
-        shown = _shown(t.detach(), t.numel() > _options.threshold)
+        shorten = t.numel() > _options.threshold
+        plain_values = t.detach()
+        if t.is_cuda and not shorten:
+            plain_values = plain_values.cpu()
+        shown = _shown(plain_values, shorten)
         values = list(_leaves(shown))
         form: Callable[[Any], str] = str
         if t.dtype.is_floating_point:

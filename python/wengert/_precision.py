@@ -21,6 +21,8 @@ def set_float32_matmul_precision(precision: str) -> None:
     stands in docs/matmul.md. Infinities, NaN and numbers that bfloat16 cannot hold are multiplied
     in float32 whatever is set. Convolutions, attention and other dtypes are not affected.
 
+    On a CUDA device ``"high"`` and ``"medium"`` round operands to TF32, 11 bits.
+
     Parameters
     ----------
     precision

@@ -22,7 +22,7 @@ def to(
     self: Tensor,
     *args: Any,
     dtype: dtype | None = None,
-    device: device | str | None = None,
+    device: device | str | int | None = None,
     copy: bool = False,
     non_blocking: bool = False,
     memory_format: Any = None,
@@ -39,20 +39,24 @@ def to(
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
-        elif isinstance(a, (_core.device, str)):
+        elif isinstance(a, bool):
+            non_blocking = a
+        elif isinstance(a, (_core.device, str, int)):
             device = a
-        elif a is not None and not isinstance(a, bool):  # a bool is non_blocking
+        elif a is not None:
             if dtype is not None:
                 raise TypeError(f"to: got two dtypes, {dtype} and {a}")
             dtype = a
-    if device is not None:
-        _core._check_device(device)
-    return self._to_dtype(self.dtype if dtype is None else dtype, copy)
+    dtype = self.dtype if dtype is None else dtype
+    if device is None:
+        return self._to_dtype(dtype, copy)
+    there = self._to_device(device, non_blocking, copy)
+    return there._to_dtype(dtype, copy and there is self)
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """Return the tensor in CPU memory."""
-    return self
+    return self._to_device("cpu")
 
 
 def cuda(
@@ -68,7 +72,23 @@ def cuda(
     RuntimeError
         If there is none.
     """
-    return self.to("cuda" if device is None or isinstance(device, int) else device)
+    return self._to_device("cuda" if device is None else device, non_blocking)
+
+
+def pin_memory(self: Tensor, device: device | str | None = None) -> Tensor:
+    """Return a copy in pinned memory, which a CUDA device copies from by itself.
+
+    Raises
+    ------
+    RuntimeError
+        If it is not in CPU memory, or there is no CUDA device.
+    """
+    return self if self.is_pinned() else _core.cuda.pinned(self.detach())
+
+
+def record_stream(self: Tensor, stream: Any) -> None:
+    """Say that a stream uses the memory, which is not handed out again before it is done."""
+    _core.cuda.record_stream(self, stream._as_parameter_)
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Tensor | str:
@@ -77,7 +97,9 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Tensor
 
     if dtype is None:
         return _legacy.type_name(self)
-    return self._to_dtype(_legacy.dtype_named(dtype))
+    where = _legacy.device_named(dtype)
+    moved = self if where is None else self._to_device(where, non_blocking)
+    return moved._to_dtype(_legacy.dtype_named(dtype))
 
 
 def _cast(name: str, target: dtype) -> Callable[[Tensor], Tensor]:
@@ -101,6 +123,7 @@ def new_tensor(
     from ._creation import tensor
 
     dtype = self.dtype if dtype is None else dtype
+    device = self.device if device is None else device
     return tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -108,12 +131,13 @@ def new(self: Tensor, *args: Any) -> Tensor:
     """Return a new tensor of this dtype: of sizes, unset, or of data."""
     from . import _legacy
 
-    return _legacy.tensor_type(_legacy.type_name(self).rpartition(".")[2])(*args)
+    package, _, name = _legacy.type_name(self).rpartition(".")
+    return _legacy.tensor_type(name, package)(*args)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """Return the tensor in the dtype of other."""
-    return self._to_dtype(other.dtype)
+    """Return the tensor in the dtype, and on the device, of other."""
+    return self._to_device(other.device)._to_dtype(other.dtype)
 
 
 def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
@@ -123,6 +147,8 @@ def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
     ------
     RuntimeError
         If the tensor requires grad; call ``detach()`` first, or pass ``force=True``.
+    TypeError
+        If it is in a device's memory; call ``cpu()`` first, or pass ``force=True``.
     """
     if self.requires_grad and not force:
         raise RuntimeError(
@@ -130,6 +156,13 @@ def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
         )
     if self.dtype == _core.bfloat16:
         raise TypeError("numpy: NumPy has no bfloat16; use tensor.float().numpy()")
+    if self.is_cuda:
+        if not force:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to "
+                "copy the tensor to host memory first."
+            )
+        self = self.detach().cpu()
     from . import _interop
 
     return _interop.to_numpy(self)
@@ -148,16 +181,18 @@ def __array_wrap__(self: Tensor, array: Any, context: Any = None, scalar: Any = 
     return from_numpy(array)
 
 
-def __dlpack__(self: Tensor, **kwargs: Any) -> Any:
+def __dlpack__(self: Tensor, *, stream: Any = None, **kwargs: Any) -> Any:
     if self.requires_grad:
         raise BufferError("__dlpack__: can't export a Tensor that requires grad; detach() it")
     from . import _interop
 
+    if self.is_cuda and stream != -1:  # -1: the consumer orders its work itself
+        _core.cuda.current_stream().synchronize()
     return _interop.to_dlpack(self).__dlpack__(**kwargs)
 
 
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
-    return (1, 0)
+    return (2, 0) if self.is_cuda else (1, 0)
 
 
 def backward(
@@ -285,6 +320,11 @@ def equal(input: Tensor, other: Tensor) -> bool:
     for t in (input, other):
         if not isinstance(t, Tensor):
             raise TypeError(f"equal: expected two Tensors, got {t.__class__.__name__}")
+    if input.device.type != other.device.type:
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{input.device} and {other.device}!"
+        )
     return input.shape == other.shape and bool((input == other).all())
 
 
@@ -315,17 +355,27 @@ def share_memory_(self: Tensor) -> Tensor:
 
 
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
-    values = self.detach()
+    values = self.detach().cpu()
     if self.dtype == _core.bfloat16:  # NumPy has none; float32 holds every value of it
         values = values.float()
+    made: tuple[Any, ...]
     made = (self.__class__, values.numpy().copy(), self.requires_grad, self.dtype)
+    if self.is_cuda:
+        made = (*made, "cuda")
     return _rebuild, made, self.__dict__ or None
 
 
-def _rebuild(cls: type[Tensor], array: NDArray[Any], requires_grad: bool, dtype: dtype) -> Tensor:
+def _rebuild(
+    cls: type[Tensor],
+    array: NDArray[Any],
+    requires_grad: bool,
+    dtype: dtype,
+    device: str = "cpu",
+) -> Tensor:
     from ._creation import from_numpy
 
-    return Tensor._make_subclass(cls, from_numpy(array).to(dtype), requires_grad)
+    values = from_numpy(array).to(dtype)._to_device(device)
+    return Tensor._make_subclass(cls, values, requires_grad)
 
 
 def __copy__(self: Tensor) -> Tensor:
@@ -372,8 +422,8 @@ def attach(cls: type[Tensor]) -> None:
         to, cpu, cuda, new, new_tensor, type_as, numpy, backward, register_hook,
         register_post_accumulate_grad_hook, retain_grad, where, equal, allclose, is_nonzero,
         storage, untyped_storage, share_memory_, unique, unique_consecutive, __array__,
-        __array_wrap__, __dlpack__, __dlpack_device__, __repr__, __format__, __contains__,
-        __reversed__, __complex__, __reduce_ex__, __copy__, __deepcopy__,
+        __array_wrap__, pin_memory, record_stream, __dlpack__, __dlpack_device__, __repr__,
+        __format__, __contains__, __reversed__, __complex__, __reduce_ex__, __copy__, __deepcopy__,
     ):  # fmt: skip
         setattr(cls, f.__name__, f)
     cls.grad_fn = property(_core.grad_fn)  # type: ignore[assignment]

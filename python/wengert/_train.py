@@ -200,7 +200,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> Result:
         say(f"weights: {settings.save}")
     predicted = predict(model, test)
     if settings.plot is not None:
-        say(_draw(settings, data, predicted.numpy(), history))
+        say(_draw(settings, data, predicted.cpu().numpy(), history))
     hits = (predicted == test.tensors[1]).long().sum().item()
     accuracy = 100 * hits / len(test)
     say(f"test accuracy: {accuracy:.2f} %")

@@ -154,7 +154,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         at = memory.data_ptr()
         key, _ = self.memories.setdefault(at, (str(len(self.memories)), memory))
         count = memory.nbytes // t.itemsize
-        held = _Memory(("storage", _STORAGES[t.dtype], key, "cpu", count))
+        held = _Memory(("storage", _STORAGES[t.dtype], key, str(t.device), count))
         layout = t.storage_offset(), tuple(t.shape), t.stride()
         args = held, *layout, t.requires_grad, hooks
         if kind is Tensor and not state:
@@ -199,7 +199,7 @@ def save(
     stem = Path(f).stem if isinstance(f, (str, Path)) else "archive"
     entries: list[tuple[str, Any]] = [("data.pkl", text.getvalue()), ("byteorder", sys.byteorder)]
     entries += [
-        (f"data/{key}", memory.numpy().data if memory.nbytes else b"")
+        (f"data/{key}", memory.cpu().numpy().data if memory.nbytes else b"")
         for key, memory in pickler.memories.values()
     ]
     entries.append(("version", "3\n"))
@@ -217,7 +217,8 @@ def save(
 class _Archive:
     """The entries of a file, none of which is larger than it says."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, map_location: Any = None) -> None:
+        self.map_location = map_location
         try:
             self.zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
@@ -254,16 +255,16 @@ class _Archive:
     def memory(self, pid: Any) -> tuple[Tensor, _core.dtype]:
         """Return the bytes that a persistent id names, and the dtype that it has for them."""
         match pid:
-            case ("storage", StorageType() as kind, str(key), str(), int(count)):
+            case ("storage", StorageType() as kind, str(key), str(location), int(count)):
                 pass
             case _:
                 raise pickle.UnpicklingError(f"load: unknown persistent id {pid!r:.100}")
         if key not in self.memories:
             content = self.read(f"data/{key}")
-            held = _core.empty(len(content), dtype=_core.uint8)
+            held = _core.empty(len(content), dtype=_core.uint8, device="cpu")
             if content:
                 held.numpy().data[:] = content
-            self.memories[key] = held
+            self.memories[key] = self._placed(held, location)
         held = self.memories[key]
         if held.nbytes < count * kind.dtype.itemsize:
             raise pickle.UnpicklingError(
@@ -271,6 +272,23 @@ class _Archive:
                 f"{kind.dtype} were to be in it"
             )
         return held, kind.dtype
+
+    def _placed(self, held: Tensor, location: str) -> Tensor:
+        """The memory where it is to be, given where it was."""
+        wanted = self.map_location
+        if callable(wanted):
+            from .storage import UntypedStorage
+
+            made = wanted(UntypedStorage(held), location)
+            if made is not None:
+                return made._elements
+            wanted = None
+        elif isinstance(wanted, dict):
+            wanted = wanted.get(location)
+        if wanted is None:
+            cuda = location.startswith("cuda") and _core.cuda.is_available()
+            wanted = "cuda" if cuda else "cpu"
+        return held._to_device(wanted)
 
 
 def load(
@@ -291,7 +309,9 @@ def load(
     f
         A path, or a file open for reading bytes.
     map_location
-        Where the tensors go: the processor's memory, whatever is asked for and available.
+        Where the tensors go: a device; a dict of devices by those where they were; or a function
+        of an `UntypedStorage` in the processor's memory and the name of where it was, which
+        returns one. By default where they were, or, if that is not there, the processor's memory.
     weights_only
         False lets Python's pickle make objects of any class, **and run any code that the file
         contains**: only for files whose origin you trust.
@@ -311,7 +331,7 @@ def load(
         _core._check_device(map_location)
     if not isinstance(f, (str, Path)) and not (hasattr(f, "seekable") and f.seekable()):
         f = io.BytesIO(f.read())
-    archive = _Archive(f)
+    archive = _Archive(f, map_location)
     with archive.zip:
         text = archive.read("data.pkl")
         if weights_only is False:

@@ -56,8 +56,21 @@ class UntypedStorage:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it is a CUDA device's: never."""
-        return False
+        """Whether it is a CUDA device's."""
+        return self._elements.is_cuda
+
+    def _moved(self, device: Any) -> Any:
+        there = object.__new__(type(self))
+        there._elements = self._elements.to(device)
+        return there
+
+    def cpu(self) -> Any:
+        """Return the memory, or a copy, in the processor's memory."""
+        return self._moved("cpu")
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Any:
+        """Return the memory, or a copy, in a CUDA device's memory."""
+        return self._moved("cuda" if device is None else device)
 
     def __len__(self) -> int:
         return len(self._elements)

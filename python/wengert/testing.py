@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _core
 from ._core import Tensor
-from ._creation import from_numpy
+from ._creation import from_dlpack, from_numpy
 from .autograd import grad
 
 if TYPE_CHECKING:
@@ -47,8 +47,15 @@ def _requires_grad(x: Any) -> bool:
 
 
 def _memory(x: Any) -> Array:
-    """The numbers of a tensor or an array, in their own memory."""
-    return x.detach().numpy() if isinstance(x, Tensor) else x
+    """The numbers of a tensor or an array, in their own memory; of a device's memory a copy."""
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+
+
+def _set(x: Any, memory: Array, at: tuple[int, ...], value: Any) -> None:
+    """Change an element of an input, and of its numbers."""
+    memory[at] = value
+    if isinstance(x, Tensor) and x.is_cuda:  # behind the back of the tape, as above
+        from_dlpack(x.detach())[at] = float(memory[at])
 
 
 def _values(fn: Fn, inputs: Args) -> list[Array]:
@@ -73,14 +80,14 @@ def _numerical_jacobians(
         for row, (at, x) in enumerate(np.ndenumerate(memory)):
             step = relative * max(1.0, abs(float(x))) if eps is None else eps
             try:
-                memory[at] = x + step
+                _set(inputs[i], memory, at, x + step)
                 high, above = float(memory[at]), _values(fn, inputs)
                 low, below = float(x), center
                 if method == "central":
-                    memory[at] = x - step
+                    _set(inputs[i], memory, at, x - step)
                     low, below = float(memory[at]), _values(fn, inputs)
             finally:
-                memory[at] = x
+                _set(inputs[i], memory, at, x)
             for j, a, b in zip(jacobians, above, below, strict=True):
                 j[row] = (a - b) / (high - low)
         for of_output, j in zip(found, jacobians, strict=True):
@@ -93,11 +100,11 @@ def _analytical_jacobians(output: Tensor, inputs: Sequence[Tensor]) -> list[tupl
     jacobians = [np.zeros((x.numel(), output.numel())) for x in inputs]
     dtypes = [x.dtype for x in inputs]
     for column, one_hot in enumerate(np.eye(output.numel())):
-        cotangent = from_numpy(one_hot.reshape(tuple(output.shape))).to(output.dtype)
+        cotangent = from_numpy(one_hot.reshape(tuple(output.shape))).to(output)
         grads = grad(output, inputs, cotangent, retain_graph=True, allow_unused=True)
         for i, g in enumerate(grads):
             if g is not None:
-                jacobians[i][:, column] = g.detach().numpy().ravel()
+                jacobians[i][:, column] = g.detach().cpu().numpy().ravel()
                 dtypes[i] = g.dtype
     return list(zip(jacobians, dtypes, strict=True))
 
@@ -216,7 +223,7 @@ def gradgradcheck(func: Fn, inputs: Any, grad_outputs: Any = None, **settings: A
     if grad_outputs is None:
         rng = np.random.default_rng(0)
         cotangents = tuple(
-            from_numpy(np.asarray(rng.uniform(-1, 1, tuple(y.shape)))).to(y.dtype).requires_grad_()
+            from_numpy(np.asarray(rng.uniform(-1, 1, tuple(y.shape)))).to(y).requires_grad_()
             for y in outputs_of(listed)
         )
 
@@ -289,7 +296,7 @@ def numerical_gradient(
             j.sum(1).reshape(tuple(x.shape)) for j, x in zip(by_input, listed, strict=True)
         ]
     return tuple(
-        from_numpy(g).to(x.dtype) if isinstance(x, Tensor) else g.astype(x.dtype)
+        from_numpy(g).to(x) if isinstance(x, Tensor) else g.astype(x.dtype)
         for g, x in zip(gradients, listed, strict=True)
     )
 

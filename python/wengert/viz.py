@@ -111,7 +111,7 @@ class _Plane:
 
     @staticmethod
     def _flat(tensors: Iterable[Tensor]) -> Array:
-        parts = [t.detach().to(_core.float64).numpy().ravel() for t in tensors]
+        parts = [t.detach().cpu().to(_core.float64).numpy().ravel() for t in tensors]
         return np.concatenate(parts)
 
     def __enter__(self) -> _Plane:
@@ -152,7 +152,7 @@ def _random_directions(params: Sequence[Tensor], seed: int) -> list[list[Tensor]
     for _ in range(2):
         direction = []
         for p in params:
-            w = p.detach().to(_core.float64).numpy()
+            w = p.detach().cpu().to(_core.float64).numpy()
             d = rng.standard_normal(w.shape)
             over = tuple(range(1, w.ndim))
             length = np.sqrt(np.square(w).sum(axis=over, keepdims=True))

@@ -138,6 +138,12 @@ ROWS: tuple[Row, ...] = (
     ),
     structured("zero_", likes, torch=method("zero_"), differentiable=False),
     structured(
+        "_to_device",
+        lambda d: [call(d(2, 3), "cpu"), call(d(2, 3), "cpu", copy=True)],
+        differentiable=False,
+        torch=lambda torch: lambda x, where, copy=False: x.to(where, copy=copy),
+    ),
+    structured(
         "_to_dtype",
         lambda d: [call(d(2, 3), t) for t in (float, int, bool)],
         differentiable=False,

@@ -44,6 +44,9 @@ def explain(name: str, program: Program, guards: int, arguments: list[Tensor] | 
         f"  replayed: {_sizes(plan['after'])}",
         f"  left out: {left_out}",
     ]
+    if plan["graphs"]:
+        graphs, nodes = plan["graphs"]
+        out.append(f"  CUDA graphs: {graphs}, of {nodes} nodes" + ("" if graphs else " yet"))
     if plan["again"]:
         out.append(f"  taken again to save memory: {plan['again']}, work x {plan['cost']:.2f}")
     marks = [" "] * len(lines)

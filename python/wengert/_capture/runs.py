@@ -98,7 +98,9 @@ class Runs:
         kept: list[Any] = []
         done = 0
         for _ in range(epochs):
-            order = _core.randperm(n, **generator) if shuffle else arange(n)
+            order = (
+                _core.randperm(n, device="cpu", **generator) if shuffle else arange(n, device="cpu")
+            )
             whole = n // batch_size
             done = self._steps(
                 arrays, order[: whole * batch_size], whole, kept, done, progress, every
@@ -128,7 +130,7 @@ class Runs:
                     at += count
                     continue
             rows = rest[:size]
-            result = self(*[a.index_select(0, rows) for a in arrays])
+            result = self(*[a.index_select(0, rows.to(a.device)) for a in arrays])
             kept.append((None, 1, result))
             at += 1
             if progress is not None and (done + at) % every == 0:

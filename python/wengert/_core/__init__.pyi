@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, SupportsFloat, overload
 
 from numpy.typing import NDArray
 
+from . import cuda as cuda
+
 class dtype:
     @property
     def is_floating_point(self) -> builtins.bool: ...
@@ -18,7 +20,9 @@ class dtype:
     def itemsize(self) -> int: ...
 
 class device:
-    def __init__(self, type: str | device, index: int = ...) -> None: ...
+    def __init__(self, type: str | int | device, index: int = ...) -> None: ...
+    def __enter__(self) -> device: ...
+    def __exit__(self, *exc: object) -> None: ...
     @property
     def type(self) -> str: ...
     @property
@@ -257,6 +261,8 @@ class Tensor:
     def short(self) -> Tensor: ...
     def long(self) -> Tensor: ...
     def bool(self) -> Tensor: ...
+    def pin_memory(self, device: _device | str | None = None) -> Tensor: ...
+    def record_stream(self, stream: Any) -> None: ...
     def numpy(self, *, force: builtins.bool = False) -> NDArray[Any]: ...
     @property
     def grad_fn(self) -> Node | None: ...
@@ -340,21 +346,21 @@ class Tensor:
         self,
         *size: int | Sequence[int],
         dtype: _dtype | None = None,
-        device: _device | str | None = None,
+        device: _device | str | int | None = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor: ...
     def new_zeros(
         self,
         *size: int | Sequence[int],
         dtype: _dtype | None = None,
-        device: _device | str | None = None,
+        device: _device | str | int | None = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor: ...
     def new_ones(
         self,
         *size: int | Sequence[int],
         dtype: _dtype | None = None,
-        device: _device | str | None = None,
+        device: _device | str | int | None = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor: ...
     def new_full(
@@ -363,12 +369,18 @@ class Tensor:
         fill_value: _Number,
         *,
         dtype: _dtype | None = None,
-        device: _device | str | None = None,
+        device: _device | str | int | None = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor: ...
-    def copy_(self, source: _Value) -> Tensor: ...
+    def copy_(self, source: _Value, non_blocking: builtins.bool = False) -> Tensor: ...
     def fill_(self, value: _Number) -> Tensor: ...
     def zero_(self) -> Tensor: ...
+    def _to_device(
+        self,
+        device: _device | str | int,
+        non_blocking: builtins.bool = False,
+        copy: builtins.bool = False,
+    ) -> Tensor: ...
     def _to_dtype(self, dtype: _dtype, copy: builtins.bool = False) -> Tensor: ...
     def neg(self) -> Tensor: ...
     def neg_(self) -> Tensor: ...
@@ -1139,11 +1151,12 @@ def quantize_blocks(x: Tensor, with_signs: builtins.bool) -> tuple[Tensor, Tenso
 def dequantize_blocks(codes: Tensor, scales: Tensor, with_signs: builtins.bool) -> Tensor: ...
 
 class CaptureError(RuntimeError): ...
+class OutOfMemoryError(RuntimeError): ...
 
 def capturing() -> builtins.bool: ...
 def check_true(all: Tensor, message: str) -> None: ...
 def thread_modes() -> tuple[
-    builtins.bool, builtins.bool, builtins.int, builtins.int, builtins.bool
+    builtins.bool, builtins.bool, builtins.int, builtins.int, builtins.int, builtins.bool
 ]: ...
 
 class ProgramState: ...
@@ -1374,7 +1387,7 @@ bool: _dtype
 functions: list[str]
 _c_api: object
 
-def _check_device(device: _device | str) -> None: ...
+def _check_device(device: _device | str | int) -> None: ...
 def _view_of_bytes(
     bytes: Tensor, dtype: _dtype, sizes: Sequence[int], strides: Sequence[int], offset: int
 ) -> Tensor: ...
@@ -1470,8 +1483,8 @@ def set_matmul_precision(precision: int) -> None: ...
 def split_float32() -> builtins.bool: ...
 def set_split_float32(allowed: builtins.bool) -> None: ...
 def force_float32_products(products: int) -> None: ...
-def autocast() -> _dtype | None: ...
-def set_autocast(dtype: _dtype | None) -> None: ...
+def autocast(device: str = "cpu") -> _dtype | None: ...
+def set_autocast(dtype: _dtype | None, device: str = "cpu") -> None: ...
 def pool_started() -> builtins.bool: ...
 def measure_peak(seconds: float = 0.4) -> tuple[float, float]: ...
 def get_default_dtype() -> _dtype: ...
@@ -1488,21 +1501,21 @@ def op_params(name: str) -> list[Any]: ...
 def empty(
     *size: int | Sequence[int],
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
 def zeros(
     *size: int | Sequence[int],
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
 def ones(
     *size: int | Sequence[int],
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1511,7 +1524,7 @@ def full(
     fill_value: _Number,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1519,7 +1532,7 @@ def empty_like(
     input: Tensor,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1527,7 +1540,7 @@ def zeros_like(
     input: Tensor,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1535,7 +1548,7 @@ def ones_like(
     input: Tensor,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1544,7 +1557,7 @@ def full_like(
     fill_value: _Number,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1554,8 +1567,14 @@ def _arange(
     step: _Number,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
+) -> Tensor: ...
+def _to_device(
+    input: Tensor,
+    device: _device | str | int,
+    non_blocking: builtins.bool = False,
+    copy: builtins.bool = False,
 ) -> Tensor: ...
 def _to_dtype(input: Tensor, dtype: _dtype, copy: builtins.bool = False) -> Tensor: ...
 @overload
@@ -1563,7 +1582,7 @@ def eye(
     n: int,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1573,7 +1592,7 @@ def eye(
     m: int | None,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1583,7 +1602,7 @@ def linspace(
     steps: int,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1594,7 +1613,7 @@ def logspace(
     base: builtins.float = 10.0,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -1604,7 +1623,7 @@ def tril_indices(
     offset: int = 0,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
 def triu_indices(
@@ -1613,7 +1632,7 @@ def triu_indices(
     offset: int = 0,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
 def vander(
@@ -1623,7 +1642,7 @@ def scalar_tensor(
     s: _Number,
     *,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3145,7 +3164,7 @@ def rand(
     *size: int | Sequence[int],
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3153,7 +3172,7 @@ def randn(
     *size: int | Sequence[int],
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3162,7 +3181,7 @@ def rand_like(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3171,7 +3190,7 @@ def randn_like(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3182,7 +3201,7 @@ def randint(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3194,7 +3213,7 @@ def randint(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3205,7 +3224,7 @@ def randint_like(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3217,7 +3236,7 @@ def randint_like(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3226,7 +3245,7 @@ def randperm(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...
@@ -3258,7 +3277,7 @@ def normal(
     *,
     generator: Generator | None = None,
     dtype: _dtype | None = None,
-    device: _device | str | None = None,
+    device: _device | str | int | None = None,
     requires_grad: builtins.bool = False,
     out: Tensor | None = None,
 ) -> Tensor: ...

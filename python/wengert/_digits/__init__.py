@@ -53,7 +53,7 @@ def split() -> Digits:
     """Return the digits of the package in a fixed random order, 4/5 of them to learn from."""
     images, labels = load()
     _core.default_generator.manual_seed(SPLIT_SEED)
-    order = _core.randperm(len(images)).numpy()
+    order = _core.randperm(len(images), device="cpu").numpy()
     train, test = order[: len(images) * 4 // 5], order[len(images) * 4 // 5 :]
     return Digits("UCI digits", images[train], labels[train], images[test], labels[test])
 
@@ -156,6 +156,6 @@ def prepare(data: Digits, device: _core.device) -> tuple[TensorDataset, TensorDa
 
 
 def _float32(x: NDArray[Any]) -> _core.Tensor:
-    out = _core.empty((len(x), x[0].size))
+    out = _core.empty((len(x), x[0].size), device="cpu")
     out.numpy()[...] = x.reshape(len(x), -1)
     return out

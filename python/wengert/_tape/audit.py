@@ -131,8 +131,8 @@ def _cells(error: Error | None) -> list[str]:
 def ulp_distance(actual: Tensor, exact: Tensor) -> Error | None:
     """Return how far a tensor is from one in float64, in units of its own dtype."""
     digits, lowest = _FORMATS[str(actual.dtype)]
-    a = actual.detach().to(_core.float64).numpy()
-    e = exact.detach().numpy()
+    a = actual.detach().cpu().to(_core.float64).numpy()
+    e = exact.detach().cpu().numpy()
     known = np.isfinite(a) & np.isfinite(e)
     if not known.any():
         return None

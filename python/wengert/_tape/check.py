@@ -180,11 +180,11 @@ def _judge(
             if any(r is None for r in three):
                 cotangents.append(None)
                 continue
-            d = _difference(*(r.numpy() for r in three if r is not None))
+            d = _difference(*(r.cpu().numpy() for r in three if r is not None))
             seen = seen or bool(d.smooth.any())
             finite = finite and d.finite
             u = np.where(d.smooth, rng.standard_normal(d.smooth.shape), 0.0)
-            cotangents.append(from_numpy(np.asarray(u)))
+            cotangents.append(from_numpy(np.asarray(u)).to(memory.device))
             differences += float(np.sum(u * d.change))
             size += float(np.sum(np.square(u * d.change)))
             noise += float(np.sqrt(np.sum(np.square(u * d.noise))))
@@ -198,7 +198,7 @@ def _judge(
         for i in operands:
             if (g := pulled[i]) is None:
                 continue
-            terms = g.detach().numpy() * shadow.window(entry, i, direction).numpy()
+            terms = g.detach().cpu().numpy() * shadow.window(entry, i, direction).cpu().numpy()
             rule += float(np.sum(terms))
             size += float(np.sum(np.square(terms)))
         if not finite and not np.isfinite(rule):  # 0 times infinity
@@ -225,12 +225,14 @@ def _direction(
     shadow: _core.Shadow, entry: int, operands: list[int], memory: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Return a random direction, zero outside of the operands, in proportion to their elements."""
-    direction = _core.zeros_like(memory)
+    direction = _core.zeros_like(memory).cpu()
     for i in operands:
-        x = shadow.window(entry, i, memory).numpy()
+        x = shadow.window(entry, i, memory).cpu().numpy()
         finite = np.abs(x[np.isfinite(x) & (x != 0)])
         typical = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 1.0
         size = np.where(np.isfinite(x) & (x != 0), np.abs(x), typical)
         sign = rng.choice([-1.0, 1.0], x.shape)
-        shadow.window(entry, i, direction).numpy()[...] = sign * size * rng.uniform(0.5, 1, x.shape)
-    return direction
+        values = sign * size * rng.uniform(0.5, 1, x.shape)
+        # Elements that share their memory get the last of their values.
+        shadow.window(entry, i, direction).numpy()[...] = values
+    return direction.to(memory.device)

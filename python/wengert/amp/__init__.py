@@ -23,19 +23,21 @@ __all__ = [
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether `autocast` can be enabled for a device: for the CPU."""
-    return str(_core.device(device_type).type) == "cpu"
+    """Whether `autocast` can be enabled for a device."""
+    return str(_core.device(device_type).type) in ("cpu", "cuda")
 
 
 def is_autocast_enabled(device_type: str = "cuda") -> bool:
     """Whether `autocast` is enabled on this thread for a device."""
-    return is_autocast_available(device_type) and _core.autocast() is not None
+    kind = str(_core.device(device_type).type)
+    return is_autocast_available(kind) and _core.autocast(kind) is not None
 
 
 def get_autocast_dtype(device_type: str) -> _core.dtype:
     """Return the dtype that `autocast` computes in for a device, or would."""
-    cpu = is_autocast_available(device_type)
-    return (_core.autocast() or _core.bfloat16) if cpu else _core.float16
+    kind = str(_core.device(device_type).type)
+    usual = _core.bfloat16 if kind == "cpu" else _core.float16
+    return (_core.autocast(kind) if is_autocast_available(kind) else None) or usual
 
 
 class autocast:
@@ -51,10 +53,10 @@ class autocast:
     Parameters
     ----------
     device_type
-        Such as ``"cpu"``.
+        Such as ``"cpu"``: what is computed elsewhere is left alone.
     dtype
-        The dtype to compute in, ``bfloat16`` unless given, or ``float16``. With any other it warns
-        and does nothing.
+        The dtype to compute in, ``bfloat16`` or ``float16``: by default the first on the CPU, the
+        second on CUDA devices. With any other it warns and does nothing.
     enabled
         Whether to switch precision at all; ``False`` switches it off within a block that has it on.
     cache_enabled
@@ -88,31 +90,33 @@ class autocast:
     ) -> None:
         if not isinstance(device_type, str):
             raise ValueError(f"autocast: expected device_type as a str, got {device_type!r}")
-        self._cpu = _core.device(device_type).type == "cpu"
+        self._kind = str(_core.device(device_type).type)
+        here = self._kind == "cpu" or (self._kind == "cuda" and _core.cuda.is_available())
         self.device = device_type
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
-        if self._cpu and enabled and self.fast_dtype not in (_core.bfloat16, _core.float16):
+        if here and enabled and self.fast_dtype not in (_core.bfloat16, _core.float16):
             import warnings
 
             warnings.warn(
-                f"In CPU autocast, but the target dtype {self.fast_dtype} is not supported; "
-                "expected wengert.bfloat16 or wengert.float16. Disabling autocast.",
+                f"In {self._kind.upper()} autocast, but the target dtype {self.fast_dtype} is not "
+                "supported; expected wengert.bfloat16 or wengert.float16. Disabling autocast.",
                 UserWarning,
                 stacklevel=2,
             )
             enabled = False
+        self._here = here
         self._enabled = enabled
         self._before: list[_core.dtype | None] = []
 
     def __enter__(self) -> autocast:
-        if self._cpu:
-            self._before.append(_core.autocast())
-            _core.set_autocast(self.fast_dtype if self._enabled else None)
+        if self._here:
+            self._before.append(_core.autocast(self._kind))
+            _core.set_autocast(self.fast_dtype if self._enabled else None, self._kind)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._cpu:
-            _core.set_autocast(self._before.pop())
+        if self._here:
+            _core.set_autocast(self._before.pop(), self._kind)
 
     def __call__(self, fn: F) -> F:
         """Decorate a function: it runs inside such a block."""

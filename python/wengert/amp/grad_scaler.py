@@ -43,8 +43,8 @@ class GradScaler:
     backs off after such a step, and grows after many without. It is made, updated and looked at by
     launches alone, so that a captured step may hold all of this.
 
-    For the device ``"cuda"``, which is not there, it is disabled, as PyTorch's is: then it passes
-    losses and gradients through.
+    For the device ``"cuda"`` where there is none it is disabled, as PyTorch's is: then it passes
+    losses and gradients through. The scale stands on the device of the first loss.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ class GradScaler:
         enabled: bool = True,
     ) -> None:
         self._device = device
-        self._enabled = bool(enabled) and _core.device(device).type == "cpu"
+        there = _core.device(device).type == "cpu" or _core.cuda.is_available()
+        self._enabled = bool(enabled) and there
         if not self._enabled:
             return
         if growth_factor <= 1.0:
@@ -130,9 +131,12 @@ class GradScaler:
             return outputs
         if isinstance(outputs, Tensor):
             if self._scale is None:
-                self._scale = _core.full((), self._init_scale, dtype=_core.float32)
-                self._growth_tracker = _core.full((), self._init_growth_tracker, dtype=_core.int32)
-            return outputs * self._scale
+                at = outputs.device
+                self._scale = _core.full((), self._init_scale, dtype=_core.float32, device=at)
+                self._growth_tracker = _core.full(
+                    (), self._init_growth_tracker, dtype=_core.int32, device=at
+                )
+            return outputs * self._scale.to(outputs.device)
         if not hasattr(outputs, "__iter__"):
             raise ValueError("outputs must be a Tensor or an iterable of Tensors")
         scaled = map(self.scale, outputs)
@@ -165,7 +169,7 @@ class GradScaler:
         if any(g.dtype == _core.float16 for g in grads):
             raise ValueError("Attempting to unscale FP16 gradients.")
         if grads:
-            state.found_inf = _core.zeros((), dtype=_core.float32)
+            state.found_inf = _core.zeros((), dtype=_core.float32, device=scale.device)
             _core.unscale_all_(grads, state.found_inf, scale)
         state.stage = OptState.UNSCALED
 

@@ -253,7 +253,7 @@ def _unit_vectors(tensors: Tensors) -> list[Tensor]:
     total = sum(t.numel() for t in tensors)
     batches, before = [], 0
     for t in tensors:
-        batch = _core.zeros(total, t.numel(), dtype=t.dtype)
+        batch = t.new_zeros(total, t.numel())
         batch.diagonal(-before).fill_(1)
         batches.append(batch.reshape(total, *t.shape))
         before += t.numel()
@@ -271,7 +271,7 @@ def _by_unit_vectors(
     units = _unit_vectors(known)
     total = sum(t.numel() for t in known)
     if total == 0:
-        return [_core.zeros(0, *t.shape, dtype=t.dtype) for t in inputs]
+        return [t.new_zeros(0, *t.shape) for t in inputs]
     pulled = pull(known, inputs, units, create_graph, True, batched=True)
     return [
         _core.zeros_like(t).expand(total, *t.shape) if g is None else g
@@ -332,9 +332,7 @@ def _row_by_row(
                 raise RuntimeError(f"{OF_INPUT.format('jacobian', i)} when create_graph=True.")
             rows[j].append(_core.zeros_like(t) if g is None else g)
     return [
-        _core.stack(row).reshape(*out.shape, *t.shape)
-        if row
-        else _core.zeros(*out.shape, *t.shape, dtype=t.dtype)
+        _core.stack(row).reshape(*out.shape, *t.shape) if row else t.new_zeros(*out.shape, *t.shape)
         for row, t in zip(rows, inputs, strict=True)
     ]
 

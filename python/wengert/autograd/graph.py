@@ -65,19 +65,24 @@ class save_on_cpu(saved_tensors_hooks):
 
     Parameters
     ----------
-    pin_memory, device_type
-        Taken as PyTorch takes them; there is no pinned memory.
+    pin_memory
+        Whether it waits in pinned memory, to and from which a CUDA device copies by itself.
+    device_type
+        Taken as PyTorch takes it.
     """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
-        del pin_memory, device_type
+        del device_type
+        how: Any = {"device": "cpu", "pin_memory": pin_memory}
 
         def pack(tensor: Tensor) -> tuple[Any, Tensor]:
-            return tensor.device, tensor.cpu()
+            if not (pin_memory and tensor.is_cuda):
+                return tensor.device, tensor.cpu()
+            return tensor.device, _core.empty(tensor.shape, **how, dtype=tensor.dtype).copy_(tensor)
 
         def unpack(packed: tuple[Any, Tensor]) -> Tensor:
             device, tensor = packed
-            return tensor.to(device)
+            return tensor.to(device, non_blocking=pin_memory)
 
         super().__init__(pack, unpack)
 

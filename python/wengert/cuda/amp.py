@@ -12,14 +12,14 @@ __all__ = ["GradScaler", "autocast"]
 
 
 class GradScaler(amp.GradScaler):
-    """A `wengert.amp.GradScaler` for CUDA, which is not there: it passes everything through."""
+    """A `wengert.amp.GradScaler` for CUDA."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("cuda", *args, **kwargs)
 
 
 class autocast(amp.autocast):
-    """A `wengert.amp.autocast` for CUDA, which is not there: it does nothing."""
+    """A `wengert.amp.autocast` for CUDA."""
 
     def __init__(self, enabled: bool = True, dtype: Any = None, cache_enabled: bool = True) -> None:
         super().__init__("cuda", dtype, enabled, cache_enabled)

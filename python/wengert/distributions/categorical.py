@@ -134,5 +134,7 @@ class Categorical(Distribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return the classes 0, ..., K - 1 along a new first dimension."""
-        values = arange(self._num_events).view(-1, *([1] * len(self._batch_shape)))
+        values = arange(self._num_events, device=self._param.device).view(
+            -1, *([1] * len(self._batch_shape))
+        )
         return values.expand(-1, *self._batch_shape) if expand else values

@@ -193,7 +193,8 @@ class _Square(Constraint):
     event_dim = 2
 
     def check(self, value: Tensor) -> Tensor:
-        return _core.full(value.shape[:-2], value.shape[-2] == value.shape[-1], dtype=_core.bool)
+        square = value.shape[-2] == value.shape[-1]
+        return value.new_full(value.shape[:-2], square, dtype=_core.bool)
 
 
 class _Symmetric(_Square):
@@ -213,8 +214,8 @@ class _PositiveDefinite(_Symmetric):
         if _has_cholesky(value):
             return symmetric
         matrices = value.reshape(-1, *value.shape[-2:]).unbind(0)
-        found = _core.scalar_tensor(0).new_tensor([_has_cholesky(m) for m in matrices])
-        return found.to(_core.bool).view(value.shape[:-2])
+        found = value.new_tensor([_has_cholesky(m) for m in matrices], dtype=_core.bool)
+        return found.view(value.shape[:-2])
 
 
 def _has_cholesky(value: Tensor) -> bool:

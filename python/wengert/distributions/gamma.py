@@ -14,7 +14,7 @@ from .utils import broadcast_all
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from wengert._core import Tensor
 
@@ -32,17 +32,18 @@ def log_of_draws(concentration: Tensor) -> Tensor:
     d = (concentration + small.to(concentration.dtype) - 1 / 3).flatten()
     c = (9 * d).rsqrt()
     found = _core.empty_like(d)
-    pending = arange(d.numel())
+    pending = arange(d.numel(), device=d.device)
+    how: Any = {"dtype": d.dtype, "device": d.device}
     while pending.numel():
-        d_left, x = d[pending], _core.randn(pending.shape, dtype=d.dtype)
+        d_left, x = d[pending], _core.randn(pending.shape, **how)
         v = (1 + c[pending] * x) ** 3
         bound = 0.5 * x.square() + d_left * (1 - v + v.log())
         # written so that NaN is not rejected for ever
-        rejected = (v <= 0) | (_core.rand(pending.shape, dtype=d.dtype).log() >= bound)
+        rejected = (v <= 0) | (_core.rand(pending.shape, **how).log() >= bound)
         found[pending] = d_left.log() + v.log()
         pending = pending[rejected]
     found = found.view(concentration.shape)
-    power = _core.rand(found.shape, dtype=found.dtype).log() / concentration
+    power = _core.rand(found.shape, **how).log() / concentration
     return _core.where(small, found + power, found)
 
 

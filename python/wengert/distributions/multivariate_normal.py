@@ -33,7 +33,7 @@ def factor_of_inverse(precision: Tensor) -> Tensor:
 
 def inverse_of_lower(lower: Tensor) -> Tensor:
     """Return the inverse of a lower triangular matrix."""
-    eye = _core.eye(lower.shape[-1], dtype=lower.dtype)
+    eye = _core.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
     return _core.linalg_solve_triangular(lower, eye.expand(lower.shape), upper=False)
 
 
@@ -168,7 +168,8 @@ class MultivariateNormal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Return loc + L e, where e is standard normal."""
-        e = _core.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype)
+        shape = self._extended_shape(sample_shape)
+        e = _core.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         lower = self._unbroadcasted_scale_tril
         if lower.dim() == 2:
             return self.loc + e @ lower.mT

@@ -72,7 +72,9 @@ class Normal(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Return loc + scale e, where e is standard normal."""
         shape = self._extended_shape(sample_shape)
-        return self.loc + _core.randn(shape, dtype=self.loc.dtype) * self.scale
+        return (
+            self.loc + _core.randn(shape, dtype=self.loc.dtype, device=self.loc.device) * self.scale
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return -((x - loc) / scale)^2 / 2 - log scale - log(2 pi) / 2."""

@@ -98,7 +98,7 @@ class OneHotCategorical(Distribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """Return the unit vectors along a new first dimension."""
         n = self._event_shape[0]
-        values = _core.eye(n, dtype=self.probs.dtype)
+        values = _core.eye(n, dtype=self.probs.dtype, device=self.probs.device)
         values = values.view(n, *([1] * len(self._batch_shape)), n)
         return values.expand(n, *self._batch_shape, n) if expand else values
 

@@ -78,7 +78,8 @@ class Uniform(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Return low + u (high - low), where u is uniform in [0, 1)."""
-        u = _core.rand(self._extended_shape(sample_shape), dtype=self.low.dtype)
+        shape = self._extended_shape(sample_shape)
+        u = _core.rand(shape, dtype=self.low.dtype, device=self.low.device)
         return self.low + u * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -35,9 +35,10 @@ def broadcast_all(*values: Tensor | float) -> tuple[Tensor, ...]:
             "Input arguments must all be instances of Number, Tensor; got "
             + ", ".join(type(v).__name__ for v in values)
         )
-    dtypes = [v.dtype for v in values if isinstance(v, Tensor)]
-    dtype = dtypes[0] if dtypes else _core.get_default_dtype()
-    tensors = [v if isinstance(v, Tensor) else tensor(v, dtype=dtype) for v in values]
+    first = next((v for v in values if isinstance(v, Tensor)), None)
+    dtype = _core.get_default_dtype() if first is None else first.dtype
+    where = None if first is None else first.device
+    tensors = [v if isinstance(v, Tensor) else tensor(v, dtype=dtype, device=where) for v in values]
     return tuple(tensors if len(tensors) == 1 else _core.broadcast_tensors(*tensors))
 
 

@@ -147,7 +147,7 @@ def jacfwd(
             start = 0
             for x, count in zip(chosen.tensors, counts, strict=True):
                 columns = x.new_zeros((n, count))
-                columns[start : start + count] = _core.eye(count, dtype=x.dtype)
+                columns[start : start + count] = _core.eye(count, dtype=x.dtype, device=x.device)
                 tangent = _core.batch(columns.reshape(n, *x.shape), 0, batch)
                 duals.append(_core.dual(x, tangent, level))
                 start += count

@@ -167,7 +167,7 @@ def gumbel_softmax(
         return soft
     shape = [1] * soft.dim()
     shape[dim] = soft.size(dim)
-    places = arange(soft.size(dim)).reshape(shape)
+    places = arange(soft.size(dim), device=soft.device).reshape(shape)
     chosen = (soft.detach().argmax(dim, keepdim=True) == places).to(soft.dtype)
     return chosen - soft.detach() + soft
 
@@ -182,7 +182,7 @@ def _check_probability(p: float) -> None:
 
 def _kept(input: Tensor, shape: Sequence[int], p: float) -> Tensor:
     """Ones with probability 1 - p, and zeros."""
-    return (_core.rand(shape, dtype=input.dtype) >= p).to(input.dtype)
+    return (_core.rand(shape, dtype=input.dtype, device=input.device) >= p).to(input.dtype)
 
 
 def _scaled(input: Tensor, shape: Sequence[int], p: float, inplace: bool) -> Tensor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def _drawn(name: str, shape: tuple[int, ...], generator: Any) -> NDArray[Any]:
     given = {} if generator is None else {"generator": generator}
-    return getattr(_core, name)(shape, dtype=_core.float64, **given).numpy()
+    return getattr(_core, name)(shape, dtype=_core.float64, device="cpu", **given).numpy()
 
 
 def _write(tensor: Tensor, values: NDArray[Any]) -> Tensor:

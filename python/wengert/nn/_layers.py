@@ -37,8 +37,8 @@ def _bag_sizes(offsets: Tensor, count: int, include_last: bool) -> tuple[int, Te
     sizes = [end - start for start, end in zip(starts, ends, strict=True)]
     if min(sizes, default=0) < 0:
         raise RuntimeError(f"embedding_bag: offsets must not decrease, got {offsets.tolist()}")
-    each = tensor(sizes, dtype=_core.int64)
-    return len(sizes), arange(len(sizes)).repeat_interleave(each)
+    each = tensor(sizes, dtype=_core.int64, device=offsets.device)
+    return len(sizes), arange(len(sizes), device=offsets.device).repeat_interleave(each)
 
 
 def _check_bags(
@@ -107,7 +107,7 @@ def embedding_bag(
         padding_idx %= rows
     if offsets is None:
         bags, length = input.shape
-        offsets, input = arange(bags) * length, input.reshape(-1)
+        offsets, input = arange(bags, device=input.device) * length, input.reshape(-1)
         if per_sample_weights is not None:
             per_sample_weights = per_sample_weights.reshape(-1)
     bags, bag = _bag_sizes(offsets, input.numel(), include_last_offset)
@@ -119,17 +119,17 @@ def embedding_bag(
         if counts is not None:
             items, bag = items[counts], bag[counts]
         at = bag.unsqueeze(1).expand_as(items)
-        empty = _core.zeros(shape, dtype=weight.dtype)
+        empty = weight.new_zeros(shape)
         return empty.scatter_reduce(0, at, items, "amax", include_self=False)
     if counts is not None:
         items = where(counts.unsqueeze(1), items, 0.0)
     if per_sample_weights is not None:
         items = items * per_sample_weights[: bag.numel()].unsqueeze(1)
-    total = _core.zeros(shape, dtype=weight.dtype).index_add(0, bag, items)
+    total = weight.new_zeros(shape).index_add(0, bag, items)
     if mode == "sum":
         return total
     ones = counts if counts is not None else _core.ones_like(bag)
-    sizes = _core.zeros(bags, dtype=weight.dtype).index_add(0, bag, ones.to(weight.dtype))
+    sizes = weight.new_zeros(bags).index_add(0, bag, ones.to(weight.dtype))
     return total / sizes.clamp(min=1).unsqueeze(1)
 
 
@@ -141,7 +141,7 @@ def _additive(mask: Tensor | None, name: str, kind: dtype) -> Tensor | None:
     if mask is None or mask.dtype == kind:
         return mask
     if mask.dtype == _core.bool:
-        return _core.zeros(mask.shape, dtype=kind).masked_fill(mask, -math.inf)
+        return mask.new_zeros(mask.shape, dtype=kind).masked_fill(mask, -math.inf)
     if not mask.dtype.is_floating_point:
         raise AssertionError(f"only bool and floating types of {name} are supported")
     return mask.to(kind)
@@ -195,7 +195,7 @@ def _projected(
 
 def _with_zeros(x: Tensor) -> Tensor:
     """Keys or values of heads with one more, of zeros."""
-    return _core.cat([x, _core.zeros((*x.shape[:-2], 1, x.shape[-1]), dtype=x.dtype)], -2)
+    return _core.cat([x, x.new_zeros((*x.shape[:-2], 1, x.shape[-1]))], -2)
 
 
 def multi_head_attention_forward(

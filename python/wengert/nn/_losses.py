@@ -360,7 +360,7 @@ def multi_margin_loss(
             f"{tuple(weight.shape)}"
         )
     _check_classes("multi_margin_loss", target, 0, classes)
-    is_target = target.reshape(-1, 1) == arange(classes)
+    is_target = target.reshape(-1, 1) == arange(classes, device=x.device)
     own = where(is_target, x, 0.0).sum(1, keepdim=True)
     over = _clamp_min(margin - own + x, 0.0)
     if p == 2:
@@ -398,7 +398,7 @@ def multilabel_margin_loss(
         )
     _check_classes("multilabel_margin_loss", target, -1, classes)
     # how many -1 stand up to each place, counted by a product with a triangle of ones
-    place = arange(classes)
+    place = arange(classes, device=x.device)
     up_to = (place.reshape(-1, 1) <= place).to(_core.float32)
     t = target.reshape(-1, classes)
     counts = ((t < 0).to(_core.float32) @ up_to) == 0

@@ -256,21 +256,31 @@ def _load_one(
 # --- conversion --------------------------------------------------------------------------------
 
 
-def target_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dtype | None:
-    """Return the dtype that the arguments of ``Module.to`` ask for, or None."""
+def target(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dtype | None, _core.device | str | int | None, bool]:
+    """Return the dtype and the device that the arguments of ``Module.to`` ask for, or None.
+
+    And whether copies need not be waited for.
+    """
     given = [*args, *(kwargs.get(name) for name in ("dtype", "device", "tensor"))]
     unknown = set(kwargs) - {"dtype", "device", "tensor", "non_blocking", "memory_format"}
     if unknown:
         raise TypeError(f"to() got an unexpected keyword argument '{min(unknown)}'")
     wanted = None
+    where: _core.device | str | int | None = None
+    non_blocking = bool(kwargs.get("non_blocking", False))
     for value in given:
         if isinstance(value, Tensor):
-            wanted = value.dtype
+            wanted, where = value.dtype, value.device
         elif isinstance(value, _core.dtype):
             wanted = value
-        elif isinstance(value, (_core.device, str)):
+        elif isinstance(value, bool):
+            non_blocking = value
+        elif isinstance(value, (_core.device, str, int)):
             _core._check_device(value)
-        elif value is not None and not isinstance(value, bool):  # a bool is non_blocking
+            where = value
+        elif value is not None:
             raise TypeError(
                 f"to: expected a dtype, a device or a tensor, got {type(value).__name__}"
             )
@@ -279,4 +289,4 @@ def target_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dtype | None:
             "nn.Module.to only accepts floating point or complex dtypes, but got desired "
             f"dtype={wanted}"
         )
-    return wanted
+    return wanted, where, non_blocking

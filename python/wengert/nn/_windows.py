@@ -137,7 +137,7 @@ def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _places(n: int, like: Tensor) -> Tensor:
     """0, 1, ... n - 1, in the precision that PyTorch computes places in."""
     wide = like.dtype if like.dtype == float64 else float32
-    return arange(n, dtype=wide)
+    return arange(n, dtype=wide, device=like.device)
 
 
 def _nearest(x: Tensor, dim: int, out: int, step: float, shift: float) -> Tensor:
@@ -379,7 +379,7 @@ def fold(
         for d in range(2)
     ]
     # Every block is one element that brings its own kernel: a transposed convolution.
-    weight = eye(taps, dtype=input.dtype).reshape(taps, 1, *kernel)
+    weight = eye(taps, dtype=input.dtype, device=input.device).reshape(taps, 1, *kernel)
     planes = input.reshape(n * channels, taps, *grid)
     out = conv_transpose2d(planes, weight, None, steps, sides, more, 1, apart)
     return out.reshape(n, channels, *size)

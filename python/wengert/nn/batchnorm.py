@@ -64,7 +64,8 @@ class _Norm(_Affine):
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, **how) if tracked else None)
         self.register_buffer("running_var", ones(num_features, **how) if tracked else None)
-        self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if tracked else None)
+        batches = zeros((), dtype=int64, device=device) if tracked else None
+        self.register_buffer("num_batches_tracked", batches)
         self._make_parameters((num_features,), affine, affine and bias, **how)
 
     def reset_running_stats(self) -> None:

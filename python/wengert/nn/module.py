@@ -110,18 +110,27 @@ class Module(Tree):
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Move floating point parameters and buffers to another dtype or device, in place.
 
-        Takes a dtype, a device, or a tensor to be like; ``non_blocking`` and ``memory_format``
-        are accepted.
+        Takes a dtype, a device, or a tensor to be like, and ``non_blocking``; ``memory_format`` is
+        accepted.
 
         Raises
         ------
         TypeError
             If the dtype is not of floating point.
+        RuntimeError
+            If the device is not there.
         """
-        from ._state import target_dtype
+        from ._state import target
 
-        wanted = target_dtype(args, kwargs)
-        return self if wanted is None else self._cast(wanted)
+        dtype, device, non_blocking = target(args, kwargs)
+        if device is None:
+            return self if dtype is None else self._cast(dtype)
+
+        def moved(t: Tensor) -> Tensor:
+            cast = dtype if t.dtype.is_floating_point else None
+            return t.to(device, cast, non_blocking)
+
+        return self._apply(moved)
 
     def _cast(self: M, wanted: dtype) -> M:
         return self._apply(lambda t: t.to(wanted) if t.dtype.is_floating_point else t)
@@ -158,7 +167,7 @@ class Module(Tree):
         RuntimeError
             If there is none.
         """
-        return self.to("cuda" if device is None or isinstance(device, int) else device)
+        return self.to("cuda" if device is None else device)
 
     def to_empty(self: M, *, device: device | str | None, recurse: bool = True) -> M:
         """Give parameters and buffers new memory, of unset values, on a device."""

@@ -37,8 +37,10 @@ def _copies(module: Module, n: int) -> ModuleList:
     return ModuleList([copy.deepcopy(module) for _ in range(n)])
 
 
-def _causal_mask(size: int, dtype: dtype | None = None) -> Tensor:
-    return full((size, size), -math.inf, dtype=dtype).triu(1)
+def _causal_mask(
+    size: int, dtype: dtype | None = None, device: device | str | None = None
+) -> Tensor:
+    return full((size, size), -math.inf, dtype=dtype, device=device).triu(1)
 
 
 def _is_causal(mask: Tensor | None, given: bool | None, size: int) -> bool:
@@ -47,7 +49,7 @@ def _is_causal(mask: Tensor | None, given: bool | None, size: int) -> bool:
         return given
     if mask is None or tuple(mask.shape) != (size, size):
         return False
-    causal = _causal_mask(size)
+    causal = _causal_mask(size, device=mask.device)
     if not mask.dtype.is_floating_point:
         return bool((mask == (causal != 0)).all())
     return bool((mask == causal.to(mask.dtype)).all())
@@ -445,8 +447,8 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(
         sz: int,
-        device: device | str | None = None,  # noqa: ARG004
+        device: device | str | None = None,
         dtype: dtype | None = None,
     ) -> Tensor:
         """Return the causal mask: 0 up to the diagonal, -inf after it."""
-        return _causal_mask(sz, dtype)
+        return _causal_mask(sz, dtype, device)

@@ -96,7 +96,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over copies of states and settings.
+        """Take over copies of states, on the devices of their parameters, and settings.
 
         Raises
         ------
@@ -114,8 +114,10 @@ class Optimizer:
         params = [p for g in self.param_groups for p in g["params"]]
         self.state.clear()
         for i, state in state_dict["state"].items():
-            self.state[params[int(i)]] = {
-                k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in state.items()
+            p = params[int(i)]
+            self.state[p] = {
+                k: v.detach().clone() if k == "step" and isinstance(v, Tensor) else _moved(v, p)
+                for k, v in state.items()
             }
 
     def __repr__(self) -> str:
@@ -308,6 +310,14 @@ def __getattr__(name: str) -> Any:
 
         return Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
     raise AttributeError(f"module 'wengert.optim.optimizer' has no attribute {name!r}")
+
+
+def _moved(value: Any, p: Tensor) -> Any:
+    """Return a copy of a state, or of a list of them, on the parameter's device."""
+    if isinstance(value, Tensor):
+        copy = value.detach().to(p.device)
+        return copy.clone() if copy.device == value.device else copy
+    return [_moved(v, p) for v in value] if isinstance(value, list) else value
 
 
 def check(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:

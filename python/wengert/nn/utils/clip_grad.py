@@ -74,6 +74,7 @@ def get_total_norm(
         total = _core.norm_of_all(listed, norm_type)
     else:
         norms = [_norm(t.detach(), norm_type) for t in listed]
+        norms = [n.to(norms[0].device) for n in norms]
         total = norms[0] if len(norms) == 1 else _norm(_core.stack(norms), norm_type)
     if error_if_nonfinite:
         check_finite(total, norm_type)

@@ -47,7 +47,7 @@ def pad_sequence(
         parts = [s]
         if s.size(0) < longest:
             shape = (longest - s.size(0), *s.shape[1:])
-            parts.append(_core.full(shape, padding_value, dtype=s.dtype))
+            parts.append(s.new_full(shape, padding_value))
         if padding_side == "left":
             parts.reverse()
         padded.append(parts[0] if len(parts) == 1 else _core.cat(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from wengert import _core
+from wengert._core import Tensor
 
 from .collate import default_collate, default_convert, rows_of
 from .dataset import IterableDataset, items_of
@@ -14,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
-
-    from wengert._core import Tensor
 
     from .sampler import Sampler
 
@@ -58,7 +57,10 @@ class DataLoader:
         What draws random orders; that of `manual_seed` by default.
     prefetch_factor
         Batches that each worker makes ahead of time; 2 by default.
-    pin_memory, multiprocessing_context, persistent_workers, pin_memory_device, in_order
+    pin_memory
+        Whether batches are put into pinned memory, from which a CUDA device copies by itself;
+        where there is none, nothing changes.
+    multiprocessing_context, persistent_workers, pin_memory_device, in_order
         Accepted for PyTorch's sake: workers are threads, which start with each pass, and batches
         keep their order.
 
@@ -162,6 +164,10 @@ class DataLoader:
         return len(self.batch_sampler if self._batched else self.sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
+        batches = self._batches()
+        return map(_pinned, batches) if self.pin_memory and _core.cuda.is_available() else batches
+
+    def _batches(self) -> Iterator[Any]:
         if self.num_workers:
             from . import _workers
 
@@ -200,10 +206,12 @@ class DataLoader:
             for numbers in self._numbers():
                 rows = _core.tensor_from_data([int(i) for i in numbers], _core.int64)
                 rows = rows if picked is None else picked.index_select(0, rows)
-                yield [t.index_select(0, rows) for t in tensors]
+                yield [t.index_select(0, rows.to(t.device)) for t in tensors]
             return
         if picked is not None:
             order = picked if isinstance(order, int) else picked.index_select(0, order)
+        if not isinstance(order, int) and tensors and tensors[0].is_cuda:
+            order = order.cuda()  # once, rather than for every batch
         size = self.batch_size or 1
         n = order if isinstance(order, int) else order.size(0)
         for start in range(0, n - size + 1 if self.drop_last else n, size):
@@ -212,7 +220,7 @@ class DataLoader:
                 yield [t[start:stop].clone() for t in tensors]
             else:
                 rows = order[start:stop]
-                yield [t.index_select(0, rows) for t in tensors]
+                yield [t.index_select(0, rows.to(t.device)) for t in tensors]
 
     def _whole_order(self) -> Tensor | int | None:
         """The order of a whole pass as a tensor, or as its length, if it is a plain one."""
@@ -228,8 +236,22 @@ class DataLoader:
             and sampler.data_source is self.dataset
         ):
             given = {} if sampler.generator is None else {"generator": sampler.generator}
-            return _core.randperm(len(self.dataset), **given)
+            return _core.randperm(len(self.dataset), device="cpu", **given)
         return None
+
+
+def _pinned(data: Any) -> Any:
+    """The data with its tensors in pinned memory."""
+    if isinstance(data, Tensor):
+        return data if data.is_cuda else data.pin_memory()
+    if hasattr(data, "pin_memory"):
+        return data.pin_memory()
+    if isinstance(data, dict):
+        return {k: _pinned(v) for k, v in data.items()}
+    if isinstance(data, tuple):
+        parts = map(_pinned, data)
+        return type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)
+    return [_pinned(v) for v in data] if isinstance(data, list) else data
 
 
 def _check_workers(

@@ -234,6 +234,6 @@ def random_split(
     if sum(sizes) != n:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
     given = {} if generator is None else {"generator": generator}
-    order = _core.randperm(n, **given).tolist()
+    order = _core.randperm(n, device="cpu", **given).tolist()
     ends = list(accumulate(sizes))
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]

@@ -97,9 +97,9 @@ class RandomSampler(Sampler):
             raise RuntimeError("RandomSampler: there is nothing to draw from an empty data source")
         while left > 0:
             if self.replacement:
-                drawn = _core.randint(0, n, (min(left, _CHUNK),), **given)
+                drawn = _core.randint(0, n, (min(left, _CHUNK),), device="cpu", **given)
             else:
-                drawn = _core.randperm(n, **given)
+                drawn = _core.randperm(n, device="cpu", **given)
             yield from islice(drawn.tolist(), left)
             left -= drawn.numel()
 
@@ -115,7 +115,7 @@ class SubsetRandomSampler(Sampler):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in _core.randperm(len(self.indices), **_given(self.generator)).tolist():
+        for i in _core.randperm(len(self.indices), device="cpu", **_given(self.generator)).tolist():
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -179,7 +179,9 @@ class WeightedRandomSampler(Sampler):
                 "WeightedRandomSampler: expected finite weights, none negative and not all 0"
             )
         size = self.num_samples if self.replacement else len(weights)
-        drawn = _core.rand((size,), dtype=_core.float64, **_given(self.generator)).numpy()
+        drawn = _core.rand(
+            (size,), dtype=_core.float64, device="cpu", **_given(self.generator)
+        ).numpy()
         if self.replacement:
             ends = weights.cumsum()
             places = np.searchsorted(ends, drawn * ends[-1], side="right")
