@@ -33,7 +33,7 @@ Operands made(DType dtype, Device device) {
       T* const to = reinterpret_cast<T*>(bytes.data());
       for (int64_t i = 0; i < t.numel(); ++i) to[i] = convert<T>(values(random));
     });
-    write_memory(*t->storage, bytes.data());
+    write_memory(t->data, bytes.data(), bytes.size(), device);
     return t;
   };
   return {tensor({kBatch, kM, kN}), tensor({kBatch, kM, kK}), tensor({kK, kN}), tensor({kN})};
@@ -65,7 +65,7 @@ std::vector<double> multiplied(DType dtype, Device device, KernelId activation) 
   }
   launch(l);
   std::vector<char> bytes(o.c->storage->bytes);
-  read_memory(bytes.data(), *o.c->storage);
+  read_memory(bytes.data(), o.c->data, bytes.size(), device);
   std::vector<double> out;
   visit(dtype, [&]<class T>() {
     for (int64_t i = 0; i < o.c.numel(); ++i) {
