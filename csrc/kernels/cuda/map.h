@@ -97,15 +97,32 @@ WENGERT_DEVICE T gradient_of(const F& fn, const T (&x)[Inputs][N], int j) {
 }
 
 // All elements of a thread. Of the functors that are hot every element has its code; the others
-// share it, as on the processor.
-template <class F, class T, int N, class Each>
-WENGERT_DEVICE void for_elements(T (&out)[N], Each each) {
+// share it, as on the processor: each turn takes the first and moves the rest up, since an index
+// that is not known to the compiler would put every functor's elements into memory.
+template <class F, class T, int Inputs, int N, class Each>
+WENGERT_DEVICE void for_elements(const T (&x)[Inputs][N], T (&out)[N], Each each) {
   if constexpr (Compact<F>) {
+    T left[Inputs][N];
+#pragma unroll
+    for (int k = 0; k < Inputs; ++k) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) left[k][j] = x[k][j];
+    }
 #pragma unroll 1
-    for (int j = 0; j < N; ++j) out[j] = each(j);
+    for (int turn = 0; turn < N; ++turn) {
+      const T y = each(left, 0);
+#pragma unroll
+      for (int k = 0; k < Inputs; ++k) {
+#pragma unroll
+        for (int j = 1; j < N; ++j) left[k][j - 1] = left[k][j];
+      }
+#pragma unroll
+      for (int j = 1; j < N; ++j) out[j - 1] = out[j];
+      out[N - 1] = y;
+    }
   } else {
 #pragma unroll
-    for (int j = 0; j < N; ++j) out[j] = each(j);
+    for (int j = 0; j < N; ++j) out[j] = each(x, j);
   }
 }
 
@@ -114,13 +131,14 @@ WENGERT_DEVICE void compute(int part, const double* params, const T (&x)[Inputs]
   if constexpr (!kGradient) {
     if constexpr (F::arity == Inputs && has_forward<F, T>()) {
       const F fn = make_functor<F>(params);
-      for_elements<F>(out, [&](int j) { return forward_of(fn, x, j); });
+      for_elements<F>(x, out, [&](const auto& in, int j) { return forward_of(fn, in, j); });
     }
   } else {
     const auto by = [&]<int I>() {
       if constexpr (grad_buffers<F, I, T>() == Inputs + 1) {
         const F fn = make_functor<F>(params);
-        for_elements<F>(out, [&](int j) { return gradient_of<F, I>(fn, x, j); });
+        for_elements<F>(x, out,
+                        [&](const auto& in, int j) { return gradient_of<F, I>(fn, in, j); });
       }
     };
     if (part == 1) by.template operator()<0>();
