@@ -139,6 +139,22 @@ def test_numbers_in_the_processors_memory_are_read_at_each_replay():
         assert close(f(x).cpu(), (wg.ones(4) * value).tanh() + 1)
 
 
+def test_numbers_in_the_processors_memory_that_are_elsewhere_at_each_replay():
+    @wg.capture
+    def f(x, given, held):
+        made = held * 2
+        return made, (x * given).tanh() + x * made
+
+    x = wg.ones(4, device="cuda")
+    kept = []  # so that no memory is used again
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
+        given, held = wg.tensor(value), wg.tensor(value)
+        made, y = f(x, given, held)
+        kept += [given, held, made]
+        assert made.item() == 2 * value
+        assert close(y, (wg.ones(4) * value).tanh() + 2 * value)
+
+
 def test_random_numbers_go_on_from_replay_to_replay():
     @wg.capture
     def f(x):

@@ -1,8 +1,7 @@
 #include "program/device_run.h"
 
 #include <algorithm>
-
-#include "core/error.h"
+#include <cstring>
 
 namespace wengert {
 namespace {
@@ -23,6 +22,15 @@ size_t reach(const std::vector<TensorPlace>& places, uint32_t slot) {
 
 }  // namespace
 
+void copy_on(Device device, void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return;
+  if (device == Device::CPU) {
+    std::memcpy(to, from, bytes);
+  } else {
+    cuda::copy_within(to, from, bytes);
+  }
+}
+
 DeviceRun::DeviceRun(const Recording& r, const std::vector<bool>& by_graph)
     : r_(r), staged_(r.slots.size()) {
   for (size_t i = 0; i < by_graph.size();) {
@@ -35,6 +43,10 @@ DeviceRun::DeviceRun(const Recording& r, const std::vector<bool>& by_graph)
     const bool argument = r.slots[i].kind == Slot::Argument;
     staged_[i].bytes = argument ? reach(r.arguments, i) : r.slots[i].bytes;
   }
+  for (const Step& s : r.steps) {
+    if (!s.launch || !cuda::Graph::takes(s.launch->launch)) continue;
+    for (const SlotPointer& p : s.pointers) staged_[p.slot].in_graph = true;
+  }
 }
 
 void DeviceRun::forget() {
@@ -44,11 +56,11 @@ void DeviceRun::forget() {
 
 const Storage* DeviceRun::settle(uint32_t slot, void* base) {
   Staged& s = staged_[slot];
-  if (r_.slots[slot].device == Device::CPU) return nullptr;
+  if (!s.in_graph) return nullptr;
   s.outer = base;
   if (!s.own && recorded_ && s.baked != base) {
     if (s.bytes) {
-      s.own = Storage::make(s.bytes, Device::CUDA);
+      s.own = Storage::make(s.bytes, r_.slots[slot].device);
       own_places_.push_back(slot);
     }
     forget();
@@ -61,7 +73,8 @@ void DeviceRun::execute(const std::function<void(size_t)>& prepare,
                         const std::function<void(size_t)>& launch) {
   for (uint32_t slot : own_places_) {
     const Staged& s = staged_[slot];
-    if (r_.slots[slot].kind != Slot::Result) cuda::copy_within(s.own->data, s.outer, s.bytes);
+    const Slot& of = r_.slots[slot];
+    if (of.kind != Slot::Result) copy_on(of.device, s.own->data, s.outer, s.bytes);
   }
   for (Stretch& s : stretches_) {
     for (size_t i = s.first; i < s.first + s.count; ++i) prepare(i);
@@ -87,8 +100,9 @@ void DeviceRun::execute(const std::function<void(size_t)>& prepare,
   }
   for (uint32_t slot : own_places_) {
     const Staged& s = staged_[slot];
-    if (r_.slots[slot].kind == Slot::Result || r_.slots[slot].written) {
-      cuda::copy_within(s.outer, s.own->data, s.bytes);
+    const Slot& of = r_.slots[slot];
+    if (of.kind == Slot::Result || of.written) {
+      copy_on(of.device, s.outer, s.own->data, s.bytes);
     }
   }
 }

@@ -2,8 +2,9 @@
 //
 // A graph keeps the addresses that it was recorded with. Memory that is another at each replay (an
 // argument, a result that the user still holds) gets a place of the graph's own, from or to which
-// the numbers are copied around each replay. That is found out from replay to replay, so what stays
-// where it is, such as a gradient that is renewed, is never copied.
+// the numbers are copied around each replay; so does memory of the processor's that holds a number
+// for a graph. That is found out from replay to replay, so what stays where it is, such as a
+// gradient that is renewed, is never copied.
 #pragma once
 
 #include <functional>
@@ -15,6 +16,9 @@
 #include "program/recording.h"
 
 namespace wengert {
+
+// Between places of one device's memory, or of the processor's.
+void copy_on(Device device, void* to, const void* from, size_t bytes);
 
 class DeviceRun {
  public:
@@ -46,7 +50,8 @@ class DeviceRun {
   struct Staged {
     void* baked = nullptr;  // where the graphs find it
     void* outer = nullptr;
-    size_t bytes = 0;  // 0: cannot be staged
+    size_t bytes = 0;       // 0: cannot be staged
+    bool in_graph = false;  // whether a graph may keep its address
     Ref<Storage> own;
   };
   void forget();

@@ -95,12 +95,7 @@ namespace {
 void keep(const char* from, const Tensor& stacked, int64_t row) {
   const int64_t bytes =
       stacked.numel() / stacked.size(0) * static_cast<int64_t>(item_size(stacked.dtype()));
-  if (bytes == 0) return;
-  if (stacked.device() == Device::CPU) {
-    std::memcpy(stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
-  } else {
-    cuda::copy_within(stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
-  }
+  copy_on(stacked.device(), stacked.data() + row * bytes, from, static_cast<size_t>(bytes));
 }
 
 }  // namespace
