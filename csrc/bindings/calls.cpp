@@ -172,8 +172,9 @@ PyObject* call_op(const std::vector<const Op*>& overloads, bool inplace, PyObjec
                   PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return guarded([&]() -> PyObject* {
     const Op& first = *overloads[0];
-    const bool on_cuda = autocast_state().on_for[static_cast<size_t>(Device::CUDA)];
-    const bool wide = on_cuda && !inplace && is_wide_on_cuda(first);
+    const bool wide = device_memory_in_use() && !inplace &&
+                      autocast_state().on_for[static_cast<size_t>(Device::CUDA)] &&
+                      is_wide_on_cuda(first);
     if (!kwnames && !inplace && !wide) {
       // Past the parser: one or two tensors and nothing else.
       PyObject* a = self ? self : nargs > 0 ? args[0] : nullptr;

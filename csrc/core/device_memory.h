@@ -1,6 +1,7 @@
 // Memory that is not the processor's, as the back end that owns it hands it out.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -25,9 +26,12 @@ struct DeviceMemory {
 
 // Throws Error where no back end is in use.
 const DeviceMemory& device_memory();
-void set_device_memory(const DeviceMemory& memory);  // by the back end, once
-// Whether a tensor may be elsewhere than in the processor's memory.
-bool device_memory_in_use();
+void set_device_memory(const DeviceMemory& memory);         // by the back end, once
+extern std::atomic<const DeviceMemory*> the_device_memory;  // null until then
+// Whether a tensor may be elsewhere than in the processor's memory: every operation asks.
+inline bool device_memory_in_use() {
+  return the_device_memory.load(std::memory_order_relaxed) != nullptr;
+}
 
 // Between a device's memory, the processor's too, and the host's.
 void read_memory(void* to_host, const void* from, size_t bytes, Device device);

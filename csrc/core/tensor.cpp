@@ -1,18 +1,16 @@
 #include "core/tensor.h"
 
-#include <atomic>
 #include <cstring>
 #include <new>
 #include <utility>
 
-#include "core/device_memory.h"
 #include "core/error.h"
 #include "core/watch.h"
 
 namespace wengert {
 
 namespace {
-// Together, as every new storage asks for both.
+// Together, as what makes a tensor asks for more than one.
 struct Thread {
   Device device = Device::CPU;
   bool inference = false;
@@ -39,9 +37,9 @@ HostWatcher* set_host_watcher(HostWatcher* w) {
   return std::exchange(here.watcher, w);
 }
 
-namespace {
 std::atomic<const DeviceMemory*> the_device_memory{nullptr};
 
+namespace {
 __attribute__((noinline, cold)) Ref<Storage> make_elsewhere(size_t bytes, Device device) {
   void* data = device_memory().allocate(bytes);
   auto* s = new (allocate(kAlignment)) Storage;
@@ -60,9 +58,6 @@ const DeviceMemory& device_memory() {
 }
 void set_device_memory(const DeviceMemory& memory) {
   the_device_memory.store(&memory, std::memory_order_release);
-}
-bool device_memory_in_use() {
-  return the_device_memory.load(std::memory_order_relaxed) != nullptr;
 }
 
 void read_memory(void* to_host, const void* from, size_t bytes, Device device) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/allocator.h"
+#include "core/device_memory.h"
 #include "core/dtype.h"
 #include "core/ref.h"
 #include "core/shape.h"
@@ -21,13 +22,20 @@ Device default_device();
 Device set_default_device(Device d);
 class DefaultDevice {
  public:
-  explicit DefaultDevice(Device d) : before_(set_default_device(d)) {}
+  explicit DefaultDevice(Device d) : sets_(device_memory_in_use()) {
+    if (sets_) [[unlikely]]
+      before_ = set_default_device(d);
+  }
   DefaultDevice(const DefaultDevice&) = delete;
   DefaultDevice& operator=(const DefaultDevice&) = delete;
-  ~DefaultDevice() { set_default_device(before_); }
+  ~DefaultDevice() {
+    if (sets_) [[unlikely]]
+      set_default_device(before_);
+  }
 
  private:
-  Device before_;
+  bool sets_;  // else there is one device
+  Device before_ = Device::CPU;
 };
 
 // Whether what this thread makes will never take part in derivatives. Returns what it was.
