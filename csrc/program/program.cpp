@@ -278,15 +278,12 @@ void Program::prepare(const Op& op, const std::vector<RandomState>& starts) {
 }
 
 void Program::run_op(const Op& op, const std::vector<RandomState>& starts) {
-  prepare(op, starts);
-  run_prepared(op, starts);
-}
-
-void Program::run_prepared(const Op& op, const std::vector<RandomState>& starts) {
   switch (op.kind) {
-    case Op::Kernel:
     case Op::Draw:
     case Op::Optimize:
+      prepare(op, starts);
+      return op.kernel(*op.launch);
+    case Op::Kernel:
       return op.kernel(*op.launch);
     case Op::Dense: {
       const Direct& d = directs_[op.index];
@@ -341,7 +338,10 @@ void Program::execute() {
     run_observed(starts);
   } else if (device_run_) {
     device_run_->execute([&](size_t i) { prepare(ops_[i], starts); },
-                         [&](size_t i) { run_prepared(ops_[i], starts); });
+                         [&](size_t i) {  // what is prepared
+                           const Op& op = ops_[i];
+                           op.launch ? op.kernel(*op.launch) : run_op(op, starts);
+                         });
   } else {
     for (const Op& op : ops_) run_op(op, starts);
   }

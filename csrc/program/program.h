@@ -94,7 +94,6 @@ class Program {
   std::vector<RandomState> random_states() const;
   void prepare(const Op& op, const std::vector<RandomState>& starts);
   void run_op(const Op& op, const std::vector<RandomState>& starts);
-  void run_prepared(const Op& op, const std::vector<RandomState>& starts);
   void run_observed(const std::vector<RandomState>& starts);
   void patch(uint32_t slot, void* base, const Storage* storage);
   void lead(uint32_t slot, void* base, const Storage* storage);
