@@ -18,6 +18,13 @@ struct Thread {
 };
 thread_local Thread here;
 }  // namespace
+void devices_differ(Device a, Device b, const std::string& who) {
+  const auto name = [](Device d) { return d == Device::CPU ? "cpu" : "cuda:0"; };
+  fail(who, who.empty() ? "" : ": ",
+       "Expected all tensors to be on the same device, but found at least two devices, ", name(a),
+       " and ", name(b), "!");
+}
+
 Device default_device() {
   return here.device;
 }

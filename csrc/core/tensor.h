@@ -3,6 +3,8 @@
 // binding's object for it.
 #pragma once
 
+#include <string>
+
 #include "core/allocator.h"
 #include "core/device_memory.h"
 #include "core/dtype.h"
@@ -16,6 +18,9 @@ inline constexpr int kNumDevices = 2;
 constexpr const char* name_of(Device d) {
   return d == Device::CPU ? "cpu" : "cuda";
 }
+
+// Throws: tensors of one operation are on both. `who` begins the message, if it is told.
+[[noreturn]] void devices_differ(Device a, Device b, const std::string& who = {});
 
 // Where this thread makes tensors of which nothing else is said. Setting returns what it was.
 Device default_device();

@@ -55,9 +55,7 @@ __attribute__((noinline)) void check_devices(const Launch& l) {
     const Storage* s = l.buffer[k].storage;
     if (!s || s->device == l.device || l.kernel == id(Kernel::Transfer)) continue;
     if (s->device == Device::CPU && k > 0 && cuda::takes_number(l, k)) continue;
-    fail(kernel_name(l.kernel),
-         ": Expected all tensors to be on the same device, but found at least two devices, ",
-         l.device == Device::CPU ? "cpu and cuda:0!" : "cuda:0 and cpu!");
+    devices_differ(l.device, s->device, kernel_name(l.kernel));
   }
 }
 

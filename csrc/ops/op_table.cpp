@@ -36,12 +36,6 @@ class Together {
 
 }  // namespace
 
-void devices_differ(Device a, Device b) {
-  const auto name = [](Device d) { return d == Device::CPU ? "cpu" : "cuda:0"; };
-  fail("Expected all tensors to be on the same device, but found at least two devices, ", name(a),
-       " and ", name(b), "!");
-}
-
 void WhereAsked::enter(const Arg* args, std::span<const Says> says) {
   Together all;
   std::optional<wengert::Device> asked;

@@ -32,8 +32,6 @@ bool can_cast(DType from, DType to);    // whether no category is lost
 // A 0-dim tensor for a Python number, of the dtype that an operation with `peer` will want.
 Tensor number_like(const Number& v, const Tensor* peer);
 
-[[noreturn]] void devices_differ(Device a, Device b);
-
 namespace ops {
 
 // Whether all elements are in [low, high]; NaN is not.
