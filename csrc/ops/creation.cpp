@@ -4,6 +4,7 @@
 
 #include "kernels/launch.h"
 #include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "ops/op_table.h"
 #include "tape/backward.h"
 
@@ -180,14 +181,7 @@ void fill(const Tensor& x, const Number& v) {
 namespace {
 // Dense elements, from one device to the other.
 void transfer(const Tensor& to, const Tensor& from, bool non_blocking) {
-  Launch l;
-  l.kernel = id(Kernel::Transfer);
-  l.dtype = to.dtype();
-  l.device = Device::CUDA;
-  l.dense = true;
-  l.ndim = 1;
-  l.nbuffers = 2;
-  l.count = l.size[0] = to.numel();
+  Launch l = flat_launch(Kernel::Transfer, to.dtype(), Device::CUDA, to.numel(), 2);
   l.integer[0] = non_blocking;
   set_buffer(l, 0, to);
   set_buffer(l, 1, from);
@@ -197,16 +191,9 @@ void transfer(const Tensor& to, const Tensor& from, bool non_blocking) {
 }
 // Another device's elements, broadcast and cast on the way.
 void copy_across(const Tensor& to, const Tensor& from, bool non_blocking) {
-  const bool number = from.numel() == 1 && from.device() == Device::CPU;
   const bool plain = to.contiguous() && to.dtype() == from.dtype() && to.sizes() == from.sizes();
-  if (plain && !number) return transfer(to, contiguous(from), non_blocking);
-  if (!number) return copy_into(to, to_device(from, to.device(), non_blocking));
-  const Tensor* operands[] = {&to, &from};
-  Launch l;
-  l.kernel = id(Kernel::Copy);
-  l.dtype = to.dtype();
-  describe(l, to.sizes(), operands, 2);
-  launch(l);
+  if (plain) return transfer(to, contiguous(from), non_blocking);
+  copy_into(to, to_device(from, to.device(), non_blocking));
 }
 
 constexpr Rule kToDevice{"to_device", [](Node& node, Tensor* g, Tensor* out) {
@@ -227,8 +214,10 @@ Tensor to_device(const Tensor& x, Device device, bool non_blocking, bool copy) {
 }
 
 void copy_into(const Tensor& to, const Tensor& from, bool non_blocking) {
-  if (to.device() != from.device()) [[unlikely]]
-    return copy_across(to, from, non_blocking);
+  if (to.device() != from.device()) [[unlikely]] {
+    const bool number = from.numel() == 1 && from.device() == Device::CPU;  // the launch takes it
+    if (!number) return copy_across(to, from, non_blocking);
+  }
   const Tensor* operands[] = {&to, &from};
   Launch l;
   l.kernel = id(Kernel::Copy);
