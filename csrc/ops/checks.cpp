@@ -24,18 +24,20 @@ bool one(Tensors of, const CheckFacts&) {
 template <class T>
 class Elements {
  public:
-  explicit Elements(const Tensor& t)
-      : read_([&] {
-          const Unwatched unseen;
-          return t.read<T>();
-        }()),
-        n_(static_cast<size_t>(t.numel())) {}
+  explicit Elements(const Tensor& t) : read_(seen(t)), n_(static_cast<size_t>(t.numel())) {}
   const T& operator[](size_t i) const { return read_.get()[i]; }
   const T* begin() const { return read_.get(); }
   const T* end() const { return read_.get() + n_; }
   size_t size() const { return n_; }
 
  private:
+  static HostRead<T> seen(const Tensor& t) {
+    if (t.device() == Device::CPU) [[likely]]
+      return {t.data(), {}};
+    const Unwatched unseen;
+    return t.read<T>();
+  }
+
   HostRead<T> read_;
   size_t n_;
 };
