@@ -65,7 +65,11 @@ void check_floating(const char* op, const std::vector<Tensor>& tensors) {
   }
 }
 
-// The tensors of each device; there is none without any.
+bool on_one_device(const std::vector<Tensor>& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [&](const Tensor& t) { return t.device() == tensors[0].device(); });
+}
+// The tensors of each device.
 std::vector<std::vector<Tensor>> by_device(const std::vector<Tensor>& tensors) {
   std::vector<std::vector<Tensor>> parts;
   for (const Tensor& t : tensors) {
@@ -111,13 +115,19 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
   const GradMode off(false);
   check_floating(op, tensors);
   for (const Tensor& t : tensors) check_inference(op, t);
-  for (const std::vector<Tensor>& part : by_device(tensors)) {
+  const auto change = [&](const std::vector<Tensor>& part) {
     Numbers there = numbers;
     for (Tensor& t : there.tensors) t = ops::to_device(t, part[0].device());
     change_there(kernel, part, there);
     if (kernel == Kernel::ManyUnscale && part[0].device() != numbers.tensors[0].device()) {
       ops::copy_into(numbers.tensors[0], there.tensors[0]);
     }
+  };
+  if (tensors.empty()) return;
+  if (on_one_device(tensors)) {
+    change(tensors);
+  } else {
+    for (const std::vector<Tensor>& part : by_device(tensors)) change(part);
   }
   const SourceScope from(source_here());
   for (const Tensor& t : tensors) note_change(op, t);
@@ -128,9 +138,9 @@ void change_all(const char* op, Kernel kernel, const std::vector<Tensor>& tensor
 Tensor norm_of_all(const std::vector<Tensor>& tensors, double order) {
   const GradMode off(false);
   check_floating("total norm", tensors);
-  if (const auto parts = by_device(tensors); parts.size() > 1) {
+  if (!on_one_device(tensors)) {
     std::vector<Tensor> norms;
-    for (const auto& part : parts) {
+    for (const auto& part : by_device(tensors)) {
       norms.push_back(ops::to_device(norm_of_all(part, order), tensors[0].device()));
     }
     return norm_of_all(norms, order);
