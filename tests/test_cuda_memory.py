@@ -404,3 +404,19 @@ for _ in range(3):
 print(loss.item().hex(), [p.grad.double().sum().item().hex() for p in model.parameters()])
 """
     assert run(code, WENGERT_EMULATOR_ORDER=order) == run(code)
+
+
+def test_memory_of_another_library_is_ready_and_not_given_back_too_early():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch has no CUDA device here")
+    for _ in range(5):
+        theirs = torch.zeros(1 << 24, device="cuda")
+        for _ in range(50):
+            theirs += 1  # on a stream of its own, and not waited for
+        ours = wg.from_dlpack(theirs)
+        del theirs
+        total = sum((ours for _ in range(50)), wg.zeros(1, device="cuda"))
+        del ours
+        torch.full((1 << 24,), -1.0, device="cuda")  # the memory of the first, if that is free
+        assert total.min().item() == total.max().item() == 2500

@@ -20,6 +20,8 @@ struct DeviceMemory {
   // no longer needed, on return.
   void (*read)(void* to_host, const void* from, size_t bytes);
   void (*write)(void* to, const void* from_host, size_t bytes);
+  // Waits for all that was launched, on any stream: before memory is another library's to use.
+  void (*wait)() noexcept;
   // Throws what the check throws of tensors there, now or at a later time at which the host waits.
   void (*check)(const CheckRule& rule, std::span<const Tensor> of, const CheckFacts& facts);
 };

@@ -70,7 +70,6 @@ nb::object from_array(nb::object source) {
   if (array.ndim() > kMaxDims) throw nb::value_error("from_numpy: more than 8 dimensions");
   const DType dtype = dtype_of(array.dtype());
   Dims sizes, strides;
-  int64_t last = 0;
   for (size_t d = 0; d < array.ndim(); ++d) {
     sizes.push_back(static_cast<int64_t>(array.shape(d)));
     strides.push_back(array.stride(d));
@@ -79,14 +78,19 @@ nb::object from_array(nb::object source) {
           "from_numpy: at least one stride in the given numpy array is negative, and tensors with "
           "negative strides are not supported; copy it first (array.copy())");
     }
-    last += std::max<int64_t>(sizes.back() - 1, 0) * strides.back();
   }
+  // Its library's streams know nothing of those here: what it launched is done when work here
+  // begins, and work here when the memory is its own again.
+  if (on_cuda) device_memory().wait();
   auto* keep = new nb::ndarray<nb::ro>(array);
   auto storage = Storage::borrow(
-      const_cast<void*>(array.data()), static_cast<size_t>(last + 1) * item_size(dtype),
+      const_cast<void*>(array.data()),
+      static_cast<size_t>(extent(sizes, strides)) * item_size(dtype),
       [](void* p) {
+        auto* kept = static_cast<nb::ndarray<nb::ro>*>(p);
+        if (kept->device_type() == nb::device::cuda::value) device_memory().wait();
         const nb::gil_scoped_acquire locked;
-        delete static_cast<nb::ndarray<nb::ro>*>(p);
+        delete kept;
       },
       keep);
   auto impl = Ref<TensorImpl>::adopt(new TensorImpl);

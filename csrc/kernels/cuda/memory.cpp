@@ -370,5 +370,8 @@ void write_device(void* to, const void* from_host, size_t bytes) {
     check(cudaEventRecord(p.done, s), "copy to the device");
   }
 }
+void wait_device() noexcept {
+  cudaDeviceSynchronize();  // what is wrong is told by who launches next
+}
 
 }  // namespace wengert::cuda

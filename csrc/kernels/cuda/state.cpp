@@ -58,7 +58,7 @@ struct Device0 {
                   p.warpSize};
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
     static constexpr DeviceMemory memory{&allocate_device, &free_device, &read_device,
-                                         &write_device, &check_later};
+                                         &write_device,    &wait_device, &check_later};
     set_device_memory(memory);
   }
 };

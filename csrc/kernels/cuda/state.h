@@ -57,6 +57,7 @@ void look_at_checks(bool wait);
 // Copies through pinned memory of the back end's own; see DeviceMemory.
 void read_device(void* to_host, const void* from, size_t bytes);
 void write_device(void* to, const void* from_host, size_t bytes);
+void wait_device() noexcept;
 
 // A copy from or to this pinned memory has been started on the current stream.
 void pinned_is_used(const void* p);
