@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "core/device_memory.h"
+#include "ops/elementwise.h"
+#include "ops/flat_launch.h"
 #include "program/program.h"
 
 namespace wengert {
@@ -60,22 +62,14 @@ class Program::Batches {
 
  private:
   void gather(size_t a, int64_t from) const {
-    Launch l;
-    l.kernel = id(Kernel::Embedding);
-    l.dtype = DType::UInt8;
-    l.device = Device::CUDA;
-    l.dense = true;
+    const Tensor& to = staged_[a];
+    Launch l = flat_launch(Kernel::Embedding, to.dtype(), Device::CUDA, to.numel(), 3);
     l.ndim = 2;
-    l.nbuffers = 3;
     l.size[0] = batch_;
-    l.size[1] = row_bytes_[a];
-    l.count = batch_ * row_bytes_[a];
-    const Tensor* operands[] = {&staged_[a], &arrays_[a], &places_};
-    for (int k = 0; k < 3; ++k) {
-      l.buffer[k].data = operands[k]->data();
-      l.buffer[k].storage = (*operands[k])->storage.get();
-      l.buffer[k].dtype = k == 2 ? DType::Int64 : DType::UInt8;
-    }
+    l.size[1] = to.stride(0);
+    set_buffer(l, 0, to);
+    set_buffer(l, 1, arrays_[a]);
+    set_buffer(l, 2, places_);
     l.buffer[2].data = places_.data<int64_t>() + from;
     launch(l);
   }
