@@ -66,17 +66,7 @@ Tensor pinned_copy(const Tensor& t) {
   if (t.device() != Device::CPU) {
     fail("pin_memory: cannot pin '", name_of(t.device()), "' memory; only CPU tensors");
   }
-  const size_t bytes = static_cast<size_t>(t.numel()) * item_size(t.dtype());
-  void* memory = cuda::allocate_pinned(bytes);
-  Ref<Storage> storage =
-      Storage::borrow(memory, bytes, [](void* p) { cuda::free_pinned(p, 0); }, memory);
-  Tensor out = Tensor::empty({0}, t.dtype(), Device::CPU);
-  out->data = static_cast<char*>(storage->data);
-  out->storage = std::move(storage);
-  out->sizes = t.sizes();
-  out->strides = contiguous_strides(t.sizes());
-  out->numel = t.numel();
-  out->contiguous = true;
+  const Tensor out = cuda::empty_pinned(t, contiguous_strides(t.sizes()));
   ops::copy_into(out, t);
   return out;
 }

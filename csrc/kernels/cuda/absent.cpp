@@ -65,6 +65,9 @@ void* allocate_pinned(size_t) {
   absent();
 }
 void free_pinned(void*, size_t) noexcept {}
+Tensor empty_pinned(const Tensor&, const Dims&) {
+  absent();
+}
 bool is_pinned(const void*) {
   return false;
 }

@@ -63,6 +63,8 @@ void set_memory_fraction(double fraction);
 // Host memory that the device copies from and to by itself.
 void* allocate_pinned(size_t bytes);
 void free_pinned(void* block, size_t bytes) noexcept;
+// A tensor of this one's sizes and dtype in it, with these strides, uninitialised.
+Tensor empty_pinned(const Tensor& like, const Dims& strides);
 bool is_pinned(const void* p);
 
 // --- streams and events ------------------------------------------------------------------------

@@ -45,20 +45,6 @@ cudaEvent_t take_event(Later& l) {
   return e;
 }
 
-// A tensor on pinned memory, for a copy.
-Tensor on_pinned(const Tensor& like) {
-  const size_t bytes = like.extent();
-  void* data = allocate_pinned(bytes);
-  Tensor t = Tensor::empty({0}, like.dtype(), Device::CPU);
-  t->storage = Storage::borrow(data, bytes, [](void* p) { free_pinned(p, 0); }, data);
-  t->data = static_cast<char*>(data);
-  t->sizes = like.sizes();
-  t->strides = like.strides();
-  t->numel = like.numel();
-  t->contiguous = like.contiguous();
-  return t;
-}
-
 }  // namespace
 
 void check_later(const CheckRule& rule, std::span<const Tensor> of, const CheckFacts& facts) {
@@ -75,7 +61,7 @@ void check_later(const CheckRule& rule, std::span<const Tensor> of, const CheckF
         p.of.push_back(t);
         continue;
       }
-      p.of.push_back(on_pinned(t));
+      p.of.push_back(empty_pinned(t, t.strides()));
       if (!bytes) continue;
       void* to = p.of.back().data();
       if (t.device() == Device::CPU) {

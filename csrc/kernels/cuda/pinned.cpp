@@ -125,6 +125,19 @@ void* allocate_pinned(size_t bytes) {
 void free_pinned(void* block, size_t) noexcept {
   pinned().free(block);
 }
+Tensor empty_pinned(const Tensor& like, const Dims& strides) {
+  const auto items = static_cast<size_t>(extent(like.sizes(), strides));
+  const size_t bytes = items * item_size(like.dtype());
+  void* const data = allocate_pinned(bytes);
+  Tensor t = Tensor::empty({0}, like.dtype(), Device::CPU);
+  t->storage = Storage::borrow(data, bytes, [](void* p) { free_pinned(p, 0); }, data);
+  t->data = static_cast<char*>(data);
+  t->sizes = like.sizes();
+  t->strides = strides;
+  t->numel = like.numel();
+  t->contiguous = is_contiguous(t->sizes, strides);
+  return t;
+}
 void pinned_is_used(const void* p) {
   pinned().use(p, stream());
 }
