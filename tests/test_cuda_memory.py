@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -193,6 +194,11 @@ def test_loader_pins_batches(workers: int) -> None:
     (batch,) = wg.utils.data.DataLoader(rows, batch_size=3, pin_memory=True)
     assert batch["x"].is_pinned()
     assert batch["name"] == ["a"] * 3
+    for kind in (MappingProxyType, lambda row: tuple(row.values())):
+        loader = wg.utils.data.DataLoader(rows, None, pin_memory=True, collate_fn=kind)
+        for row in loader:
+            assert isinstance(row, (MappingProxyType, tuple))
+            assert (row[0] if isinstance(row, tuple) else row["x"]).is_pinned()
 
 
 # --- streams and events --------------------------------------------------------------------------

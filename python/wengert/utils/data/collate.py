@@ -91,17 +91,22 @@ def default_collate(batch: Any) -> Any:
     raise TypeError(f"{_KNOWN}{type(first)}")
 
 
+def with_members(data: Any, of: Callable[[Any], Any]) -> Any:
+    """Return a mapping or a sequence of what a function gives for each member; else the data."""
+    if isinstance(data, Mapping):
+        return _mapped(data, {k: of(v) for k, v in data.items()})
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _sequenced(data, [of(v) for v in data])
+    return data
+
+
 def default_convert(data: Any) -> Any:
     """Make tensors of the arrays in an item, and leave the rest as it is."""
-    if isinstance(data, (Tensor, str, bytes)):
+    if isinstance(data, Tensor):
         return data
     if _is_array(data):
         return as_tensor(data) if _of_numbers(data) else data
-    if isinstance(data, Mapping):
-        return _mapped(data, {k: default_convert(v) for k, v in data.items()})
-    if isinstance(data, Sequence):
-        return _sequenced(data, [default_convert(v) for v in data])
-    return data
+    return with_members(data, default_convert)
 
 
 def rows_of(dataset: Any, collate_fn: Callable[[Any], Any]) -> Any:

@@ -7,7 +7,7 @@ from itertools import islice
 from wengert import _core
 from wengert._core import Tensor
 
-from .collate import default_collate, default_convert, rows_of
+from .collate import default_collate, default_convert, rows_of, with_members
 from .dataset import IterableDataset, items_of
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
@@ -242,16 +242,13 @@ class DataLoader:
 
 def _pinned(data: Any) -> Any:
     """The data with its tensors in pinned memory."""
-    if isinstance(data, Tensor):
-        return data if data.is_cuda else data.pin_memory()
+    if isinstance(data, Tensor) and data.is_cuda:
+        return data
     if hasattr(data, "pin_memory"):
         return data.pin_memory()
-    if isinstance(data, dict):
-        return {k: _pinned(v) for k, v in data.items()}
-    if isinstance(data, tuple):
-        parts = map(_pinned, data)
-        return type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)
-    return [_pinned(v) for v in data] if isinstance(data, list) else data
+    if isinstance(data, tuple) and not hasattr(data, "_fields"):  # which would become a list
+        return type(data)(map(_pinned, data))
+    return with_members(data, _pinned)
 
 
 def _check_workers(
