@@ -403,9 +403,7 @@ def test_flags_can_be_set() -> None:
 def test_what_is_not_there_is_refused(use: Any) -> None:
     if wg.cuda.is_available():
         pytest.skip("here is a CUDA device")
-    with pytest.raises(
-        RuntimeError, match=r"not available|single process|no accelerator|without CUDA"
-    ):
+    with pytest.raises(RuntimeError, match=r"not available|single process|without CUDA"):
         use()
 
 

@@ -363,6 +363,8 @@ def test_the_accelerator() -> None:
     accelerator.set_device_index(0)
     accelerator.synchronize()
     assert accelerator.current_stream() == cuda.current_stream()
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        accelerator.synchronize(1)
     assert wg.backends.cuda.is_built()
 
 
