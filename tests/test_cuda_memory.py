@@ -206,11 +206,15 @@ def test_streams() -> None:
     s, other = cuda.Stream(), cuda.Stream(priority=-1)
     assert cuda.current_stream() == cuda.default_stream() != s
     assert s.device == wg.device("cuda:0")
+    assert s._as_parameter_.value == s.cuda_stream
     with cuda.stream(s):
         assert cuda.current_stream() == s
         with other:
             assert cuda.current_stream() == other
         x = wg.ones(100, device="cuda") * 3
+    block = cuda.stream(s)
+    with s, other, s, block, other, block:  # one within itself
+        assert cuda.current_stream() == s
     assert cuda.current_stream() == cuda.default_stream()
     cuda.current_stream().wait_stream(s)
     assert (x + 1).eq(4).all()

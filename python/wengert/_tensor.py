@@ -88,7 +88,7 @@ def pin_memory(self: Tensor, device: device | str | None = None) -> Tensor:
 
 def record_stream(self: Tensor, stream: Any) -> None:
     """Say that a stream uses the memory, which is not handed out again before it is done."""
-    _core.cuda.record_stream(self, stream._as_parameter_)
+    _core.cuda.record_stream(self, stream._stream)
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Tensor | str:

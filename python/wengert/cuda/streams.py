@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from wengert import _core
 
 TYPE_CHECKING = False  # importing typing would cost more than all of this package
@@ -9,6 +11,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 _cuda = _core.cuda
+
+
+class _Entered(threading.local):
+    """The streams to go back to at the ends of this thread's blocks."""
+
+    def __init__(self) -> None:
+        self.before: list[Stream] = []
+
+
+_entered = _Entered()
+
+
+def _enter(stream: Stream) -> None:
+    _entered.before.append(current_stream())
+    set_stream(stream)
+
+
+def _leave() -> None:
+    set_stream(_entered.before.pop())
 
 
 class Stream:
@@ -32,8 +53,10 @@ class Stream:
         return self._stream.cuda_stream
 
     @property
-    def _as_parameter_(self) -> _cuda.Stream:
-        return self._stream
+    def _as_parameter_(self) -> Any:
+        from ctypes import c_void_p
+
+        return c_void_p(self.cuda_stream)
 
     @property
     def device(self) -> _core.device:
@@ -64,12 +87,11 @@ class Stream:
         return event
 
     def __enter__(self) -> Stream:
-        self._before = current_stream()
-        set_stream(self)
+        _enter(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        set_stream(self._before)
+        _leave()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and other.cuda_stream == self.cuda_stream
@@ -148,12 +170,11 @@ class StreamContext:
 
     def __enter__(self) -> None:
         if self.stream is not None:
-            self._before = current_stream()
-            set_stream(self.stream)
+            _enter(self.stream)
 
     def __exit__(self, *exc: object) -> None:
         if self.stream is not None:
-            set_stream(self._before)
+            _leave()
 
 
 def stream(stream: Stream | None) -> StreamContext:
