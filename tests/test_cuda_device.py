@@ -123,6 +123,14 @@ def test_to(where: Any) -> None:
         assert y.to(where) is y
         assert y.to(where, copy=True) is not y
     assert x.to("cpu") is x
+    there = x.to(where)
+    for dtype in (wg.float32, wg.float64):
+        before = wg.cuda.memory_stats()["allocation.all.allocated"]
+        y = there.to(where, dtype, copy=True)  # one copy, whatever changes with it
+        assert wg.cuda.memory_stats()["allocation.all.allocated"] == before + 1
+        assert y.cpu().float().equal(x)
+        wg.vmap(lambda row, dtype=dtype: row.to(where, dtype, copy=True).zero_())(there)
+        assert there.cpu().equal(x)
     assert x.to(where, wg.float64).dtype is wg.float64
     assert x.to(y).is_cuda
 

@@ -50,8 +50,8 @@ def to(
     dtype = self.dtype if dtype is None else dtype
     if device is None:
         return self._to_dtype(dtype, copy)
-    there = self._to_device(device, non_blocking, copy)
-    return there._to_dtype(dtype, copy and there is self)
+    there = self._to_device(device, non_blocking)
+    return there._to_dtype(dtype, copy and there.device == self.device)
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:

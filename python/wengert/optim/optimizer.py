@@ -315,8 +315,7 @@ def __getattr__(name: str) -> Any:
 def _moved(value: Any, p: Tensor) -> Any:
     """Return a copy of a state, or of a list of them, on the parameter's device."""
     if isinstance(value, Tensor):
-        copy = value.detach().to(p.device)
-        return copy.clone() if copy.device == value.device else copy
+        return value.detach().to(p.device, copy=True)
     return [_moved(v, p) for v in value] if isinstance(value, list) else value
 
 
