@@ -92,11 +92,9 @@ def test_dlpack() -> None:
     assert y.equal(x.t())
     y[0, 0] = 9
     assert x[0, 0].item() == 9
-    capsule = x.__dlpack__()
+    want = x.t().cpu()
     del x
-    z = wg.from_dlpack(capsule) if hasattr(wg, "_from_capsule") else None
-    assert z is None or z.is_cuda
-    assert y.sum().isfinite()
+    assert y.cpu().equal(want)  # its memory lives as long as it is shared
 
 
 def test_numpy_scalars_and_arrays_go_over() -> None:
@@ -562,14 +560,12 @@ DISTRIBUTIONS: dict[str, Callable[[Any], Any]] = {
     "Beta": lambda p: D.Beta(p, 2.0),
     "Laplace": lambda p: D.Laplace(0.0, p),
     "Poisson": lambda p: D.Poisson(p),
-    "LogNormal": lambda p: D.LogNormal(p, 1.0),
-    "Dirichlet": lambda p: D.Dirichlet(p),
     "MultivariateNormal": lambda p: D.MultivariateNormal(p, p.diag()),
     "Independent": lambda p: D.Independent(D.Normal(p, p), 1),
 }
 
 
-@pytest.mark.parametrize("name", [n for n in DISTRIBUTIONS if hasattr(D, n)])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_distributions(name: str) -> None:
     p = wg.tensor([0.5, 1.0, 2.0])
     here, moved = DISTRIBUTIONS[name](p), DISTRIBUTIONS[name](p.cuda())
