@@ -26,7 +26,7 @@ finish() {
 }
 failed=0
 
-device="no GPU: the back end runs on the emulator"
+device="no GPU, or no nvcc: the back end runs on the emulator"
 mode=EMULATED
 options=()
 if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1 && command -v nvcc >/dev/null; then
@@ -59,14 +59,13 @@ cmake --install "$build/cmake" --prefix "$build/package" >/dev/null
 cp -r python/wengert/. "$build/package/wengert/"
 export PYTHONPATH="$build/package"
 say build "done in ${SECONDS} s"
-"$python" - <<'PY'
-import wengert as wg
-print(wg.show_config() if hasattr(wg, "show_config") else "")
-PY
+"$python" -c "import wengert as wg; wg.show_config()"
 
-run() { # name, seconds, command...
-  local name=$1 limit=$2 log
+run() { # name, seconds at most, command...
+  local name=$1 limit=$2 left=$((580 - SECONDS)) log
   shift 2
+  ((left > 0)) || { say "$name" "left out: ten minutes are over"; failed=1; return; }
+  ((limit < left)) || limit=$left
   log="$build/$(tr -c 'A-Za-z0-9\n' _ <<<"$name").log"
   timeout "$limit" "$@" >"$log" 2>&1
   local status=$?
