@@ -1,5 +1,5 @@
-// The mathematics CUDA has and <math.h> lacks. The fast forms (__expf and others) are the exact
-// ones here: how much the hardware's differ cannot be shown.
+// What the kernels use of the mathematics that CUDA has and <math.h> lacks. The fast __expf is the
+// exact one here: how much the hardware's differs cannot be shown.
 #pragma once
 
 #include <math.h>
@@ -49,63 +49,21 @@ inline double normcdf(double x) {
 inline double normcdfinv(double p) {
   return -2 * cuda_emulator::kSqrtHalf * erfcinv(2 * p);
 }
-inline double rcbrt(double x) {
-  return 1 / ::cbrt(x);
-}
-inline double rhypot(double x, double y) {
-  return 1 / ::hypot(x, y);
-}
-inline double norm3d(double a, double b, double c) {
-  return std::hypot(a, b, c);
-}
 inline double cyl_bessel_i0(double x) {
   return std::cyl_bessel_i(0.0, std::fabs(x));
-}
-inline double cyl_bessel_i1(double x) {
-  return std::copysign(std::cyl_bessel_i(1.0, std::fabs(x)), x);
 }
 
 inline float erfinvf(float x) {
   return static_cast<float>(erfinv(double{x}));
 }
-inline float erfcinvf(float x) {
-  return static_cast<float>(erfcinv(double{x}));
-}
-inline float erfcxf(float x) {
-  return static_cast<float>(erfcx(double{x}));
-}
-inline float normcdff(float x) {
-  return static_cast<float>(normcdf(double{x}));
-}
-inline float normcdfinvf(float p) {
-  return static_cast<float>(normcdfinv(double{p}));
-}
-inline float rcbrtf(float x) {
-  return static_cast<float>(rcbrt(double{x}));
-}
-inline float rhypotf(float x, float y) {
-  return static_cast<float>(rhypot(double{x}, double{y}));
-}
-inline float norm3df(float a, float b, float c) {
-  return std::hypot(a, b, c);
-}
 inline float cyl_bessel_i0f(float x) {
   return static_cast<float>(cyl_bessel_i0(double{x}));
-}
-inline float cyl_bessel_i1f(float x) {
-  return static_cast<float>(cyl_bessel_i1(double{x}));
 }
 
 // Newer C libraries have some of these.
 #if !defined(__GLIBC__) || !__GLIBC_PREREQ(2, 41)
 inline double sinpi(double x) {
   return cuda_emulator::sine_of_pi(x);
-}
-inline double cospi(double x) {
-  return cuda_emulator::cosine_of_pi(x);
-}
-inline float sinpif(float x) {
-  return static_cast<float>(cuda_emulator::sine_of_pi(x));
 }
 inline float cospif(float x) {
   return static_cast<float>(cuda_emulator::cosine_of_pi(x));
@@ -122,55 +80,9 @@ inline float rsqrtf(float x) {
 inline float rsqrt(float x) {
   return rsqrtf(x);
 }
-inline void sincospi(double x, double* sine, double* cosine) {
-  *sine = sinpi(x);
-  *cosine = cospi(x);
-}
-inline void sincospif(float x, float* sine, float* cosine) {
-  *sine = sinpif(x);
-  *cosine = cospif(x);
-}
 
 inline float __expf(float x) {
   return ::expf(x);
-}
-inline float __exp10f(float x) {
-  return ::powf(10.0f, x);
-}
-inline float __logf(float x) {
-  return ::logf(x);
-}
-inline float __log2f(float x) {
-  return ::log2f(x);
-}
-inline float __log10f(float x) {
-  return ::log10f(x);
-}
-inline float __powf(float x, float y) {
-  return ::powf(x, y);
-}
-inline float __sinf(float x) {
-  return ::sinf(x);
-}
-inline float __cosf(float x) {
-  return ::cosf(x);
-}
-inline float __tanf(float x) {
-  return ::tanf(x);
-}
-inline void __sincosf(float x, float* sine, float* cosine) {
-  *sine = ::sinf(x);
-  *cosine = ::cosf(x);
-}
-inline float __tanhf(float x) {
-  return ::tanhf(x);
-}
-inline float __saturatef(float x) {
-  return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f;
-}
-inline float __fdividef(float x, float y) {
-  // The device's own rule for a very large divisor.
-  return ::fabsf(y) > 0x1p126f && !::isnan(x) && !::isinf(x) ? 0.0f : x / y;
 }
 
 // One operation, rounded to nearest; never contracted with its neighbours.
@@ -181,45 +93,12 @@ inline float __fadd_rn(float x, float y) {
 inline float __fmul_rn(float x, float y) {
   return cuda_emulator::settled(x * y);
 }
-inline float __fsub_rn(float x, float y) {
-  return __fadd_rn(x, -y);
-}
-inline float __fdiv_rn(float x, float y) {
-  return x / y;
-}
-inline float __fmaf_rn(float x, float y, float z) {
-  return ::fmaf(x, y, z);
-}
-inline float __frcp_rn(float x) {
-  return 1 / x;
-}
-inline float __fsqrt_rn(float x) {
-  return ::sqrtf(x);
-}
-inline float __frsqrt_rn(float x) {
-  return rsqrtf(x);
-}
 inline double __dadd_rn(double x, double y) {
   using cuda_emulator::settled;
   return settled(settled(x) + settled(y));
 }
 inline double __dmul_rn(double x, double y) {
   return cuda_emulator::settled(x * y);
-}
-inline double __dsub_rn(double x, double y) {
-  return __dadd_rn(x, -y);
-}
-inline double __ddiv_rn(double x, double y) {
-  return x / y;
-}
-inline double __fma_rn(double x, double y, double z) {
-  return ::fma(x, y, z);
-}
-inline double __drcp_rn(double x) {
-  return 1 / x;
-}
-inline double __dsqrt_rn(double x) {
-  return ::sqrt(x);
 }
 
 namespace cuda_emulator {
@@ -240,54 +119,6 @@ inline int __float2int_rn(float x) {
 }
 inline int __float2int_rz(float x) {
   return cuda_emulator::saturated<int>(::truncf(x));
-}
-inline int __float2int_rd(float x) {
-  return cuda_emulator::saturated<int>(::floorf(x));
-}
-inline int __float2int_ru(float x) {
-  return cuda_emulator::saturated<int>(::ceilf(x));
-}
-inline unsigned __float2uint_rn(float x) {
-  return cuda_emulator::saturated<unsigned>(::rintf(x));
-}
-inline unsigned __float2uint_rz(float x) {
-  return cuda_emulator::saturated<unsigned>(::truncf(x));
-}
-inline long long __float2ll_rn(float x) {
-  return cuda_emulator::saturated<long long>(::rintf(x));
-}
-inline long long __float2ll_rz(float x) {
-  return cuda_emulator::saturated<long long>(::truncf(x));
-}
-inline int __double2int_rn(double x) {
-  return cuda_emulator::saturated<int>(::rint(x));
-}
-inline int __double2int_rz(double x) {
-  return cuda_emulator::saturated<int>(::trunc(x));
-}
-inline long long __double2ll_rn(double x) {
-  return cuda_emulator::saturated<long long>(::rint(x));
-}
-inline long long __double2ll_rz(double x) {
-  return cuda_emulator::saturated<long long>(::trunc(x));
-}
-inline float __int2float_rn(int x) {
-  return static_cast<float>(x);
-}
-inline float __uint2float_rn(unsigned x) {
-  return static_cast<float>(x);
-}
-inline float __ll2float_rn(long long x) {
-  return static_cast<float>(x);
-}
-inline double __int2double_rn(int x) {
-  return x;
-}
-inline double __ll2double_rn(long long x) {
-  return static_cast<double>(x);
-}
-inline float __double2float_rn(double x) {
-  return static_cast<float>(x);
 }
 
 // CUDA's min and max: of two numbers, and of mixed numbers by C's usual conversions. A NaN loses.
