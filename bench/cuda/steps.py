@@ -1,9 +1,9 @@
 """Training steps on a GPU, side by side: wengert beside PyTorch in all its forms, and JAX.
 
-Every model is written once, against the names that wengert and PyTorch share, and starts from the
-same weights everywhere; losses after the warm-up must agree before anything is timed. Candidates
-take turns, and what is told is the least and the median of all rounds, and PyTorch's eager time
-over each.
+The models are those of wengert-bench, written once against the names that wengert and PyTorch
+share, and start from the same weights everywhere; losses after the warm-up must agree before
+anything is timed. Candidates take turns, and what is told is the least and the median of all
+rounds, and PyTorch's eager time over each.
 
     python bench/cuda/steps.py                       # all, on the GPU
     python bench/cuda/steps.py --only mlp --out results.json
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
 import math
 import platform
@@ -22,14 +21,20 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import wengert as wg
+from wengert._bench.cases_cnn import LENET
+from wengert._bench.cases_mlp import Network
+from wengert._bench.cases_train import character_transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wengert._bench.training import Training
 
 WARM_UP = 4  # steps before losses are compared
 
@@ -44,6 +49,7 @@ class Model:
     targets: tuple[tuple[int, ...], int]
     bfloat16: bool = False
     tolerance: float = 2e-3
+    jax: Training | None = None  # the same step in JAX's terms
 
     def batch(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -55,86 +61,37 @@ class Model:
         return x, rng.integers(0, self.targets[1], self.targets[0])
 
 
-def mlp(width: int, depth: int, inputs: int, outputs: int) -> Callable[[Any], Any]:
-    def make(t: Any) -> Any:
-        layers: list[Any] = []
-        sizes = [inputs] + [width] * depth
-        for a, b in itertools.pairwise(sizes):
-            layers += [t.nn.Linear(a, b), t.nn.ReLU()]
-        return t.nn.Sequential(*layers, t.nn.Linear(sizes[-1], outputs))
-
-    return make
-
-
-def lenet(t: Any) -> Any:
-    n = t.nn
-    return n.Sequential(
-        n.Conv2d(1, 6, 5, padding=2), n.ReLU(), n.MaxPool2d(2),
-        n.Conv2d(6, 16, 5), n.ReLU(), n.MaxPool2d(2), n.Flatten(),
-        n.Linear(400, 120), n.ReLU(), n.Linear(120, 84), n.ReLU(), n.Linear(84, 10),
+def mlp(*sizes: int, batch: int) -> Model:
+    network = Network(sizes, batch)
+    return Model(
+        f"mlp/{network.name} b{batch}", network.model, ((batch, sizes[0]), "normal"),
+        ((batch,), sizes[-1]), jax=network.training(),
     )  # fmt: skip
 
 
-def transformer(
-    layers: int, width: int, heads: int, words: int, length: int
-) -> Callable[[Any], Any]:
+def transformer(name: str, batch: int, block: int, words: int, *, layers: int, heads: int,
+                width: int, **options: Any) -> Model:  # fmt: skip
     """A decoder over characters or words, as GPT-2 has it."""
-
-    def make(t: Any) -> Any:
-        f = t.nn.functional
-
-        class Block(t.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.norm1, self.norm2 = t.nn.LayerNorm(width), t.nn.LayerNorm(width)
-                self.qkv, self.out = t.nn.Linear(width, 3 * width), t.nn.Linear(width, width)
-                self.up, self.down = t.nn.Linear(width, 4 * width), t.nn.Linear(4 * width, width)
-
-            def forward(self, x: Any) -> Any:
-                b, n, _ = x.shape
-                parts = self.qkv(self.norm1(x)).reshape(b, n, 3, heads, width // heads)
-                q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
-                y = f.scaled_dot_product_attention(q, k, v, is_causal=True)
-                x = x + self.out(y.transpose(1, 2).reshape(b, n, width))
-                return x + self.down(f.gelu(self.up(self.norm2(x))))
-
-        class Decoder(t.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.words, self.places = (
-                    t.nn.Embedding(words, width),
-                    t.nn.Embedding(length, width),
-                )
-                self.blocks = t.nn.Sequential(*[Block() for _ in range(layers)])
-                self.norm, self.head = t.nn.LayerNorm(width), t.nn.Linear(width, words, bias=False)
-                self.register_buffer("at", t.arange(length))
-
-            def forward(self, x: Any) -> Any:
-                y = self.words(x) + self.places(self.at)
-                return self.head(self.norm(self.blocks(y)))
-
-        return Decoder()
-
-    return make
+    make = partial(character_transformer, layers=layers, heads=heads, width=width, block=block,
+                   words=words)  # fmt: skip
+    size = (batch, block)
+    return Model(f"transformer/{name}", make, (size, str(words)), (size, words), **options)
 
 
 def models(quick: bool) -> list[Model]:
     if quick:
         return [
-            Model("mlp/8-16-16-4 b8", mlp(16, 2, 8, 4), ((8, 8), "normal"), ((8,), 4)),
-            Model("transformer/tiny", transformer(1, 16, 2, 17, 8), ((2, 8), "17"), ((2, 8), 17)),
+            mlp(8, 16, 16, 4, batch=8),
+            transformer("tiny", 2, 8, 17, layers=1, heads=2, width=16),
         ]
     return [
-        Model("mlp/8-64-64-4 b32", mlp(64, 2, 8, 4), ((32, 8), "normal"), ((32,), 4)),
-        Model("mlp/784-256-256-10 b128", mlp(256, 2, 784, 10), ((128, 784), "normal"),
-              ((128,), 10)),
-        Model("mlp/4096x4 b4096", mlp(4096, 4, 4096, 1000), ((4096, 4096), "normal"),
-              ((4096,), 1000)),
-        Model("lenet b128", lenet, ((128, 1, 28, 28), "normal"), ((128,), 10)),
-        Model("transformer/chars 4x128", transformer(4, 128, 4, 65, 128), ((16, 128), "65"),
-              ((16, 128), 65)),
-        Model("transformer/124M bf16", transformer(12, 768, 12, 50304, 1024), ((8, 1024), "50304"),
-              ((8, 1024), 50304), bfloat16=True, tolerance=5e-2),
+        mlp(8, 64, 64, 4, batch=32),
+        mlp(784, 256, 256, 10, batch=128),
+        mlp(*[4096] * 5, 1000, batch=4096),
+        Model("lenet b128", LENET.model, ((128, 1, 28, 28), "normal"), ((128,), 10)),
+        transformer("chars 4x128", 16, 128, 65, layers=4, heads=4, width=128),
+        transformer("124M bf16", 8, 1024, 50304, layers=12, heads=12, width=768, bfloat16=True,
+                    tolerance=5e-2),
     ]  # fmt: skip
 
 
@@ -242,44 +199,21 @@ def of_torch(model: Model, weights: Any, device: str, compiled: bool) -> list[Ca
     return out
 
 
-def of_jax(model: Model, weights: Any) -> list[Candidate]:
-    """A jitted step of the multi-layer perceptrons."""
+def of_jax(training: Training, model: Model, weights: Any) -> list[Candidate]:
+    """A jitted step, its products in full float32."""
     import jax
     from jax import numpy as jnp
 
-    names = sorted({k.rpartition(".")[0] for k in weights}, key=int)
-    params = [
-        (jnp.asarray(weights[f"{n}.weight"]), jnp.asarray(weights[f"{n}.bias"])) for n in names
-    ]
-    moments = jax.tree.map(jnp.zeros_like, (params, params))
-    x, y = (jnp.asarray(a) for a in model.batch(1))
-
-    def loss(params: Any) -> Any:
-        h = x
-        for i, (w, b) in enumerate(params):
-            h = jnp.dot(h, w.T, precision="highest") + b
-            h = jax.nn.relu(h) if i + 1 < len(params) else h
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(h), y[:, None], 1))
-
-    @jax.jit
-    def update(state: Any) -> Any:
-        params, (m, v), k = state
-        out, g = jax.value_and_grad(loss)(params)
-        k = k + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        bias1, bias2 = 1 - 0.9**k, 1 - 0.999**k
-        params = jax.tree.map(
-            lambda p, m, v: p - 1e-3 / bias1 * m / (jnp.sqrt(v / bias2) + 1e-8), params, m, v
-        )
-        return (params, (m, v), k), out
-
-    state: list[Any] = [(params, moments, jnp.zeros(()))]
-    last: list[Any] = [None]
+    jax.config.update("jax_default_matmul_precision", "highest")
+    own = [jnp.asarray(w) for w in weights.values()]
+    zeros = ([jnp.zeros_like(w) for w in own] for _ in range(2))
+    batch = [jnp.asarray(a) for a in model.batch(1)]
+    update = jax.jit(training.step_in(jax), donate_argnums=0)
+    state: list[Any] = [(own, *zeros, jnp.zeros(()))]
 
     def step() -> Any:
-        state[0], last[0] = update(state[0])
-        return last[0]
+        state[0], loss = update(state[0], batch)
+        return loss
 
     return [Candidate("jax jit", step, lambda: jax.block_until_ready(state[0]))]
 
@@ -349,7 +283,7 @@ def main() -> int:
 
         have["torch"] = torch.cuda.is_available()
     results = []
-    print(f"{'model':28} {'candidate':16} {'min us':>10} {'median us':>10} {'torch eager /':>13}")
+    print(f"{'model':40} {'candidate':16} {'min us':>10} {'median us':>10} {'torch eager /':>13}")
     for model in models(args.quick):
         if args.only and not any(part in model.name for part in args.only):
             continue
@@ -358,15 +292,15 @@ def main() -> int:
         if have["torch"]:
             compiled = not args.no_compile and not args.quick
             candidates += of_torch(model, weights, args.device, compiled)
-        if have["jax"] and model.name.startswith("mlp") and args.device == "cuda":
-            candidates += of_jax(model, weights)
+        if have["jax"] and model.jax and args.device == "cuda":
+            candidates += of_jax(model.jax, model, weights)
         losses = agree(candidates, model)
         measure(candidates, args.rounds, args.seconds)
         base = next((min(c.times) for c in candidates if c.name == "torch eager"), None)
         for c in candidates:
             least, middle = min(c.times) * 1e6, statistics.median(c.times) * 1e6
             ratio = f"{base / min(c.times):13.2f}" if base else f"{'':13}"
-            print(f"{model.name:28} {c.name:16} {least:10.1f} {middle:10.1f} {ratio}")
+            print(f"{model.name:40} {c.name:16} {least:10.1f} {middle:10.1f} {ratio}")
             row = {"model": model.name, "candidate": c.name, "min_us": least, "median_us": middle}
             results.append(row | {"loss": losses[c.name]})
     if args.out:

@@ -17,31 +17,38 @@ if TYPE_CHECKING:
 LAYERS, HEADS, WIDTH, BLOCK, BATCH, CHARACTERS = 4, 4, 128, 64, 12, 65
 
 
-def character_transformer(library: Any) -> Any:
+def character_transformer(
+    library: Any,
+    layers: int = LAYERS,
+    heads: int = HEADS,
+    width: int = WIDTH,
+    block: int = BLOCK,
+    words: int = CHARACTERS,
+) -> Any:
     """Return the module: normalization before each part, GELU, learned positions."""
     nn, functional = library.nn, library.nn.functional
 
     class Layer(nn.Module):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             super().__init__()
-            self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-            self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-            self.wide, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+            self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+            self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
         def forward(self, x: Any) -> Any:
             b, n, _ = x.shape
-            heads = self.qkv(self.norm1(x)).view(b, n, 3, HEADS, WIDTH // HEADS)
-            q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
+            parts = self.qkv(self.norm1(x)).view(b, n, 3, heads, width // heads)
+            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.out(y.transpose(1, 2).reshape(b, n, WIDTH))
+            x = x + self.out(y.transpose(1, 2).reshape(b, n, width))
             return x + self.narrow(functional.gelu(self.wide(self.norm2(x))))
 
     class Transformer(nn.Module):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             super().__init__()
-            self.token, self.place = nn.Embedding(CHARACTERS, WIDTH), nn.Embedding(BLOCK, WIDTH)
-            self.layers = nn.Sequential(*(Layer() for _ in range(LAYERS)))
-            self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CHARACTERS)
+            self.token, self.place = nn.Embedding(words, width), nn.Embedding(block, width)
+            self.layers = nn.Sequential(*(Layer() for _ in range(layers)))
+            self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words)
 
         def forward(self, tokens: Any) -> Any:
             x = self.token(tokens) + self.place.weight
