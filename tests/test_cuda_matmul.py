@@ -35,11 +35,13 @@ TOLERANCE = {
 
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
-    """No product may run on the processor, and what a test has set ends with it."""
+    """Products by the own kernels, none on the processor; what a test has set ends with it."""
+    library = _core.cuda.cublas()
+    _core.cuda.set_cublas("0")
     before = _core.cuda.host_launches()
     yield
     _core.cuda.force_gemm("")
-    _core.cuda.set_cublas("0")
+    _core.cuda.set_cublas(library or "0")
     wg.set_float32_matmul_precision("highest")
     assert _core.cuda.host_launches() == before
 
