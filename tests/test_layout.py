@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from wengert import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -83,3 +86,10 @@ def test_no_file_is_too_long(folder: str) -> None:
         if p.suffix in suffixes
     }
     assert {p: n for p, n in lengths.items() if n > LONGEST} == {}
+
+
+def test_the_stub_of_cuda_names_what_is_there() -> None:
+    """It is written by hand, unlike that of the operations."""
+    stub = ast.parse((ROOT / "python/wengert/_core/cuda.pyi").read_text())
+    named = {n.name for n in stub.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    assert named == {n for n in dir(_core.cuda) if not n.startswith("_")}
