@@ -4,32 +4,54 @@
 
 namespace wengert::cuda {
 
+namespace {
+
+// While one lives, what this thread launches is recorded: on a stream of its own, so that what
+// other threads launch on the current one meanwhile runs, and is none of the graph's.
+class Recording {
+ public:
+  Recording(const Pool& pool, Cells* cells) : memory_(pool) {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+    cells_ = set_cells(cells);
+    before_ = set_current_stream(reinterpret_cast<StreamId>(stream_));
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  ~Recording() {
+    set_current_stream(before_);
+    set_cells(cells_);
+    cudaStreamDestroy(stream_);
+  }
+
+  cudaGraph_t of(const std::function<void()>& launches) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "graph");
+    try {
+      launches();
+    } catch (...) {
+      cudaStreamEndCapture(stream_, &graph);
+      if (graph) cudaGraphDestroy(graph);
+      cudaGetLastError();
+      throw;
+    }
+    check(cudaStreamEndCapture(stream_, &graph), "graph");
+    return graph;
+  }
+
+ private:
+  const Pool::Use memory_;
+  cudaStream_t stream_ = nullptr;
+  Cells* cells_;
+  StreamId before_;
+};
+
+}  // namespace
+
 class Graph::Impl {
  public:
   Impl(const std::function<void()>& launches, std::vector<HostRange> fixed)
       : cells_(std::move(fixed)) {
-    const cudaStream_t s = stream();
-    cudaGraph_t graph = nullptr;
-    {
-      const Pool::Use memory(pool_);
-      struct Recording {
-        Cells* before;
-        explicit Recording(Cells* cells) : before(set_cells(cells)) {}
-        Recording(const Recording&) = delete;
-        Recording& operator=(const Recording&) = delete;
-        ~Recording() { set_cells(before); }
-      } const recording(&cells_);
-      check(cudaStreamBeginCapture(s, cudaStreamCaptureModeRelaxed), "graph");
-      try {
-        launches();
-      } catch (...) {
-        cudaStreamEndCapture(s, &graph);
-        if (graph) cudaGraphDestroy(graph);
-        cudaGetLastError();
-        throw;
-      }
-      check(cudaStreamEndCapture(s, &graph), "graph");
-    }
+    cudaGraph_t graph = Recording(pool_, &cells_).of(launches);
     const cudaError_t made = cudaGraphInstantiate(&exec_, graph, 0);
     cudaGraphGetNodes(graph, nullptr, &nodes_);
     cudaGraphDestroy(graph);
