@@ -70,5 +70,17 @@ TEST_F(CudaGraph, WhatOtherThreadsLaunchMeanwhileRuns) {
   EXPECT_EQ(last_of(other), 4);
 }
 
+TEST_F(CudaGraph, IsRecordedWhereLaunchesBlock) {
+  const Tensor t = made();
+  fill(t, 1);
+  cuda::set_launches_block(true);
+  cuda::Graph g([&] { fill(t, 2); }, {});
+  EXPECT_EQ(last_of(t), 1);
+  g.run();
+  EXPECT_TRUE(cuda::stream_done(cuda::current_stream()));
+  cuda::set_launches_block(false);
+  EXPECT_EQ(last_of(t), 2);
+}
+
 }  // namespace
 }  // namespace wengert

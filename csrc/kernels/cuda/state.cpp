@@ -242,8 +242,14 @@ void set_launches_block(bool on) {
 
 void launched(const Launch& l) {
   cudaError_t result = cudaGetLastError();
-  if (result == cudaSuccess && blocking.load(std::memory_order_relaxed)) [[unlikely]]
-    result = cudaStreamSynchronize(stream());
+  if (result == cudaSuccess && blocking.load(std::memory_order_relaxed)) [[unlikely]] {
+    // A stream that is recorded cannot be waited for.
+    cudaStreamCaptureStatus recorded = cudaStreamCaptureStatusNone;
+    result = cudaStreamIsCapturing(stream(), &recorded);
+    if (result == cudaSuccess && recorded == cudaStreamCaptureStatusNone) {
+      result = cudaStreamSynchronize(stream());
+    }
+  }
   if (result != cudaSuccess) [[unlikely]] {
     check(result, kernel_name(l.kernel).c_str());
   }
