@@ -82,5 +82,26 @@ TEST_F(CudaGraph, IsRecordedWhereLaunchesBlock) {
   EXPECT_EQ(last_of(t), 2);
 }
 
+TEST_F(CudaGraph, TakesMemoryThatWasKeptForUseAgain) {
+  constexpr int64_t kLarge = 8 << 20;
+  const Tensor t = made();
+  fill(t, 1);
+  fill(made(kLarge), 1);  // kept, for the stream
+  size_t free = 0, total = 0;
+  cuda::memory_info(free, total);
+  const auto reserved = static_cast<double>(cuda::memory_stats().reserved);
+  cuda::set_memory_fraction((reserved + kLarge) / static_cast<double>(total));
+  cuda::Graph g(
+      [&] {
+        fill(t, 2);
+        fill(made(kLarge), 2);
+      },
+      {});
+  cuda::set_memory_fraction(1);
+  g.run();
+  EXPECT_EQ(last_of(t), 2);
+  EXPECT_EQ(g.nodes(), 2u);
+}
+
 }  // namespace
 }  // namespace wengert

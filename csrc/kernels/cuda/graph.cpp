@@ -51,7 +51,15 @@ class Graph::Impl {
  public:
   Impl(const std::function<void()>& launches, std::vector<HostRange> fixed)
       : cells_(std::move(fixed)) {
-    cudaGraph_t graph = Recording(pool_, &cells_).of(launches);
+    cudaGraph_t graph = nullptr;
+    try {
+      graph = Recording(pool_, &cells_).of(launches);
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::OutOfMemory) throw;
+      // Now what is kept for use again can be given back.
+      empty_cache();
+      graph = Recording(pool_, &cells_).of(launches);
+    }
     const cudaError_t made = cudaGraphInstantiate(&exec_, graph, 0);
     cudaGraphGetNodes(graph, nullptr, &nodes_);
     cudaGraphDestroy(graph);

@@ -171,7 +171,8 @@ class Allocator {
                            : bytes < kOwnSegment ? kLargeSegment
                                                  : rounded(bytes, kRound);
     void* data = ask(segment);
-    if (!data) {
+    // To give memory back the device is waited for, which ends a recording: see Graph.
+    if (!data && !the_pool) {
       ++stats_.retries;
       free_waiting(true);
       if (Block* b = take(bytes, owner)) return b;
