@@ -103,5 +103,22 @@ TEST_F(CudaGraph, TakesMemoryThatWasKeptForUseAgain) {
   EXPECT_EQ(g.nodes(), 2u);
 }
 
+TEST_F(CudaGraph, LeavesItsMemoryToOthers) {
+  constexpr int64_t kLarge = 16 << 20;
+  const cuda::StreamId other = cuda::make_stream(0);
+  cuda::Graph(
+      [&] {
+        const Tensor t = made(kLarge);
+        fill(t, 1);
+        cuda::record_stream(*t->storage, other);
+      },
+      {})
+      .run();
+  cuda::synchronize();
+  const int64_t segments = cuda::memory_stats().segments;
+  const Tensor t = made(kLarge);
+  EXPECT_EQ(cuda::memory_stats().segments, segments);
+}
+
 }  // namespace
 }  // namespace wengert

@@ -116,6 +116,9 @@ class Allocator {
     for (const auto& [data, b] : used_) {
       if (b->owner == from) b->owner = to;
     }
+    for (const Waiting& w : waiting_) {
+      if (w.block->owner == from) w.block->owner = to;
+    }
   }
 
   DeviceMemoryStats stats() {
