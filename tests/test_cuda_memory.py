@@ -136,6 +136,9 @@ def test_memory_fraction() -> None:
         with pytest.raises(wg.OutOfMemoryError, match="may take"):
             wg.zeros(16 << 20, device="cuda")
         assert wg.ones(10, device="cuda").sum().item() == 10
+        cuda.set_per_process_memory_fraction(0.0)
+        with pytest.raises(wg.OutOfMemoryError, match="may take 0 MiB"):
+            wg.zeros(16 << 20, device="cuda")
     finally:
         cuda.set_per_process_memory_fraction(1.0)
     assert wg.zeros(16 << 20, device="cuda").numel() == 16 << 20

@@ -192,7 +192,7 @@ class Allocator {
   }
 
   void* ask(size_t segment) {
-    if (limit_ > 0 && stats_.reserved + static_cast<int64_t>(segment) > limit_) return nullptr;
+    if (limit_ >= 0 && stats_.reserved + static_cast<int64_t>(segment) > limit_) return nullptr;
     void* data = nullptr;
     const cudaError_t result = cudaMalloc(&data, segment);
     if (result == cudaSuccess) return data;
@@ -210,7 +210,7 @@ class Allocator {
          " MiB. The device has ", mib(total), " MiB, of which ", mib(free),
          " MiB are free; this process has ", mib(stats_.allocated), " MiB in tensors and ",
          mib(stats_.reserved - stats_.allocated), " MiB reserved beside them",
-         limit_ > 0 ? text(", and may take ", mib(limit_), " MiB") : "", ".");
+         limit_ >= 0 ? text(", and may take ", mib(limit_), " MiB") : "", ".");
   }
 
   void put_back(Block* b) noexcept {
@@ -267,7 +267,7 @@ class Allocator {
   std::unordered_map<void*, Block*> used_;
   std::vector<Waiting> waiting_;
   DeviceMemoryStats stats_{};
-  int64_t limit_ = 0;
+  int64_t limit_ = -1;  // bytes reserved; below 0: none
 };
 
 Allocator& allocator() {
