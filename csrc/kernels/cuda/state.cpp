@@ -1,7 +1,7 @@
 // The device, its streams and events.
 #include "kernels/cuda/state.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <array>
@@ -40,7 +40,6 @@ const Found& found() {
 struct Device0 {
   DeviceProperties properties;
   cudaStream_t stream = nullptr;
-  pid_t process = getpid();
 
   Device0() {
     check(cudaSetDevice(0), "device");
@@ -63,22 +62,24 @@ struct Device0 {
   }
 };
 std::atomic<Device0*> the_device{nullptr};
+std::atomic<bool> forked{false};  // since the device was first used
 
 Device0& device() {
   Device0* d = the_device.load(std::memory_order_acquire);
-  if (d && d->process == getpid()) [[likely]]
-    return *d;
-  static std::mutex lock;
-  const std::scoped_lock locked(lock);
-  d = the_device.load(std::memory_order_acquire);
-  if (d && d->process != getpid()) {
+  if (forked.load(std::memory_order_relaxed)) [[unlikely]] {
     fail(
         "cuda: a forked process cannot go on with its parent's CUDA device; start processes with "
         "'spawn'");
   }
+  if (d) [[likely]]
+    return *d;
+  static std::mutex lock;
+  const std::scoped_lock locked(lock);
+  d = the_device.load(std::memory_order_acquire);
   if (d) return *d;
   if (found().count == 0) fail("cuda: no device is available: ", found().why);
   d = new Device0;  // for as long as the process runs: streams end after what uses them
+  pthread_atfork(nullptr, nullptr, [] { forked.store(true, std::memory_order_relaxed); });
   the_device.store(d, std::memory_order_release);
   return *d;
 }
