@@ -180,14 +180,18 @@ StreamId make_stream(int priority) {
   if (!s) check(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, first ? -1 : 0), "stream");
   return reinterpret_cast<StreamId>(s);
 }
-bool stream_done(StreamId s) {
-  const cudaError_t result = cudaStreamQuery(stream_of(s));
-  if (result == cudaErrorNotReady) {
+namespace {
+bool is_done(cudaError_t queried, const char* what) {
+  if (queried == cudaErrorNotReady) {
     cudaGetLastError();
     return false;
   }
-  check(result, "stream");
+  check(queried, what);
   return true;
+}
+}  // namespace
+bool stream_done(StreamId s) {
+  return is_done(cudaStreamQuery(stream_of(s)), "stream");
 }
 void synchronize_stream(StreamId s) {
   check(cudaStreamSynchronize(stream_of(s)), "synchronize");
@@ -215,13 +219,7 @@ void record_event(EventId e, StreamId s) {
   check(cudaEventRecord(event_of(e), stream_of(s)), "event");
 }
 bool event_done(EventId e) {
-  const cudaError_t result = cudaEventQuery(event_of(e));
-  if (result == cudaErrorNotReady) {
-    cudaGetLastError();
-    return false;
-  }
-  check(result, "event");
-  return true;
+  return is_done(cudaEventQuery(event_of(e)), "event");
 }
 void synchronize_event(EventId e) {
   check(cudaEventSynchronize(event_of(e)), "event");
