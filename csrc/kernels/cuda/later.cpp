@@ -40,9 +40,7 @@ cudaEvent_t take_event(Later& l) {
     l.events.pop_back();
     return e;
   }
-  cudaEvent_t e = nullptr;
-  check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "event");
-  return e;
+  return event_of(make_event(false));
 }
 
 }  // namespace

@@ -292,7 +292,7 @@ class Staging {
     if (!p.data) {
       check(cudaHostAlloc(reinterpret_cast<void**>(&p.data), kPiece, cudaHostAllocDefault),
             "pinned memory");
-      check(cudaEventCreateWithFlags(&p.done, cudaEventDisableTiming), "event");
+      p.done = event_of(make_event(false));
     } else {
       check(cudaEventSynchronize(p.done), "copy");
     }

@@ -61,9 +61,7 @@ class Pinned {
     auto use =
         std::find_if(block.uses.begin(), block.uses.end(), [&](Use& u) { return u.on == stream; });
     if (use == block.uses.end()) {
-      cudaEvent_t event = nullptr;
-      check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
-      use = block.uses.insert(use, {stream, event});
+      use = block.uses.insert(use, {stream, event_of(make_event(false))});
     }
     check(cudaEventRecord(use->until, stream), "event");
   }
