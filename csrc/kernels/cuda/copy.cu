@@ -70,10 +70,6 @@ WENGERT_DEVICE void write_any(char* p, DType dtype, int64_t i, V v) {
   }
 }
 
-WENGERT_DEVICE int64_t place(const Operand& o, const Space& s, int64_t i) {
-  return o.layout == Layout::Strided ? place_of(s, o.strides, i) : i * o.stride;
-}
-
 template <class V>
 __global__ void __launch_bounds__(kThreads) cast_elements(const __grid_constant__ CopyArgs a) {
   constexpr int N = 4;
@@ -86,12 +82,12 @@ __global__ void __launch_bounds__(kThreads) cast_elements(const __grid_constant_
       if (i + j >= a.space.count) break;
       v[j] = a.from.layout == Layout::Number
                  ? *reinterpret_cast<const V*>(a.from.number)
-                 : read_any<V>(a.from.data, a.from.dtype, place(a.from, a.space, i + j));
+                 : read_any<V>(a.from.data, a.from.dtype, place_in(a.from, a.space, i + j));
     }
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       if (i + j >= a.space.count) break;
-      write_any(a.to.data, a.to.dtype, place(a.to, a.space, i + j), v[j]);
+      write_any(a.to.data, a.to.dtype, place_in(a.to, a.space, i + j), v[j]);
     }
   }
 }
@@ -109,14 +105,14 @@ __global__ void __launch_bounds__(kThreads) copy_bits(const __grid_constant__ Co
       v = *reinterpret_cast<const Pack<U, N>*>(reinterpret_cast<const U*>(a.from.data) + i);
     } else {
       for (int j = 0; j < n; ++j) {
-        v.of[j] = reinterpret_cast<const U*>(a.from.data)[place(a.from, a.space, i + j)];
+        v.of[j] = reinterpret_cast<const U*>(a.from.data)[place_in(a.from, a.space, i + j)];
       }
     }
     if (a.to.layout == Layout::Packed && n == N) {
       *reinterpret_cast<Pack<U, N>*>(reinterpret_cast<U*>(a.to.data) + i) = v;
     } else {
       for (int j = 0; j < n; ++j) {
-        reinterpret_cast<U*>(a.to.data)[place(a.to, a.space, i + j)] = v.of[j];
+        reinterpret_cast<U*>(a.to.data)[place_in(a.to, a.space, i + j)] = v.of[j];
       }
     }
   }
@@ -156,21 +152,6 @@ __global__ void __launch_bounds__(kTile* kTileRows)
   }
 }
 
-// Calls f with an unsigned integer of that size.
-template <class F>
-void visit_bits(size_t item, F&& f) {
-  switch (item) {
-    case 1:
-      return f(uint8_t{});
-    case 2:
-      return f(uint16_t{});
-    case 4:
-      return f(uint32_t{});
-    default:
-      return f(uint64_t{});
-  }
-}
-
 bool run_transpose(const Launch& l, size_t item) {
   const int batch_dims = l.ndim - 2;
   if (batch_dims != 0 && batch_dims != 1) return false;
@@ -191,7 +172,7 @@ bool run_transpose(const Launch& l, size_t item) {
   const dim3 grid(static_cast<unsigned>(ceil_div(columns, kTile)),
                   static_cast<unsigned>(std::min<int64_t>(ceil_div(rows, kTile), 65535)),
                   static_cast<unsigned>(batch));
-  visit_bits(item,
+  visit_item(item,
              [&]<class U>(U) { start(l, &transpose<U>, grid, dim3(kTile, kTileRows), 0, a); });
   return true;
 }
@@ -204,7 +185,7 @@ void run_copy(const Launch& l) {
     if (run_transpose(l, item)) return;
     const int n = 16 / static_cast<int>(item);
     const CopyArgs a{Space(l), operand_of(l, 0, n, to), operand_of(l, 1, n, from)};
-    return visit_bits(item, [&]<class U>(U) {
+    return visit_item(item, [&]<class U>(U) {
       start(l, &copy_bits<U>, grid_for(l.count, kThreads * n), kThreads, 0, a);
     });
   }
@@ -241,7 +222,7 @@ __global__ void __launch_bounds__(kThreads) fill(const __grid_constant__ FillArg
       *reinterpret_cast<Pack<U, N>*>(reinterpret_cast<U*>(a.to.data) + i) = p;
     } else {
       for (int j = 0; j < n; ++j) {
-        reinterpret_cast<U*>(a.to.data)[place(a.to, a.space, i + j)] = v;
+        reinterpret_cast<U*>(a.to.data)[place_in(a.to, a.space, i + j)] = v;
       }
     }
   }
@@ -253,7 +234,7 @@ void run_fill(const Launch& l) {
     const T v = std::is_integral_v<T> ? convert<T>(l.integer[0]) : convert<T>(l.number[0]);
     std::memcpy(&a.bits, &v, sizeof v);
   });
-  visit_bits(item_size(l.dtype), [&]<class U>(U) {
+  visit_item(item_size(l.dtype), [&]<class U>(U) {
     constexpr int n = 16 / sizeof(U);
     a.to = operand_of(l, 0, n, l.dtype);
     start(l, &fill<U>, grid_for(l.count, kThreads * n), kThreads, 0, a);

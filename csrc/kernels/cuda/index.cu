@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "kernels/cuda/keys.h"
+#include "kernels/cuda/operand.h"
 #include "kernels/cuda/radix_sort.h"
-#include "kernels/cuda/scatter_space.h"
 #include "kernels/cuda/slots.h"
 #include "kernels/cuda/warp.h"
 #include "kernels/kernels.h"

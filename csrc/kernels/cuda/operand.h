@@ -76,6 +76,10 @@ __device__ __noinline__ inline int64_t place_of(const Space& s, const int64_t* s
   return at + static_cast<int64_t>(n) * strides[0];
 }
 
+WENGERT_DEVICE int64_t place_in(const Operand& o, const Space& s, int64_t i) {
+  return o.layout == Layout::Strided ? place_of(s, o.strides, i) : i * o.stride;
+}
+
 // Whether n elements from i on are in one row of the last dimension.
 WENGERT_DEVICE bool in_one_row(const Space& s, int64_t i, int n) {
   if (s.wide) return i % s.size[s.ndim - 1] + n <= s.size[s.ndim - 1];
@@ -192,15 +196,28 @@ WENGERT_DEVICE void write(const Operand& o, const Space& s, int64_t i, int n, co
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     if (j >= n) return;
-    const int64_t k = i + j;
-    const int64_t at = o.layout == Layout::Strided ? place_of(s, o.strides, k) : k * o.stride;
-    write_element<T>(o.data, o.dtype, at, x[j]);
+    write_element<T>(o.data, o.dtype, place_in(o, s, i + j), x[j]);
   }
 }
 
 // Elements of T that a thread takes at a time.
 template <class T>
 inline constexpr int kPerThread = sizeof(T) == 8 ? 2 : 4;
+
+// Calls f with an unsigned integer of that size: moving knows no other dtype.
+template <class F>
+void visit_item(size_t item, F&& f) {
+  switch (item) {
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    case 4:
+      return f(uint32_t{});
+    default:
+      return f(uint64_t{});
+  }
+}
 
 // Buffer k of a launch, `vector` elements of which a thread reads at once. A number in the
 // processor's memory is taken along, as `as`, the dtype that it is computed in.

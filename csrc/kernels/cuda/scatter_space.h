@@ -44,23 +44,4 @@ struct ScatterSpace {
   }
 };
 
-WENGERT_DEVICE int64_t place_in(const Operand& o, const Space& s, int64_t i) {
-  return o.layout == Layout::Strided ? place_of(s, o.strides, i) : i * o.stride;
-}
-
-// Calls f with an unsigned integer of that size: moving knows no other dtype.
-template <class F>
-void visit_item(size_t item, F&& f) {
-  switch (item) {
-    case 1:
-      return f(uint8_t{});
-    case 2:
-      return f(uint16_t{});
-    case 4:
-      return f(uint32_t{});
-    default:
-      return f(uint64_t{});
-  }
-}
-
 }  // namespace wengert::cuda
