@@ -29,15 +29,6 @@ template <class T>
 struct WordOf {
   using type = std::conditional_t<sizeof(T) == 4, unsigned, unsigned long long>;
 };
-template <class Word>
-WENGERT_DEVICE float number_in(Word w, float) {
-  return __uint_as_float(static_cast<unsigned>(w));
-}
-template <class Word>
-WENGERT_DEVICE double number_in(Word w, double) {
-  return __longlong_as_double(static_cast<long long>(w));
-}
-
 // NaN is better than all numbers; of zeros, that whose sign says so.
 template <class T>
 WENGERT_DEVICE KeyOf<T> rank_of(T x, bool most) {
@@ -76,7 +67,7 @@ WENGERT_DEVICE void combine(T* to, T v, Reduction how) {
         }
       } else {
         const bool most = how == Reduction::AMax;
-        if (rank_of(v, most) <= rank_of(number_in(seen, T{}), most)) return;
+        if (rank_of(v, most) <= rank_of(number_of_bits(static_cast<KeyOf<T>>(seen)), most)) return;
         wanted = static_cast<Word>(bits_of(v));
       }
       const Word before = atomicCAS(word, seen, wanted);

@@ -5,19 +5,12 @@
 
 #include <bit>
 
+#include "kernels/cuda/keys.h"
 #include "kernels/cuda/operand.h"
+#include "kernels/cuda/warp.h"
 #include "kernels/kernels.h"
 
 namespace wengert::cuda {
-
-inline constexpr unsigned kAllLanes = 0xffffffffu;
-
-WENGERT_DEVICE uint32_t bits_of(float x) {
-  return __float_as_uint(x);
-}
-WENGERT_DEVICE float float_of(uint32_t bits) {
-  return __uint_as_float(bits);
-}
 
 // N elements to each lane of a warp, from an array's element `begin` on. Where all are there and
 // aligned four stand side by side, for one instruction, then four a warp's width further. Else the
@@ -140,9 +133,9 @@ struct ByteMap {
   WENGERT_DEVICE float inverse(float peak) const { return peak == 0 ? 0.0f : top() / peak; }
 
   WENGERT_DEVICE float decode(uint32_t code, float scale) const {
-    const float y = float_of((code | first()) << kDropped);
+    const float y = number_of_bits((code | first()) << kDropped);
     const float x = fmaf(y, scale, -shift() * scale);
-    return with_signs ? float_of(bits_of(x) ^ (~(code << 24) & 0x80000000u)) : x;
+    return with_signs ? number_of_bits(bits_of(x) ^ (~(code << 24) & 0x80000000u)) : x;
   }
   WENGERT_DEVICE uint8_t encode(float x, float inverse, uint32_t up) const {
     const float y = fmaf(with_signs ? fabsf(x) : x, inverse, shift());
@@ -164,7 +157,7 @@ WENGERT_DEVICE float peak_of(const float (&x)[N]) {
     const uint32_t b = bits_of(x[k]) & 0x7fffffffu;
     if (most < b) most = b;
   }
-  const float peak = float_of(__reduce_max_sync(kAllLanes, most));
+  const float peak = number_of_bits(__reduce_max_sync(kAllLanes, most));
   return peak < 0x1p-100f ? 0.0f : peak;
 }
 
