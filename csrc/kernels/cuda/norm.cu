@@ -102,33 +102,16 @@ __global__ void __launch_bounds__(kMostRowThreads)
   };
   T gs[kHeldOfTwo][N], hats[kHeldOfTwo][N];
   TwoSums<T> sum{T(0), T(0)};
-  row.each(gs, [&](int k, T(&g)[N], bool) {
-    T hat[N];
+  row.each(gs, hats, [&](int k, T(&g)[N], T(&hat)[N], bool) {
     read(k, g, hat);
 #pragma unroll
     for (int j = 0; j < N; ++j) sum.a += g[j], sum.b += g[j] * hat[j];
-#pragma unroll
-    for (int h = 0; h < kHeldOfTwo; ++h) {
-      if (h != k) continue;
-#pragma unroll
-      for (int j = 0; j < N; ++j) hats[h][j] = hat[j];
-    }
   });
   sum = sum_row(row.lanes, sum.a, sum.b);
   const T share = T(1) / static_cast<T>(row.columns);
   const T about = a.about_zero ? T(0) : sum.a * share, along = sum.b * share;
-  row.each(gs, [&](int k, T(&g)[N], bool held) {
-    T hat[N];
-    if (held) {
-#pragma unroll
-      for (int h = 0; h < kHeldOfTwo; ++h) {
-        if (h != k) continue;
-#pragma unroll
-        for (int j = 0; j < N; ++j) hat[j] = hats[h][j];
-      }
-    } else {
-      read(k, g, hat);
-    }
+  row.each(gs, hats, [&](int k, T(&g)[N], T(&hat)[N], bool held) {
+    if (!held) read(k, g, hat);
 #pragma unroll
     for (int j = 0; j < N; ++j) hat[j] = (g[j] - about - hat[j] * along) * inverse;
     row.write(row.of(a.out), k, hat);

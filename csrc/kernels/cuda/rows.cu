@@ -165,33 +165,18 @@ __global__ void __launch_bounds__(kMostRowThreads)
   const bool log_form = a.of == Of::LogSoftmax;
   T gs[kHeldOfTwo][N], ys[kHeldOfTwo][N];
   T sum = T(0);
-  row.each(gs, [&](int k, T(&g)[N], bool) {
-    T y[N];
+  const auto read = [&](int k, T(&g)[N], T(&y)[N]) {
     row.read(row.of(a.g), k, g, T(0));
     row.read(row.of(a.x), k, y, T(0));
+  };
+  row.each(gs, ys, [&](int k, T(&g)[N], T(&y)[N], bool) {
+    read(k, g, y);
 #pragma unroll
     for (int j = 0; j < N; ++j) sum += log_form ? g[j] : g[j] * y[j];
-#pragma unroll
-    for (int h = 0; h < kHeldOfTwo; ++h) {
-      if (h != k) continue;
-#pragma unroll
-      for (int j = 0; j < N; ++j) ys[h][j] = y[j];
-    }
   });
   sum = sum_row(row.lanes, sum);
-  row.each(gs, [&](int k, T(&g)[N], bool held) {
-    T y[N];
-    if (held) {
-#pragma unroll
-      for (int h = 0; h < kHeldOfTwo; ++h) {
-        if (h != k) continue;
-#pragma unroll
-        for (int j = 0; j < N; ++j) y[j] = ys[h][j];
-      }
-    } else {
-      row.read(row.of(a.g), k, g, T(0));
-      row.read(row.of(a.x), k, y, T(0));
-    }
+  row.each(gs, ys, [&](int k, T(&g)[N], T(&y)[N], bool held) {
+    if (!held) read(k, g, y);
 #pragma unroll
     for (int j = 0; j < N; ++j) y[j] = log_form ? g[j] - std::exp(y[j]) * sum : y[j] * (g[j] - sum);
     row.write(row.of(a.out), k, y);

@@ -99,6 +99,18 @@ struct Row {
       step(k, x, false);
     }
   }
+  // The same of two rows: step(k, x, y).
+  template <int kHeld, class Step>
+  WENGERT_DEVICE void each(T (&held)[kHeld][N], T (&other)[kHeld][N], Step step) const {
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k) {
+      if (k < steps) step(k, held[k], other[k], true);
+    }
+    for (int k = kHeld; k < steps; ++k) {
+      T x[N], y[N];
+      step(k, x, y, false);
+    }
+  }
 };
 
 // What all lanes of a row hold, joined; every lane has it then.
