@@ -119,11 +119,6 @@ __global__ void __launch_bounds__(kMostRowThreads)
 }
 
 template <class T>
-T* data(const Launch& l, int k) {
-  return k < 0 ? nullptr : static_cast<T*>(l.buffer[k].data);
-}
-
-template <class T>
 NormArgs<T> args_of(const Launch& l, int held, int x, int statistics, int g, int weight, int bias) {
   const int64_t columns = l.size[1], inner = l.more[1];
   const void *w = data<T>(l, weight), *b = data<T>(l, bias);

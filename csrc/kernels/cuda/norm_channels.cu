@@ -300,11 +300,6 @@ __global__ void __launch_bounds__(kReduceThreads)
 }
 
 template <class T>
-T* data(const Launch& l, int k) {
-  return k < 0 ? nullptr : static_cast<T*>(l.buffer[k].data);
-}
-
-template <class T>
 ApplyArgs<T> apply_args(const Launch& l, int x, int g, int statistics, int weight, int bias) {
   const int64_t count = l.size[0] * l.size[1] * l.size[2];
   const bool wide = count >= 1LL << 31;

@@ -279,11 +279,6 @@ void run_totals(const Launch& l, TotalArgs<T> a) {
 // --- drivers -------------------------------------------------------------------------------------
 
 template <class T>
-T* data(const Launch& l, int k) {
-  return static_cast<T*>(l.buffer[k].data);
-}
-
-template <class T>
 RowArgs<T> args_of(const Launch& l, Of of, int held, int x, int g) {
   RowArgs<T> a{.shape = RowShape(l.size[0], l.size[1], kPerThread<T>, held,
                                  {l.buffer[0].data, l.buffer[x].data, l.buffer[g].data}),

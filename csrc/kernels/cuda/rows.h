@@ -10,6 +10,12 @@ namespace wengert::cuda {
 
 inline constexpr int kRowThreads = 256, kMostRowThreads = 512;
 
+// Buffer k, below 0 none.
+template <class T>
+T* data(const Launch& l, int k) {
+  return k < 0 ? nullptr : static_cast<T*>(l.buffer[k].data);
+}
+
 struct RowShape {
   int64_t rows, columns;
   int lanes, threads;  // to a row, to a block
