@@ -68,21 +68,6 @@ WENGERT_DEVICE void read_run(const T* x, int64_t at, int j, int n, T (&to)[kEach
   }
 }
 
-// Where a thread's part of a reduction is.
-struct Part {
-  int64_t base, to, first, end;
-  bool active;
-  WENGERT_DEVICE Part(const ReduceShape& s, const Post& p) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * p.side + p.which,
-                  n = s.reduced.space.count;
-    active = i < s.kept.space.count;
-    base = active ? s.kept.source(i) : 0;
-    to = active ? s.kept.result(i) : 0;
-    first = blockIdx.y * s.chunk;
-    end = !active ? first : first + s.chunk < n ? first + s.chunk : n;
-  }
-};
-
 // --- sums of gradients ---------------------------------------------------------------------------
 
 template <class T>

@@ -84,6 +84,21 @@ struct Post {
   }
 };
 
+// Where a thread's part of a reduction is.
+struct Part {
+  int64_t base, to, first, end;
+  bool active;
+  WENGERT_DEVICE Part(const ReduceShape& s, const Post& p) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * p.side + p.which,
+                  n = s.reduced.space.count;
+    active = i < s.kept.space.count;
+    base = active ? s.kept.source(i) : 0;
+    to = active ? s.kept.result(i) : 0;
+    first = blockIdx.y * s.chunk;
+    end = !active ? first : first + s.chunk < n ? first + s.chunk : n;
+  }
+};
+
 // Joins what the lanes of each result hold; the lane 0 has it then. V may be several words long:
 // `words` gives arrays of them to shuffle.
 template <class V, class Join>

@@ -137,27 +137,22 @@ __global__ void __launch_bounds__(kReduceThreads, 3)
   constexpr int N = kReduceEach<T>, kSide = 4, kFold = 16;
   const ReduceShape& s = a.shape;
   const Post p(s);
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * p.side + p.which;
-  const bool active = i < s.kept.space.count;
-  const int64_t base = active ? s.kept.source(i) : 0, to = active ? s.kept.result(i) : 0;
-  int64_t first = blockIdx.y * s.chunk;
-  int64_t end = first + s.chunk < s.reduced.space.count ? first + s.chunk : s.reduced.space.count;
-  if (!active) end = first;
+  const Part part(s, p);
   V centre(0.0);
   if constexpr (std::is_same_v<T, int64_t>) centre = V::of(a.mask);
-  if (a.centres && active) centre = V::of(reinterpret_cast<const T*>(a.centres)[to]);
+  if (a.centres && part.active) centre = V::of(reinterpret_cast<const T*>(a.centres)[part.to]);
 
   const V nothing = identity_of<T>(a.join);
   V total = nothing;
   const int64_t step = static_cast<int64_t>(N) * p.lanes;
-  while (first < end) {
+  for (int64_t first = part.first; first < part.end;) {
     // A thread's sums are joined now and then, so that errors of rounding grow with neither.
     V sum[kSide];
 #pragma unroll
     for (int k = 0; k < kSide; ++k) sum[k] = nothing;
-    for (int fold = 0; fold < kFold && first < end; ++fold, first += step) {
+    for (int fold = 0; fold < kFold && first < part.end; ++fold, first += step) {
       T x[N];
-      const uint32_t there = take_any(a, base, first, end, p, x);
+      const uint32_t there = take_any(a, part.base, first, part.end, p, x);
       by_reduction<T>(a.reduction, [&]<class R>(R) {
         V v[N];
 #pragma unroll
@@ -179,18 +174,18 @@ __global__ void __launch_bounds__(kReduceThreads, 3)
   total = join_block(s, p, Joined<T>{total}, [&](Joined<T> l, Joined<T> r) {
             return Joined<T>{join_two(a.join, l.x, r.x)};
           }).x;
-  if (p.lane != 0 || !active) return;
+  if (p.lane != 0 || !part.active) return;
   if (!a.last) {
-    reinterpret_cast<T*>(a.out)[to * s.chunks + blockIdx.y] = total.v;
+    reinterpret_cast<T*>(a.out)[part.to * s.chunks + blockIdx.y] = total.v;
   } else if (a.finish == Finish::Scale) {
     T v = total.v;
     if constexpr (is_real<T>) {
       if (a.scale != 1) v = static_cast<T>(v * a.scale);
     }
-    reinterpret_cast<T*>(a.out)[to] = v;
+    reinterpret_cast<T*>(a.out)[part.to] = v;
   } else {
     const bool yes = a.finish == Finish::Zero ? total.v == T(0) : total.v > T(0);
-    reinterpret_cast<uint8_t*>(a.out)[to] = yes ? 1 : 0;
+    reinterpret_cast<uint8_t*>(a.out)[part.to] = yes ? 1 : 0;
   }
 }
 

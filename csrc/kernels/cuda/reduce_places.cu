@@ -39,30 +39,26 @@ __global__ void __launch_bounds__(kReduceThreads)
   constexpr int64_t kNowhere = std::numeric_limits<int64_t>::max();
   const ReduceShape& s = a.shape;
   const Post p(s);
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * p.side + p.which;
-  const bool active = i < s.kept.space.count;
-  const int64_t base = active ? s.kept.source(i) : 0, to = active ? s.kept.result(i) : 0;
-  const int64_t first = blockIdx.y * s.chunk;
-  int64_t end = first + s.chunk < s.reduced.space.count ? first + s.chunk : s.reduced.space.count;
-  if (!active) end = first;
+  const Part part(s, p);
   const T* in = reinterpret_cast<const T*>(a.in);
   Found<T> best{a.max ? kLowest<T> : kHighest<T>, kNowhere};
-  for (int64_t from = first + p.lane; from < end; from += static_cast<int64_t>(N) * p.lanes) {
+  for (int64_t from = part.first + p.lane; from < part.end;
+       from += static_cast<int64_t>(N) * p.lanes) {
     Found<T> x[N];
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       const int64_t r = from + static_cast<int64_t>(j) * p.lanes;
       x[j] = best;
-      if (r >= end) continue;
-      const int64_t at = base + s.reduced.source(r);
+      if (r >= part.end) continue;
+      const int64_t at = part.base + s.reduced.source(r);
       x[j] = {in[at], a.in_places ? a.in_places[at] : r};
     }
 #pragma unroll
     for (int j = 0; j < N; ++j) best = better(a.max, best, x[j]);
   }
   best = join_block(s, p, best, [&](Found<T> l, Found<T> r) { return better(a.max, l, r); });
-  if (p.lane != 0 || !active) return;
-  const int64_t at = to * s.chunks + blockIdx.y;
+  if (p.lane != 0 || !part.active) return;
+  const int64_t at = part.to * s.chunks + blockIdx.y;
   if (a.values) reinterpret_cast<T*>(a.values)[at] = best.value;
   a.places[at] = best.place;
 }
