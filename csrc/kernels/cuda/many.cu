@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/cuda/lists.h"
+#include "kernels/cuda/rows.h"
 #include "kernels/cuda/slots.h"
 #include "kernels/cuda/states.h"
 
@@ -141,20 +142,11 @@ WENGERT_DEVICE double joined(double a, double b) {
     return a + b;
   }
 }
-// Of all threads, for the first; always in the same order.
+// Of all threads; always in the same order.
 template <Order O>
 WENGERT_DEVICE double of_block(double x) {
-  __shared__ double of_warp[kThreads / kWarp];
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    x = joined<O>(x, __shfl_down_sync(kAllLanes, x, static_cast<unsigned>(step)));
-  }
-  if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = x;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int w = 1; w < kThreads / kWarp; ++w) x = joined<O>(x, of_warp[w]);
-  }
-  return x;
+  using One = OneSum<double>;
+  return join_row(kThreads, One{x}, [](One l, One r) { return One{joined<O>(l.a, r.a)}; }).a;
 }
 
 template <Order O, int Items>
@@ -164,7 +156,7 @@ __global__ void __launch_bounds__(kThreads)
   for_part<false>(part_of(l), [&](auto x) {
     if constexpr (O == Order::Two) {
       const auto wide = static_cast<double>(x);
-      all = fma(wide, wide, all);
+      all = std::fma(wide, wide, all);
     } else {
       all = joined<O>(all, static_cast<double>(fabs(x)));
     }
@@ -180,7 +172,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t i = threadIdx.x; i < n; i += kThreads) all = joined<O>(all, parts[i]);
   all = of_block<O>(all);
   if (threadIdx.x != 0) return;
-  if constexpr (O == Order::Two) all = sqrt(all);
+  if constexpr (O == Order::Two) all = std::sqrt(all);
   if (wide) {
     *static_cast<double*>(to) = all;
   } else {

@@ -1,5 +1,6 @@
 // Sums of products of two vectors: chunks, then the sum of their sums.
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/rows.h"
 #include "kernels/cuda/slots.h"
 
 namespace wengert::cuda {
@@ -62,16 +63,10 @@ __global__ void __launch_bounds__(kReduceThreads) dot(const __grid_constant__ Do
     }
     total = total + Lane<T>::of(sum[0]);
   }
-#pragma unroll
-  for (int h = kWarp / 2; h > 0; h /= 2) {
-    total = total + Lane<T>::of(__shfl_xor_sync(0xffffffffu, total.v, h));
-  }
-  __shared__ T shared[kReduceThreads / kWarp];
-  if (t % kWarp == 0) shared[t / kWarp] = total.v;
-  __syncthreads();
-  if (t != 0) return;
-  for (int w = 1; w < kReduceThreads / kWarp; ++w) total = total + Lane<T>::of(shared[w]);
-  reinterpret_cast<T*>(a.out)[blockIdx.x] = total.v;
+  total = join_row(kReduceThreads, Joined<T>{total}, [](Joined<T> l, Joined<T> r) {
+            return Joined<T>{l.x + r.x};
+          }).x;
+  if (t == 0) reinterpret_cast<T*>(a.out)[blockIdx.x] = total.v;
 }
 
 template <class T>
