@@ -166,12 +166,7 @@ ReduceArgs args_of(const Launch& l, DType computed, int reduction) {
           .join = join_of(reduction, Reductions{}),
           .in = static_cast<const char*>(l.buffer[1].data),
           .dtype = l.buffer[1].dtype,
-          .out = static_cast<char*>(l.buffer[0].data),
-          .centres = nullptr,
-          .mask = 0,
-          .last = true,
-          .finish = Finish::Scale,
-          .scale = 1};
+          .out = static_cast<char*>(l.buffer[0].data)};
 }
 
 // The integer of a dtype's size, and which of its bits are those of zero, or of an exponent.
@@ -197,25 +192,33 @@ int64_t exponent_bits(DType d) {
 
 }  // namespace
 
-void join_parts(const Launch& l, int reduction, DType dtype, Parts parts, void* out, Finish finish,
-                double scale) {
+ReduceShape Parts::shape(DType dtype, bool ordered, int each) const {
   Launch rows;
   rows.ndim = 2;
-  rows.size[0] = parts.results;
-  rows.size[1] = parts.parts;
+  rows.size[0] = results;
+  rows.size[1] = parts;
   rows.integer[0] = 1;
-  rows.buffer[0].data = out;
-  rows.buffer[1].data = const_cast<void*>(parts.in);
-  rows.buffer[1].dtype = dtype;
-  rows.buffer[1].stride[0] = parts.parts;
-  rows.buffer[1].stride[1] = 1;
-  ReduceArgs a = args_of(rows, dtype, reduction);
-  a.finish = finish;
-  a.scale = scale;
-  // Parts are few: a second cut would not pay.
-  a.shape.chunks = 1;
-  a.shape.chunk = std::max<int64_t>(parts.parts, 1);
-  start_as(dtype, l, a);
+  rows.buffer[0].data = const_cast<void*>(in);
+  rows.buffer[0].dtype = dtype;
+  rows.buffer[0].stride[0] = parts;
+  rows.buffer[0].stride[1] = 1;
+  ReduceShape s(rows, 0, ordered, each);
+  s.chunks = 1;
+  s.chunk = std::max<int64_t>(parts, 1);
+  return s;
+}
+
+void join_parts(const Launch& l, int reduction, DType dtype, Parts parts, void* out, Finish finish,
+                double scale) {
+  start_as(dtype, l,
+           {.shape = parts.shape(dtype, false, each_of(dtype)),
+            .reduction = reduction,
+            .join = join_of(reduction, Reductions{}),
+            .in = static_cast<const char*>(parts.in),
+            .dtype = dtype,
+            .out = static_cast<char*>(out),
+            .finish = finish,
+            .scale = scale});
 }
 
 // Bools are counted on as numbers: whether the greatest, or the least, is above zero.

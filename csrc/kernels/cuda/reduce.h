@@ -65,11 +65,11 @@ struct ReduceArgs {
   const char* in;
   DType dtype;  // of the source
   char* out;
-  const char* centres;
-  int64_t mask;
-  bool last;  // of the stages
-  Finish finish;
-  double scale;
+  const char* centres = nullptr;
+  int64_t mask = 0;
+  bool last = true;  // of the stages
+  Finish finish = Finish::Scale;
+  double scale = 1;
 };
 
 // What a thread is in its block.
@@ -144,10 +144,12 @@ void reduce_int64(const Launch& l, const ReduceArgs& a);
 template <class T>
 inline constexpr int kReduceEach = sizeof(T) == 4 ? 16 : 8;
 
-// Joins dense rows of partial results; the last stage of kernels that have several.
+// Dense rows of partial results, for the last stage of kernels that have several.
 struct Parts {
   const void* in;
   int64_t results, parts;
+  // In one chunk: parts are few, and a second cut would not pay.
+  ReduceShape shape(DType dtype, bool ordered, int each) const;
 };
 void join_parts(const Launch& l, int reduction, DType dtype, Parts parts, void* out,
                 Finish finish = Finish::Scale, double scale = 1);

@@ -86,19 +86,7 @@ void run_places(const Launch& l) {
   one.values = values.data();
   start_stage(one);
 
-  Launch rows;
-  rows.ndim = 2;
-  rows.size[0] = results;
-  rows.size[1] = chunks;
-  rows.integer[0] = 1;
-  rows.buffer[0].data = nullptr;
-  rows.buffer[1].data = values.data();
-  rows.buffer[1].dtype = kDTypeOf<T>;
-  rows.buffer[1].stride[0] = chunks;
-  rows.buffer[1].stride[1] = 1;
-  a.shape = ReduceShape(rows, 1, true, 4);
-  a.shape.chunks = 1;
-  a.shape.chunk = chunks;
+  a.shape = Parts{values.data(), results, chunks}.shape(kDTypeOf<T>, true, 4);
   a.in = values.data();
   a.in_places = places.data<int64_t>();
   start_stage(a);
