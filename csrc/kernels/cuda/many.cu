@@ -96,8 +96,7 @@ WENGERT_DEVICE void for_part(const Part& part, Work work) {
   }
 }
 
-// Starts kernel<Items>(list, rest...) for the tensors of a launch, as many at a time as there is
-// room for: `few` and `many` start the two instances.
+// The next tensors of a launch, as many as there is room for.
 template <int Items>
 void fill_list(const TensorList& from, int64_t& k, int64_t chunk, ManyList<Items>& to) {
   to.chunk = chunk;
@@ -110,21 +109,22 @@ void fill_list(const TensorList& from, int64_t& k, int64_t chunk, ManyList<Items
     to.chunks += static_cast<uint32_t>(ceil_div(t.count, chunk));
   }
 }
+// Calls start_with(list) until all tensors of a launch have been in one.
 template <class Start>
 void for_lists(const Launch& l, Start start_with) {
   const auto& list = *static_cast<const TensorList*>(l.pointer);
   const int64_t chunk = chunk_of(l.count);
   constexpr int kFew = kFewItems<ManyItem>, kMany = kManyItems<ManyItem>;
   for (int64_t k = 0; k < list.num_items;) {
-    const auto some = [&]<int Items>(ManyList<Items>* /*which*/) {
+    const auto some = [&]<int Items>() {
       ManyList<Items> to;
       fill_list(list, k, chunk, to);
       start_with(to);
     };
     if (list.num_items - k <= kFew) {
-      some(static_cast<ManyList<kFew>*>(nullptr));
+      some.template operator()<kFew>();
     } else {
-      some(static_cast<ManyList<kMany>*>(nullptr));
+      some.template operator()<kMany>();
     }
   }
 }

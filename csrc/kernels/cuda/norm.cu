@@ -16,8 +16,8 @@ struct NormArgs {
   bool about_zero;
   const T *x, *g, *weight, *bias;  // g: of gradients
   T *statistics, *out;
-  int64_t weights, groups,
-      inner;  // weights of a row; rows with weights of their own; see kernels.h
+  int64_t weights, groups;  // of a row; rows with weights of their own
+  int64_t inner;            // columns to a weight; see kernels.h
   Divider by_inner;
   double eps;
   WENGERT_DEVICE bool columns_fit() const { return shape.columns < int64_t{1} << 31; }
