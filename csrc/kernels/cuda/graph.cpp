@@ -1,26 +1,55 @@
 #include "kernels/cuda/graph.h"
 
+#include <mutex>
+
 #include "core/error.h"
 
 namespace wengert::cuda {
-
 namespace {
+
+// Streams to record on. They are used again and live for good, as cuDNN's handle knows the last
+// one.
+struct Streams {
+  std::mutex lock;
+  std::vector<cudaStream_t> spare;
+};
+Streams& streams() {
+  static auto* s = new Streams;
+  return *s;
+}
+cudaStream_t take_stream() {
+  Streams& all = streams();
+  const std::scoped_lock locked(all.lock);
+  cudaStream_t s = nullptr;
+  if (all.spare.empty()) {
+    check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "stream");
+  } else {
+    s = all.spare.back();
+    all.spare.pop_back();
+  }
+  return s;
+}
+void give_back(cudaStream_t s) {
+  Streams& all = streams();
+  const std::scoped_lock locked(all.lock);
+  all.spare.push_back(s);
+}
 
 // While one lives, what this thread launches is recorded: on a stream of its own, so that what
 // other threads launch on the current one meanwhile runs, and is none of the graph's.
 class Recording {
  public:
-  Recording(const Pool& pool, Cells* cells) : memory_(pool) {
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
-    cells_ = set_cells(cells);
-    before_ = set_current_stream(reinterpret_cast<StreamId>(stream_));
-  }
+  Recording(const Pool& pool, Cells* cells)
+      : memory_(pool),
+        stream_(take_stream()),
+        cells_(set_cells(cells)),
+        before_(set_current_stream(reinterpret_cast<StreamId>(stream_))) {}
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
   ~Recording() {
     set_current_stream(before_);
     set_cells(cells_);
-    cudaStreamDestroy(stream_);
+    give_back(stream_);
   }
 
   cudaGraph_t of(const std::function<void()>& launches) {
@@ -40,9 +69,9 @@ class Recording {
 
  private:
   const Pool::Use memory_;
-  cudaStream_t stream_ = nullptr;
-  Cells* cells_;
-  StreamId before_;
+  const cudaStream_t stream_;
+  Cells* const cells_;  // before
+  const StreamId before_;
 };
 
 }  // namespace
