@@ -54,6 +54,7 @@ SHAPES = [
     # batch and heads, queries, keys, columns of queries and of values
     ((2, 2), 5, 7, 3, 4),
     ((1, 1), 1, 1, 1, 1),
+    ((1, 1), 1, 10, 9, 9),  # one query, to keys whose rows begin anywhere
     ((1, 2), 70, 66, 8, 8),
     ((1, 1), 33, 130, 40, 20),
     ((1, 1), 64, 64, 64, 64),

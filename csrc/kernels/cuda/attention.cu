@@ -8,13 +8,15 @@ namespace wengert::cuda {
 
 namespace {
 
-Heads heads_of(const Launch& l, int k) {
+// Of so many rows: queries or keys.
+Heads heads_of(const Launch& l, int k, int64_t rows) {
   const Buffer& b = l.buffer[k];
+  const int64_t size[3] = {l.size[0], l.size[1], rows};
   const auto item = static_cast<int64_t>(item_size(b.dtype));
   Heads h{static_cast<char*>(b.data), b.stride[0], b.stride[1], b.stride[2], true};
   h.vectors = reinterpret_cast<uintptr_t>(b.data) % 16 == 0;
   for (int d = 0; d < 3; ++d) {
-    h.vectors = h.vectors && (l.size[d] == 1 || b.stride[d] * item % 16 == 0);
+    h.vectors = h.vectors && (size[d] == 1 || b.stride[d] * item % 16 == 0);
   }
   return h;
 }
@@ -38,16 +40,16 @@ AttentionArgs::AttentionArgs(const Launch& l, bool backward)
       seed(number(l.more[0])),
       counter(number(l.more[1])) {
   const int first = backward ? 4 : 2;  // q, k, v
-  q = heads_of(l, first);
-  k = heads_of(l, first + 1);
-  v = heads_of(l, first + 2);
-  y = heads_of(l, backward ? 7 : 0);
+  q = heads_of(l, first, queries);
+  k = heads_of(l, first + 1, keys);
+  v = heads_of(l, first + 2, keys);
+  y = heads_of(l, backward ? 7 : 0, queries);
   g = gq = gk = gv = Heads{};
   if (backward) {
-    gq = heads_of(l, 0);
-    gk = heads_of(l, 1);
-    gv = heads_of(l, 2);
-    g = heads_of(l, 3);
+    gq = heads_of(l, 0, queries);
+    gk = heads_of(l, 1, keys);
+    gv = heads_of(l, 2, keys);
+    g = heads_of(l, 3, queries);
   }
   log_sums = static_cast<char*>(l.buffer[backward ? 8 : 1].data);
   delta = nullptr;
