@@ -285,3 +285,10 @@ def test_gradcheck_on_the_device() -> None:
     fn, leaves = as_function(row, row.draw("float64")[-1])
     x = leaves[0].detach()[:2, :2, 0, 0, 0].to("cuda").requires_grad_()
     assert gradcheck(fn, (x,))
+
+
+def test_no_elements_however_long() -> None:
+    x = wg.zeros((2**32, 0), device="cuda").t()
+    y = x + wg.zeros((0, 1), device="cuda")
+    assert y.shape == (0, 2**32)
+    assert y.to("cpu").numel() == 0

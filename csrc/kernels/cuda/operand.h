@@ -35,7 +35,8 @@ struct Space {
   explicit Space(const Launch& l) : count(l.count), ndim(l.ndim), wide(l.count >= 1LL << 31) {
     for (int d = 0; d < ndim; ++d) {
       size[d] = l.size[d];
-      if (!wide && size[d] > 0) divider[d] = Divider(static_cast<uint32_t>(size[d]));
+      // Of no elements, other dimensions can be longer than Divider takes.
+      if (!wide && count > 0) divider[d] = Divider(static_cast<uint32_t>(size[d]));
     }
   }
 };
