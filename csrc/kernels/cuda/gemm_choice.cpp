@@ -114,11 +114,6 @@ int64_t gemm_chunk(int64_t k, GemmArithmetic arithmetic) {
   return std::max(least, (even + kGemmChunkSteps - 1) / kGemmChunkSteps * kGemmChunkSteps);
 }
 
-GemmTileSize tile_size(GemmTile tile, DType dtype, GemmArithmetic arithmetic) {
-  const Tile& t = tiles_of(dtype, arithmetic)[static_cast<int>(tile)];
-  return {t.rows, t.columns};
-}
-
 GemmChoice choose_gemm(const GemmSize& size, DType dtype, GemmArithmetic arithmetic) {
   const auto m = static_cast<double>(size.m), n = static_cast<double>(size.n);
   const auto k = static_cast<double>(size.k), batch = static_cast<double>(size.batch);

@@ -33,10 +33,4 @@ struct GemmChoice {
 };
 GemmChoice choose_gemm(const GemmSize& size, DType dtype, GemmArithmetic arithmetic);
 
-// The tile's sizes.
-struct GemmTileSize {
-  int rows, columns;
-};
-GemmTileSize tile_size(GemmTile tile, DType dtype, GemmArithmetic arithmetic);
-
 }  // namespace wengert::cuda
