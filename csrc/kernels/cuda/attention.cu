@@ -36,9 +36,8 @@ AttentionArgs::AttentionArgs(const Launch& l, bool backward)
       drops(l.number[1] > 0),
       scale(l.number[0]),
       kept(1 / (1 - l.number[1])),
-      bound(static_cast<uint32_t>(static_cast<int64_t>(l.number[1] * 0x1p32))),
-      seed(number(l.more[0])),
-      counter(number(l.more[1])) {
+      bound(success_bound(l.number[1])),
+      source(l) {
   const int first = backward ? 4 : 2;  // q, k, v
   q = heads_of(l, first, queries);
   k = heads_of(l, first + 1, keys);

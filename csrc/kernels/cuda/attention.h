@@ -10,9 +10,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/cuda/cells.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operand.h"
+#include "kernels/cuda/philox.h"
 
 namespace wengert::cuda {
 
@@ -37,7 +37,7 @@ struct AttentionArgs {
   double scale;
   double kept;     // what is not dropped is multiplied by it
   uint32_t bound;  // words below drop
-  Number<int64_t> seed, counter;
+  RandomSource source;
   Heads q, k, v, y;
   Heads g, gq, gk, gv;
   char *log_sums, *delta;  // of each query, dense
@@ -66,35 +66,11 @@ bool attention_fits(const Launch& l);
 template <class S, class T>
 void attention_delta(const Launch& l, const AttentionArgs& a);
 
-// Philox4x32-10: the words of a counter; the same as kernels/cpu/philox.h.
-WENGERT_DEVICE void attention_words(uint64_t seed, uint64_t at, uint32_t (&w)[4]) {
-  uint32_t c0 = static_cast<uint32_t>(at), c1 = static_cast<uint32_t>(at >> 32), c2 = 0, c3 = 0;
-  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-#pragma unroll
-  for (int round = 0; round < 10; ++round) {
-    const uint32_t h0 = __umulhi(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
-    const uint32_t h1 = __umulhi(0xCD9E8D57u, c2), l1 = 0xCD9E8D57u * c2;
-    c0 = h1 ^ c1 ^ k0;
-    c1 = l1;
-    c2 = h0 ^ c3 ^ k1;
-    c3 = l0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  w[0] = c0;
-  w[1] = c1;
-  w[2] = c2;
-  w[3] = c3;
-}
-
 // The words of four queries from q on, a multiple of 4, for one key.
-WENGERT_DEVICE void attention_words_of(const AttentionArgs& a, int b, int h, int key, int q,
-                                       uint32_t (&w)[4]) {
+WENGERT_DEVICE RandomWords attention_words(const AttentionArgs& a, int b, int h, int key, int q) {
   const int64_t head = static_cast<int64_t>(b) * a.heads + h;
   const int64_t row = static_cast<int64_t>(a.query_tiles) * kAttentionTile;
-  const auto word = static_cast<uint64_t>((head * a.keys + key) * row + q);
-  attention_words(static_cast<uint64_t>(a.seed.get()),
-                  static_cast<uint64_t>(a.counter.get()) + word / 4, w);
+  return RandomStream(a.source).words(((head * a.keys + key) * row + q) / 4);
 }
 
 // --- tiles of multiply-adds ----------------------------------------------------------------------
@@ -255,11 +231,10 @@ WENGERT_DEVICE void dropout_tile(const AttentionArgs& a, Place p, T (&f)[4][4]) 
   const T kept = static_cast<T>(a.kept);
 #pragma unroll
   for (int key = 0; key < 4; ++key) {
-    uint32_t w[4];
-    attention_words_of(a, p.b, p.h, p.key + key, p.q, w);
+    const RandomWords w = attention_words(a, p.b, p.h, p.key + key, p.q);
 #pragma unroll
     for (int q = 0; q < 4; ++q) {
-      (kQueriesInRows ? f[q][key] : f[key][q]) = w[q] < a.bound ? T(0) : kept;
+      (kQueriesInRows ? f[q][key] : f[key][q]) = w.of[q] < a.bound ? T(0) : kept;
     }
   }
 }

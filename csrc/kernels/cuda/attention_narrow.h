@@ -172,10 +172,11 @@ WENGERT_DEVICE const float* mask_of(const AttentionArgs& a, int b, int h) {
 template <int kKeys, int kQueries>
 WENGERT_DEVICE void draw_kept(const AttentionArgs& a, int b, int h, int key, int q, uint8_t* kept) {
   for (int e = static_cast<int>(threadIdx.x) % kWarp; e < kKeys * kQueries / 4; e += kWarp) {
-    uint32_t w[4], bytes = 0;
-    attention_words_of(a, b, h, key + e / (kQueries / 4), q + 4 * (e % (kQueries / 4)), w);
+    const RandomWords w =
+        attention_words(a, b, h, key + e / (kQueries / 4), q + 4 * (e % (kQueries / 4)));
+    uint32_t bytes = 0;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) bytes |= (w[i] < a.bound ? 0u : 1u) << 8 * i;
+    for (int i = 0; i < 4; ++i) bytes |= (w.of[i] < a.bound ? 0u : 1u) << 8 * i;
     reinterpret_cast<uint32_t*>(kept)[e] = bytes;
   }
   __syncwarp();
