@@ -37,7 +37,7 @@ AttentionArgs::AttentionArgs(const Launch& l, bool backward)
       scale(l.number[0]),
       kept(1 / (1 - l.number[1])),
       bound(success_bound(l.number[1])),
-      source(l) {
+      source(drops ? RandomSource(l) : RandomSource()) {
   const int first = backward ? 4 : 2;  // q, k, v
   q = heads_of(l, first, queries);
   k = heads_of(l, first + 1, keys);

@@ -30,8 +30,9 @@ WENGERT_DEVICE RandomWords philox(uint64_t seed, uint64_t counter, uint32_t part
 
 // Where a launch draws from: read when it runs, as a graph's replays go on in the stream.
 struct RandomSource {
-  Number<int64_t> seed, counter;
+  Number<int64_t> seed{}, counter{};
 
+  RandomSource() = default;
   explicit RandomSource(const Launch& l) : seed(number(l.more[0])), counter(number(l.more[1])) {}
 };
 // The same as a thread holds it.
