@@ -87,13 +87,8 @@ __global__ void __launch_bounds__(kAttentionThreads, sizeof(T) == 4 ? 2 : 1)
   T* const shared = dynamic_shared<T>();
   T* const weights = shared + kStaged;
   const Spot at;
-  int block = static_cast<int>(blockIdx.x);
-  const int column0 = block % a.chunks * 16 * W;
-  block /= a.chunks;
-  // With a causal mask the last have the most to do: they begin.
-  const int q0 = (a.query_tiles - 1 - block % a.query_tiles) * kAttentionTile;
-  block /= a.query_tiles;
-  const int h = block % a.heads, b = block / a.heads;
+  const AttentionBlock block = query_block(a, 16 * W);
+  const int b = block.b, h = block.h, q0 = block.first, column0 = block.column0;
   const T* const q = a.q.at<T>(b, h);
   const T* const k = a.k.at<T>(b, h / a.group);
   const T* const v = a.v.at<T>(b, h / a.group);

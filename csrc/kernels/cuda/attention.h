@@ -59,6 +59,32 @@ struct AttentionArgs {
   }
 };
 
+// What becomes of a block's number: its head, where its tile begins, and the chunk of the result's
+// columns that it makes.
+struct AttentionBlock {
+  int b, h, first, column0;
+};
+WENGERT_DEVICE AttentionBlock attention_block(int chunks, int chunk, int tiles, int heads) {
+  int block = static_cast<int>(blockIdx.x);
+  AttentionBlock at;
+  at.column0 = block % chunks * chunk;
+  block /= chunks;
+  at.first = block % tiles * kAttentionTile;
+  block /= tiles;
+  at.h = block % heads;
+  at.b = block / heads;
+  return at;
+}
+WENGERT_DEVICE AttentionBlock query_block(const AttentionArgs& a, int chunk) {
+  AttentionBlock at = attention_block(a.chunks, chunk, a.query_tiles, a.heads);
+  // With a causal mask the last have the most to do: they begin.
+  at.first = (a.query_tiles - 1) * kAttentionTile - at.first;
+  return at;
+}
+WENGERT_DEVICE AttentionBlock key_block(const AttentionArgs& a, int chunk) {
+  return attention_block(a.chunks, chunk, a.key_tiles, a.heads / a.group);
+}
+
 // Whether sizes fit what kernels count with.
 bool attention_fits(const Launch& l);
 

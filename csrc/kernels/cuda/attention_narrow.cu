@@ -26,10 +26,8 @@ __global__ void __launch_bounds__(kNarrowThreads, W == 64 ? 3 : 2)
   auto& shared = *dynamic_shared<Shared<S, W>>();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  int block = static_cast<int>(blockIdx.x);
-  const int q0 = (a.query_tiles - 1 - block % a.query_tiles) * kAttentionTile;
-  block /= a.query_tiles;
-  const int h = block % a.heads, b = block / a.heads;
+  const AttentionBlock block = query_block(a, W);
+  const int b = block.b, h = block.h, q0 = block.first;
   const S* const k = a.k.at<S>(b, h / a.group);
   const S* const v = a.v.at<S>(b, h / a.group);
   const float* const mask = mask_of(a, b, h);

@@ -46,10 +46,8 @@ __global__ void __launch_bounds__(kNarrowThreads)
   constexpr int kKeys = kStep<W>, kPitch = Shared<S, W>::kPitch;
   auto& shared = *dynamic_shared<Shared<S, W>>();
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp;
-  int block = static_cast<int>(blockIdx.x);
-  const int q0 = (a.query_tiles - 1 - block % a.query_tiles) * kAttentionTile;
-  block /= a.query_tiles;
-  const int h = block % a.heads, b = block / a.heads;
+  const AttentionBlock block = query_block(a, W);
+  const int b = block.b, h = block.h, q0 = block.first;
   const S* const k = a.k.at<S>(b, h / a.group);
   const S* const v = a.v.at<S>(b, h / a.group);
   const float* const mask = mask_of(a, b, h);
@@ -112,10 +110,8 @@ __global__ void __launch_bounds__(kNarrowThreads)
   constexpr int kQueries = kStep<W>, kPitch = Shared<S, W>::kPitch;
   auto& shared = *dynamic_shared<Shared<S, W>>();
   const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp;
-  int block = static_cast<int>(blockIdx.x);
-  const int key0 = block % a.key_tiles * kAttentionTile;
-  block /= a.key_tiles;
-  const int key_heads = a.heads / a.group, kv = block % key_heads, b = block / key_heads;
+  const AttentionBlock block = key_block(a, W);
+  const int b = block.b, kv = block.h, key0 = block.first;
   const Elements element(reinterpret_cast<float*>(shared.weights));
   auto* const weights = shared.weights + warp * 16 * kPitch;
   uint8_t* const kept = shared.kept + warp * 16 * kQueries;
