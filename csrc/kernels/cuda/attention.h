@@ -47,10 +47,14 @@ struct AttentionArgs {
 
   AttentionArgs(const Launch& l, bool backward);
 
-  // Of queries, from the head's number among all and its first.
+  // The numbers of a head's queries; and that of one, 0 beyond the last.
   template <class T>
   WENGERT_DEVICE T* of_queries(char* p, int b, int h) const {
     return reinterpret_cast<T*>(p) + (static_cast<int64_t>(b) * heads + h) * queries;
+  }
+  template <class T>
+  WENGERT_DEVICE T of_query(char* p, int b, int h, int q) const {
+    return q < queries ? of_queries<T>(p, b, h)[q] : T(0);
   }
   // Keys that a tile's queries may see.
   WENGERT_DEVICE int keys_seen(int q0) const {

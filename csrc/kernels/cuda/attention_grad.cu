@@ -65,13 +65,12 @@ WENGERT_DEVICE void pull_tile(const AttentionArgs& a, Place p, const T (&log_sum
   }
 }
 
-// Of four queries from q on; zeros beyond the last.
+// Of four queries from q on.
 template <class T>
 WENGERT_DEVICE void read_numbers(const AttentionArgs& a, char* from, int b, int h, int q,
                                  T (&to)[4]) {
-  const T* const x = a.of_queries<T>(from, b, h);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) to[i] = q + i < a.queries ? x[q + i] : T(0);
+  for (int i = 0; i < 4; ++i) to[i] = a.of_query<T>(from, b, h, q + i);
 }
 
 template <class T, int W>

@@ -1,7 +1,6 @@
 // Attention of 16-bit floats. Read attention_narrow.h first.
 #include "kernels/cuda/attention_narrow.h"
 
-#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/slots.h"
 
 namespace wengert::cuda {
@@ -140,10 +139,7 @@ void run_with(const Launch& l, const AttentionArgs& a) {
 template <class S>
 void run(const Launch& l) {
   if (l.count == 0) return;
-  if (!attention_fits(l) || std::max(l.more[2], l.more[3]) > kNarrowAttention) {
-    fail(kernel_name(l.kernel), ": too many elements for a cuda kernel of dtype ",
-         name_of(l.dtype));
-  }
+  refuse_beyond_narrow(l);
   const AttentionArgs a(l, false);
   if (std::max(a.columns, a.value_columns) <= 64) {
     run_with<S, 64>(l, a);

@@ -13,6 +13,7 @@
 #include <mma.h>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda.h"
 
 namespace wengert::cuda {
 
@@ -20,6 +21,12 @@ namespace wmma = nvcuda::wmma;
 
 inline constexpr int kNarrowThreads = 128;
 inline constexpr int kRoomPitch = 68;  // of a warp's sixteen rows of 64 floats
+
+// Throws where there is more than these kernels take: the processor's have no such dtypes.
+inline void refuse_beyond_narrow(const Launch& l) {
+  if (attention_fits(l) && std::max(l.more[2], l.more[3]) <= kNarrowAttention) return;
+  fail(kernel_name(l.kernel), ": too many elements for a cuda kernel of dtype ", name_of(l.dtype));
+}
 
 template <class S>
 struct HardwareType;

@@ -1,7 +1,6 @@
 // Gradients of attention of 16-bit floats: attention_grad.cu's formulas. Read attention_narrow.h
 // first.
 #include "kernels/cuda/attention_narrow.h"
-#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/slots.h"
 
 namespace wengert::cuda {
@@ -60,9 +59,8 @@ __global__ void __launch_bounds__(kNarrowThreads)
 #pragma unroll
   for (int c = 0; c < W / 16; ++c) wmma::fill_fragment(sums[c], 0.0f);
   if (thread < kAttentionTile) {
-    const int q = q0 + thread;
-    shared.log_sum[0][thread] = q < a.queries ? a.of_queries<float>(a.log_sums, b, h)[q] : 0.0f;
-    shared.delta[0][thread] = q < a.queries ? a.of_queries<float>(a.delta, b, h)[q] : 0.0f;
+    shared.log_sum[0][thread] = a.of_query<float>(a.log_sums, b, h, q0 + thread);
+    shared.delta[0][thread] = a.of_query<float>(a.delta, b, h, q0 + thread);
   }
   const int seen = a.keys_seen(q0);
   const auto bring = [&](int key, int half) {
@@ -132,10 +130,8 @@ __global__ void __launch_bounds__(kNarrowThreads)
     bring_rows<kQueries, W>(a.g.at<S>(b, h), a.g, q, a.queries, a.value_columns,
                             shared.step[half][1]);
     if (thread < kQueries) {
-      const bool inside = q + thread < a.queries;
-      shared.log_sum[half][thread] =
-          inside ? a.of_queries<float>(a.log_sums, b, h)[q + thread] : 0.0f;
-      shared.delta[half][thread] = inside ? a.of_queries<float>(a.delta, b, h)[q + thread] : 0.0f;
+      shared.log_sum[half][thread] = a.of_query<float>(a.log_sums, b, h, q + thread);
+      shared.delta[half][thread] = a.of_query<float>(a.delta, b, h, q + thread);
     }
   };
   int h = kv * a.group, q = q_first, half = 0;
@@ -207,10 +203,7 @@ void run_with(const Launch& l, const AttentionArgs& a) {
 template <class S>
 void run(const Launch& l) {
   if (l.count == 0) return;
-  if (!attention_fits(l) || std::max(l.more[2], l.more[3]) > kNarrowAttention) {
-    fail(kernel_name(l.kernel), ": too many elements for a cuda kernel of dtype ",
-         name_of(l.dtype));
-  }
+  refuse_beyond_narrow(l);
   AttentionArgs a(l, true);
   const Scratch delta(static_cast<size_t>(l.size[0] * l.size[1] * l.size[2]) * sizeof(float));
   a.delta = delta.data();
