@@ -160,7 +160,8 @@ __global__ void __launch_bounds__(kAttentionThreads, sizeof(T) == 4 ? 2 : 1)
 template <class T, int W>
 void run_with(const Launch& l, AttentionArgs& a) {
   a.chunks = static_cast<int>(ceil_div(a.value_columns, 16 * W));
-  allow_shared(&attend<T, W>, kAttentionShared<T>);
+  [[maybe_unused]] static const bool once =
+      (allow_shared(&attend<T, W>, kAttentionShared<T>), true);
   start(l, &attend<T, W>, static_cast<unsigned>(a.batch * a.heads * a.query_tiles * a.chunks),
         kAttentionThreads, kAttentionShared<T>, a);
 }

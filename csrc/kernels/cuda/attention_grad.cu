@@ -151,8 +151,9 @@ __global__ void __launch_bounds__(kAttentionThreads, sizeof(T) == 4 ? 2 : 1)
 
 template <class T, int W>
 void run_with(const Launch& l, AttentionArgs& a) {
-  allow_shared(&pull_queries<T, W>, kAttentionShared<T>);
-  allow_shared(&pull_keys<T, W>, kAttentionShared<T>);
+  [[maybe_unused]] static const bool once =
+      (allow_shared(&pull_queries<T, W>, kAttentionShared<T>),
+       allow_shared(&pull_keys<T, W>, kAttentionShared<T>), true);
   a.chunks = static_cast<int>(ceil_div(a.columns, 16 * W));
   start(l, &pull_queries<T, W>, static_cast<unsigned>(a.batch * a.heads * a.query_tiles * a.chunks),
         kAttentionThreads, kAttentionShared<T>, a);

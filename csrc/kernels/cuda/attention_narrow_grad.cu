@@ -192,8 +192,9 @@ __global__ void __launch_bounds__(kNarrowThreads)
 
 template <class S, int W>
 void run_with(const Launch& l, const AttentionArgs& a) {
-  allow_shared(&pull_queries<S, W>, sizeof(Shared<S, W>));
-  allow_shared(&pull_keys<S, W>, sizeof(Shared<S, W>));
+  [[maybe_unused]] static const bool once =
+      (allow_shared(&pull_queries<S, W>, sizeof(Shared<S, W>)),
+       allow_shared(&pull_keys<S, W>, sizeof(Shared<S, W>)), true);
   start(l, &pull_queries<S, W>, static_cast<unsigned>(a.batch * a.heads * a.query_tiles),
         kNarrowThreads, sizeof(Shared<S, W>), a);
   start(l, &pull_keys<S, W>, static_cast<unsigned>(a.batch * (a.heads / a.group) * a.key_tiles),
