@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/gemm_choice.h"
 #include "kernels/cuda/operand.h"
 
 namespace wengert::cuda {
@@ -192,10 +193,15 @@ WENGERT_DEVICE void put_sums(const GemmLaunch& g, const GemmPlace& p, int64_t ro
   write_group(c, c_step, n, v);
 }
 
-// Blocks for a launch whose tiles are so large.
-inline dim3 gemm_grid(const GemmLaunch& g, int rows, int columns) {
-  return dim3(static_cast<unsigned>(ceil_div(g.m, rows) * ceil_div(g.n, columns)), 1,
-              static_cast<unsigned>(g.batch_count * (g.split ? g.chunks : 1)));
+// Starts the kernel of a shape of tiles, which has but one.
+template <class Shape>
+void start_gemm(const Launch& l, const GemmLaunch& g, void (*kernel)(GemmLaunch)) {
+  static_assert(kGemmChunkSteps % Shape::steps == 0);
+  [[maybe_unused]] static const bool once = (allow_shared(kernel, Shape::shared), true);
+  const auto tiles =
+      static_cast<unsigned>(ceil_div(g.m, Shape::rows) * ceil_div(g.n, Shape::columns));
+  const auto matrices = static_cast<unsigned>(g.batch_count * (g.split ? g.chunks : 1));
+  start(l, kernel, dim3(tiles, 1, matrices), Shape::threads, Shape::shared, g);
 }
 
 }  // namespace wengert::cuda

@@ -212,11 +212,7 @@ __global__ void __launch_bounds__(Shape::threads, Shape::blocks)
 
 template <class Shape>
 void start_tiles(const Launch& l, const GemmLaunch& g) {
-  static_assert(kGemmChunkSteps % Shape::steps == 0);
-  [[maybe_unused]] static const bool once =
-      (allow_shared(&multiply_tiles<Shape>, Shape::shared), true);
-  start(l, &multiply_tiles<Shape>, gemm_grid(g, Shape::rows, Shape::columns), Shape::threads,
-        Shape::shared, g);
+  start_gemm<Shape>(l, g, &multiply_tiles<Shape>);
 }
 
 }  // namespace wengert::cuda

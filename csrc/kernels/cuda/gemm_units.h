@@ -276,11 +276,7 @@ __global__ void __launch_bounds__(Shape::threads, Shape::threads == 256 ? 2 : 3)
 
 template <class Shape>
 void start_units(const Launch& l, const GemmLaunch& g) {
-  static_assert(kGemmChunkSteps % Shape::steps == 0);
-  [[maybe_unused]] static const bool once =
-      (allow_shared(&multiply_units<Shape>, Shape::shared), true);
-  start(l, &multiply_units<Shape>, gemm_grid(g, Shape::rows, Shape::columns), Shape::threads,
-        Shape::shared, g);
+  start_gemm<Shape>(l, g, &multiply_units<Shape>);
 }
 
 // The tiles for products by the units.
