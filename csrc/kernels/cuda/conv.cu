@@ -22,6 +22,16 @@ bool conv_fits(const Launch& l) {
   return fits;
 }
 
+ConvAxis::ConvAxis(const ConvParams& p, int d, bool transposed)
+    : source(static_cast<int>(transposed ? p.output[d] : p.input[d])),
+      places(static_cast<int>(transposed ? p.input[d] : p.output[d])),
+      kernel(static_cast<int>(p.kernel[d])),
+      stride(static_cast<int>(p.stride[d])),
+      padding(static_cast<int>(p.padding[d])),
+      dilation(static_cast<int>(p.dilation[d])),
+      classes(transposed ? std::min(stride, std::max(places, 1)) : 1),
+      tap_step(stride / std::gcd(stride, dilation)) {}
+
 ConvArgs::ConvArgs(const Launch& l) : transposed(l.kernel == id(Kernel::ConvGradInput)) {
   const auto& p = *static_cast<const ConvParams*>(l.pointer);
   batch = p.batch;
@@ -29,15 +39,7 @@ ConvArgs::ConvArgs(const Launch& l) : transposed(l.kernel == id(Kernel::ConvGrad
   classes = 1;
   n_most = batch;
   for (int d = 0; d < 3; ++d) {
-    ConvAxis& x = axis[d];
-    x.source = static_cast<int>(transposed ? p.output[d] : p.input[d]);
-    x.places = static_cast<int>(transposed ? p.input[d] : p.output[d]);
-    x.kernel = static_cast<int>(p.kernel[d]);
-    x.stride = static_cast<int>(p.stride[d]);
-    x.padding = static_cast<int>(p.padding[d]);
-    x.dilation = static_cast<int>(p.dilation[d]);
-    x.tap_step = x.stride / std::gcd(x.stride, x.dilation);
-    x.classes = transposed ? std::min(x.stride, std::max(x.places, 1)) : 1;
+    const ConvAxis& x = axis[d] = ConvAxis(p, d, transposed);
     classes *= x.classes;
     n_most *= transposed ? ceil_div(x.places, x.stride) : x.places;
   }

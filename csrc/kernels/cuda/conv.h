@@ -31,6 +31,9 @@ struct ConvAxis {
   int classes;   // 1, or the stride of a gradient by the input
   int tap_step;  // of such a gradient: taps of a class are so far apart
 
+  ConvAxis() = default;
+  ConvAxis(const ConvParams& p, int d, bool transposed);
+
   // Residue r of the places.
   WENGERT_DEVICE ConvClass of(int r, bool transposed) const {
     if (!transposed) return {places, 0, 1, -padding, stride, kernel, dilation, 0, 1};

@@ -23,16 +23,7 @@ struct WeightArgs {
 
   explicit WeightArgs(const Launch& l) {
     const auto& p = *static_cast<const ConvParams*>(l.pointer);
-    for (int d = 0; d < 3; ++d) {
-      ConvAxis& a = axis[d];
-      a.source = static_cast<int>(p.input[d]);
-      a.places = static_cast<int>(p.output[d]);
-      a.kernel = static_cast<int>(p.kernel[d]);
-      a.stride = static_cast<int>(p.stride[d]);
-      a.padding = static_cast<int>(p.padding[d]);
-      a.dilation = static_cast<int>(p.dilation[d]);
-      a.classes = a.tap_step = 1;
-    }
+    for (int d = 0; d < 3; ++d) axis[d] = ConvAxis(p, d, false);
     groups = static_cast<int>(p.groups);
     rows = static_cast<int>(p.out_channels);
     channels = static_cast<int>(p.in_channels);
