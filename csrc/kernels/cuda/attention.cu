@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kAttentionThreads, sizeof(T) == 4 ? 2 : 1)
       for (int j = 0; j < 4; ++j) m = std::fmax(m, s[i][j]);
 #pragma unroll
       for (int lanes = 8; lanes > 0; lanes /= 2) {
-        m = std::fmax(m, __shfl_xor_sync(0xffffffffu, m, lanes));
+        m = std::fmax(m, __shfl_xor_sync(kAllLanes, m, lanes));
       }
       // Where nothing counts yet, every weight is exp(-inf).
       const T shift = m == lowest ? T(0) : m, rescale = std::exp(peak[i] - shift);
@@ -143,10 +143,7 @@ __global__ void __launch_bounds__(kAttentionThreads, sizeof(T) == 4 ? 2 : 1)
   T factor[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int lanes = 8; lanes > 0; lanes /= 2) {
-      total[i] += __shfl_xor_sync(0xffffffffu, total[i], lanes);
-    }
+    total[i] = warp_sum<16>(total[i]);
     factor[i] = total[i] == T(0) ? T(0) : T(1) / total[i];
     if (column0 == 0 && at.column == 0 && q0 + at.row + i < a.queries) {
       a.of_queries<T>(a.log_sums, b, h)[q0 + at.row + i] =

@@ -13,6 +13,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operand.h"
 #include "kernels/cuda/philox.h"
+#include "kernels/cuda/warp.h"
 
 namespace wengert::cuda {
 

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256) row_sums(const __grid_constant__ Attentio
     for (int c = lane; c < a.value_columns; c += kWarp) {
       sum += convert<T>(g[c]) * convert<T>(y[c]);
     }
-    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+    sum = warp_sum(sum);
     if (lane == 0) reinterpret_cast<T*>(a.delta)[r] = sum;
   }
 }

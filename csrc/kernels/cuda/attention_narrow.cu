@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kNarrowThreads, W == 64 ? 3 : 2)
         m = fmaxf(m, x.of[i]);
       }
     }
-    m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 16));
+    m = fmaxf(m, __shfl_xor_sync(kAllLanes, m, 16));
     // Where nothing counts yet, every weight is exp(-inf).
     const float shift = m == lowest ? 0.0f : m, rescale = __expf(peak - shift);
     peak = m;
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kNarrowThreads, W == 64 ? 3 : 2)
       w[j] = __expf(w[j] - shift);
       sum += w[j];
     }
-    total = total * rescale + (sum + __shfl_xor_sync(0xffffffffu, sum, 16));
+    total = total * rescale + (sum + __shfl_xor_sync(kAllLanes, sum, 16));
     if (a.drops) {
 #pragma unroll
       for (int j = 0; j < kKeys / 2; ++j) {
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kNarrowThreads, W == 64 ? 3 : 2)
     for (int j = 0; j < kKeys / 2; ++j) {
       weights[row * 2 * kRoomPitch + from + j] = HardwareType<S>::of(w[j]);
     }
-    if (__any_sync(0xffffffffu, rescale != 1.0f)) {
+    if (__any_sync(kAllLanes, rescale != 1.0f)) {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const float f = factor[element.row(i)];

@@ -4,6 +4,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/slots.h"
+#include "kernels/cuda/warp.h"
 
 namespace wengert::cuda {
 
@@ -217,9 +218,7 @@ __global__ void __launch_bounds__(kConvThreads) weigh_pair(const __grid_constant
   }
 #pragma unroll
   for (int t = 0; t < kTaps; ++t) {
-    for (int lanes = 16; lanes > 0; lanes /= 2) {
-      sums[t] += __shfl_xor_sync(0xffffffffu, sums[t], lanes);
-    }
+    sums[t] = warp_sum(sums[t]);
     if (thread % kWarp == 0) of_warp[thread / kWarp][t] = sums[t];
   }
   __syncthreads();

@@ -14,6 +14,14 @@ WENGERT_DEVICE int warp_id() {
   return static_cast<int>(threadIdx.x) / kWarp;
 }
 
+// The sum of v of so many lanes side by side, for each of them.
+template <int kLanes = kWarp, class T>
+WENGERT_DEVICE T warp_sum(T v) {
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) v += __shfl_xor_sync(kAllLanes, v, step);
+  return v;
+}
+
 // The sum of v of the lanes up to this one.
 template <class T>
 WENGERT_DEVICE T warp_sum_to_here(T v) {
