@@ -290,35 +290,23 @@ WENGERT_DEVICE Lane<T> gcd(Lane<T> a, Lane<T> b) {
 // Rounding, of integers nothing.
 template <class T>
 WENGERT_DEVICE Lane<T> floor(Lane<T> x) {
-  if constexpr (is_real<T>) {
-    return Lane<T>::of(std::floor(x.v));
-  } else {
-    return x;
-  }
+  if constexpr (is_real<T>) x.v = std::floor(x.v);
+  return x;
 }
 template <class T>
 WENGERT_DEVICE Lane<T> ceil(Lane<T> x) {
-  if constexpr (is_real<T>) {
-    return Lane<T>::of(std::ceil(x.v));
-  } else {
-    return x;
-  }
+  if constexpr (is_real<T>) x.v = std::ceil(x.v);
+  return x;
 }
 template <class T>
 WENGERT_DEVICE Lane<T> trunc(Lane<T> x) {
-  if constexpr (is_real<T>) {
-    return Lane<T>::of(std::trunc(x.v));
-  } else {
-    return x;
-  }
+  if constexpr (is_real<T>) x.v = std::trunc(x.v);
+  return x;
 }
 template <class T>
 WENGERT_DEVICE Lane<T> round(Lane<T> x) {  // ties to even
-  if constexpr (is_real<T>) {
-    return Lane<T>::of(std::rint(x.v));
-  } else {
-    return x;
-  }
+  if constexpr (is_real<T>) x.v = std::rint(x.v);
+  return x;
 }
 
 }  // namespace wengert::cuda
