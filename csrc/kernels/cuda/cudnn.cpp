@@ -17,8 +17,7 @@
 namespace wengert::cuda {
 namespace {
 
-// --- what is used of cuDNN 9's interface, by its documentation
-// ------------------------------------
+// --- what is used of cuDNN 9's interface, by its documentation -----------------------------------
 
 using Handle = void*;
 using Descriptor = void*;

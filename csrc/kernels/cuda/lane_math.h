@@ -142,8 +142,7 @@ WENGERT_DEVICE Lane<T> fma(Lane<T> a, Lane<T> b, Lane<T> c) {
   return Lane<T>::of(std::fma(a.v, b.v, c.v));
 }
 
-// --- activations, as in kernels/cpu/vmath_activation.h
-// ---------------------------------------------
+// --- activations, as in kernels/cpu/vmath_activation.h -------------------------------------------
 
 // With an exponential that does not overflow.
 template <class T>
