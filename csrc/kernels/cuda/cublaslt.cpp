@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/beside.h"
 #include "kernels/cuda/cublaslt_api.h"
 #include "kernels/cuda/state.h"
 
@@ -132,13 +133,7 @@ class Library {
  private:
   // Where pip installs it: beside the package that this code is in.
   static void add_packages(std::vector<std::string>& places) {
-    Dl_info here{};
-    if (!dladdr(reinterpret_cast<const void*>(&describe), &here) || !here.dli_fname) return;
-    std::string folder = here.dli_fname;
-    for (int up = 0; up < 3; ++up) {
-      const size_t cut = folder.rfind('/');
-      if (cut == std::string::npos) return;
-      folder.resize(cut);
+    for (const std::string& folder : folders_above()) {
       for (const char* inside : {"/nvidia/cu13/lib/", "/nvidia/cublas/lib/"}) {
         for (const char* name : kNames) places.push_back(folder + inside + name);
       }

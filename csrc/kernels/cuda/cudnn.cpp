@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/beside.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.h"
 
@@ -76,18 +77,10 @@ struct Functions {
 
 // --- the library ---------------------------------------------------------------------------------
 
-// Where Python's packages are, if this library is one of theirs, NVIDIA's may be its neighbours.
 std::vector<std::string> places() {
   std::vector<std::string> found{"libcudnn.so.9"};
-  Dl_info self{};
-  if (dladdr(reinterpret_cast<const void*>(&cudnn_version), &self) && self.dli_fname) {
-    std::string folder = self.dli_fname;
-    for (int up = 0; up < 4; ++up) {
-      const size_t slash = folder.rfind('/');
-      if (slash == std::string::npos) break;
-      folder.resize(slash);
-      found.push_back(folder + "/nvidia/cudnn/lib/libcudnn.so.9");
-    }
+  for (const std::string& folder : folders_above()) {
+    found.push_back(folder + "/nvidia/cudnn/lib/libcudnn.so.9");
   }
   return found;
 }
