@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -279,7 +280,7 @@ class Library {
   std::mutex lock_;
   lt::Handle handle_ = nullptr;
   bool unusable_ = false;
-  int64_t calls_ = 0;
+  std::atomic<int64_t> calls_{0};               // read without the lock
   std::map<Key, std::unique_ptr<Plan>> plans_;  // null: it cannot
 };
 
