@@ -13,6 +13,7 @@ bool conv_fits(const Launch& l) {
   const auto& p = *static_cast<const ConvParams*>(l.pointer);
   constexpr int64_t most = int64_t{1} << 30;
   bool fits = p.groups < most && p.in_channels < most && p.out_channels < most &&
+              p.groups * std::max(p.in_channels, p.out_channels) < most &&
               std::max(p.in_channels, p.out_channels) * p.taps() < most;
   for (int d = 0; d < 3; ++d) {
     fits = fits && p.input[d] < most && p.output[d] < most && p.kernel[d] < most &&
