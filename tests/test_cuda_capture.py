@@ -247,3 +247,22 @@ def test_two_streams_replay_in_order():
         a = f(x)
     wg.cuda.current_stream().wait_stream(side)
     assert a.sum().item() == 4000.0
+
+
+def test_replays_on_streams_that_do_not_wait_for_one_another():
+    """They share the graph's memory, so the program orders them."""
+
+    @wg.capture
+    def f(x, scale):
+        return (x * scale).tanh() @ x
+
+    streams = [wg.cuda.Stream(), wg.cuda.Stream()]
+    xs = [wg.randn(40, 40, device="cuda") for _ in range(12)]
+    wg.cuda.synchronize()
+    made = []
+    for i, x in enumerate(xs):
+        with wg.cuda.stream(streams[i % 2]):
+            made.append(f(x, wg.tensor(0.1 * i)))
+    wg.cuda.synchronize()
+    for i, (x, y) in enumerate(zip(xs, made, strict=True)):
+        assert close(y, (x * (0.1 * i)).tanh() @ x)

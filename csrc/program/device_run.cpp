@@ -69,8 +69,20 @@ const Storage* DeviceRun::settle(uint32_t slot, void* base) {
   return s.own.get();
 }
 
+void DeviceRun::follow_last() {
+  const cuda::StreamId now = cuda::current_stream();
+  if (last_ != now) {
+    const cuda::EventId done = cuda::make_event(false);
+    cuda::record_event(done, last_);
+    cuda::wait_event(now, done);
+    cuda::free_event(done);
+  }
+  last_ = now;
+}
+
 void DeviceRun::execute(const std::function<void(size_t)>& prepare,
                         const std::function<void(size_t)>& launch) {
+  follow_last();
   for (uint32_t slot : own_places_) {
     const Staged& s = staged_[slot];
     const Slot& of = r_.slots[slot];

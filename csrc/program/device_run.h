@@ -55,12 +55,16 @@ class DeviceRun {
     Ref<Storage> own;
   };
   void forget();
+  // Replays share memory, which was made on this stream: on another than the last one's, a replay
+  // waits for that.
+  void follow_last();
 
   const Recording& r_;
   std::vector<Stretch> stretches_;
   std::vector<Staged> staged_;        // by slot
   std::vector<uint32_t> own_places_;  // slots that have one
   bool recorded_ = false;
+  cuda::StreamId last_ = cuda::current_stream();
 };
 
 }  // namespace wengert
