@@ -24,7 +24,8 @@ struct Operands {
 
 Operands made(DType dtype, Device device) {
   std::mt19937 random(7);
-  std::uniform_real_distribution<double> values(0.05, 0.25);  // sums below 1, where functions are steep
+  // Sums below 1, where functions are steep.
+  std::uniform_real_distribution<double> values(0.05, 0.25);
   const auto tensor = [&](std::initializer_list<int64_t> sizes) {
     const Tensor t =
         Tensor::empty(Dims(sizes.begin(), static_cast<int>(sizes.size())), dtype, device);
