@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "kernels/cuda/operand.h"
 #include "kernels/cuda/warp.h"
@@ -33,26 +34,27 @@ struct ScanArgs {
   int64_t* places;
 };
 
+// A state of another lane, by words.
+template <class S, class Shuffle>
+WENGERT_DEVICE S shuffled(const S& s, Shuffle shuffle) {
+  struct Words {
+    unsigned long long of[sizeof(S) / 8];
+  };
+  auto words = std::bit_cast<Words>(s);
+#pragma unroll
+  for (auto& word : words.of) word = shuffle(word);
+  return std::bit_cast<S>(words);
+}
 template <class S>
 WENGERT_DEVICE S shuffled_up(const S& s, int lanes) {
-  static_assert(sizeof(S) % 8 == 0);
-  S out;
-  const auto* from = reinterpret_cast<const unsigned long long*>(&s);
-  auto* to = reinterpret_cast<unsigned long long*>(&out);
-#pragma unroll
-  for (size_t i = 0; i < sizeof(S) / 8; ++i) {
-    to[i] = __shfl_up_sync(kAllLanes, from[i], static_cast<unsigned>(lanes));
-  }
-  return out;
+  return shuffled(s, [=](unsigned long long word) {
+    return __shfl_up_sync(kAllLanes, word, static_cast<unsigned>(lanes));
+  });
 }
 template <class S>
 WENGERT_DEVICE S of_last_lane(const S& s) {
-  S out;
-  const auto* from = reinterpret_cast<const unsigned long long*>(&s);
-  auto* to = reinterpret_cast<unsigned long long*>(&out);
-#pragma unroll
-  for (size_t i = 0; i < sizeof(S) / 8; ++i) to[i] = __shfl_sync(kAllLanes, from[i], kWarp - 1);
-  return out;
+  return shuffled(s,
+                  [](unsigned long long word) { return __shfl_sync(kAllLanes, word, kWarp - 1); });
 }
 
 // All states of a warp up to this lane, joined in order.
