@@ -21,11 +21,10 @@ endif()
 if(cuda STREQUAL "EMULATED")
   file(GLOB emulator_sources CONFIGURE_DEPENDS tests/cuda_emulator/*.cpp)
   # Optimized, branches that no launch takes look as if they read what nobody set: nvcc warns apart.
-  # And it takes longer than what the tests gain by it.
   set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX
     INCLUDE_DIRECTORIES ${PROJECT_SOURCE_DIR}/tests/cuda_emulator/include
     COMPILE_DEFINITIONS WENGERT_CUDA_EMULATED COMPILE_OPTIONS
-    "-x;c++;-O1;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-error")
+    "-x;c++;-Wno-unknown-pragmas;-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-error")
   set_source_files_properties(${emulator_sources} PROPERTIES
     INCLUDE_DIRECTORIES ${PROJECT_SOURCE_DIR}/tests/cuda_emulator/include)
   list(APPEND cuda_sources ${emulator_sources})
